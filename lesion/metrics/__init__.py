@@ -1,0 +1,39 @@
+"""How good probabilities are: pure functions of (probabilities, labels, classes).
+
+Two families, kept apart on purpose:
+
+- `summary` and `report` serve the search. A number that the labels cannot define is NaN, so that a
+  validation part without a single melanoma can never look like a perfect melanoma detector. Decisions
+  are the largest probability of a row, an exact tie counts as wrong. `bootstrap` puts intervals on `report`.
+- `official_scores` is the ISIC challenge's scorer to 1e-12, with its conventions: decisions per category
+  at more than 0.5, and undefined rates count as 1.
+
+>>> import numpy as np
+>>> probabilities = np.array([[0.8, 0.2], [0.3, 0.7], [0.6, 0.4], [0.5, 0.5]])
+>>> scores = summary(probabilities, np.array([0, 1, 1, 1]), ("benign", "malignant"))
+>>> scores["macro_auc"], scores["sensitivity_malignant"]
+(1.0, 0.3333333333333333)
+"""
+
+from lesion.metrics.catalogue import METRICS, Metric, metric_named, metrics_of, objectives
+from lesion.metrics.intervals import Interval, bootstrap
+from lesion.metrics.official import OfficialScores, official_categories, official_scores, official_weights
+from lesion.metrics.scores import calibration_table, confusion_matrix, report, summary
+
+__all__ = [
+    "METRICS",
+    "Interval",
+    "Metric",
+    "OfficialScores",
+    "bootstrap",
+    "calibration_table",
+    "confusion_matrix",
+    "metric_named",
+    "metrics_of",
+    "objectives",
+    "official_categories",
+    "official_scores",
+    "official_weights",
+    "report",
+    "summary",
+]

@@ -1,0 +1,105 @@
+"""What can be measured, by name: which way is better, between which bounds, and what it means.
+
+`objective:` of a space file names one of these; a metric of one class carries its name at the end:
+
+>>> metric_named("auc_melanoma", ("melanoma", "nevus")).direction
+'maximize'
+>>> METRICS["log_loss"].direction
+'minimize'
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Literal
+
+from lesion.errors import SettingError, unknown
+
+SENSITIVITIES = (82, 89, 95)
+"""Percent of sensitivity at which the ISIC 2017 rules report specificity."""
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A number computed from probabilities and labels; `low` and `high` are its bounds."""
+
+    direction: Literal["maximize", "minimize"]
+    description: str
+    low: float = 0.0
+    high: float = 1.0
+
+
+METRICS: Mapping[str, Metric] = MappingProxyType(
+    {
+        "mean_auc": Metric(
+            "maximize", "ranking AUC: ISIC 2017's mean of melanoma and keratosis AUC, elsewhere macro_auc"
+        ),
+        "macro_auc": Metric("maximize", "mean over the classes of the one-against-rest AUC"),
+        "micro_auc": Metric("maximize", "AUC over all (image, class) pairs together"),
+        "weighted_auc": Metric("maximize", "one-against-rest AUC weighted by how often the class occurs"),
+        "macro_ap": Metric("maximize", "mean over the classes of average precision"),
+        "balanced_accuracy": Metric("maximize", "mean recall over the classes that occur; a tie is wrong"),
+        "accuracy": Metric("maximize", "share of images whose largest probability is right; a tie is wrong"),
+        "macro_f1": Metric("maximize", "mean F1 over the classes that occur"),
+        "log_loss": Metric(
+            "minimize", "mean negative log-probability of the true class, in nats", 0.0, math.inf
+        ),
+        "brier": Metric(
+            "minimize", "mean squared distance to the one-hot truth, summed over classes", 0.0, 2.0
+        ),
+        "ece": Metric("minimize", "expected calibration error of the top probability, 15 equal bins"),
+    }
+)
+"""Metrics of all classes together."""
+
+PER_CLASS: Mapping[str, Metric] = MappingProxyType(
+    {
+        "auc": Metric("maximize", "AUC of {} against the rest"),
+        "ap": Metric("maximize", "average precision of {} against the rest"),
+        "sensitivity": Metric("maximize", "share of {} found (recall), by largest probability"),
+        "specificity": Metric("maximize", "share of the others not called {}, by largest probability"),
+        "precision": Metric("maximize", "share of the images called {} that are, by largest probability"),
+        "f1": Metric("maximize", "harmonic mean of precision and sensitivity for {}"),
+    }
+    | {
+        f"specificity_at_{percent}": Metric(
+            "maximize", f"specificity for {{}} at the first threshold with at least {percent} % sensitivity"
+        )
+        for percent in SENSITIVITIES
+    }
+)
+"""Metrics of one class; `<metric>_<class>` is the name."""
+
+EVERY_EPOCH = ("auc", "sensitivity", "specificity")
+"""Metrics of one class that are cheap enough, and few enough, for every epoch."""
+
+
+def metrics_of(classes: Sequence[str]) -> dict[str, Metric]:
+    """Every metric of a data set with these classes, by full name: the keys of `report`."""
+    return _named(classes, tuple(PER_CLASS))
+
+
+def objectives(classes: Sequence[str]) -> dict[str, Metric]:
+    """Metrics that are known after every epoch, the keys of `summary`: what a search may optimise."""
+    return _named(classes, EVERY_EPOCH)
+
+
+def metric_named(name: str, classes: Sequence[str] = ()) -> Metric:
+    """Metric called `name`; SettingError lists the known ones. Names with a class need `classes`."""
+    known = metrics_of(classes)
+    if name not in known:
+        raise SettingError(unknown("metric", name, known))
+    return known[name]
+
+
+def _named(classes: Sequence[str], per_class: Sequence[str]) -> dict[str, Metric]:
+    found = dict(METRICS)
+    for name in per_class:
+        metric = PER_CLASS[name]
+        for label in classes:
+            description = metric.description.format(label)
+            found[f"{name}_{label}"] = Metric(metric.direction, description, metric.low, metric.high)
+    return found
