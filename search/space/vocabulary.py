@@ -1,0 +1,49 @@
+"""What a space file may speak of: components, general settings and metrics, as `lesion` registers them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+from lesion.errors import SettingError, unknown
+from lesion.registry import Component, Registry, Value
+
+
+@dataclass(frozen=True)
+class Vocabulary:
+    """Registries by kind, the general settings, and what `lesion` knows about them.
+
+    `direction(objective, classes)` is "maximize" or "minimize"; `corrects(kind, name, settings)` whether a component
+    corrects class imbalance; `resolve(settings)` raises SettingError for settings that cannot be trained.
+    """
+
+    kinds: Mapping[str, Registry]
+    general: Component
+    direction: Callable[[str, Sequence[str]], str]
+    corrects: Callable[[str, str, Mapping[str, Value]], bool]
+    resolve: Callable[[Mapping[str, Value]], object]
+
+
+def of_lesion() -> Vocabulary:
+    """The vocabulary of the installed `lesion`; imports torch, so it is asked for only when a file is read."""
+    from lesion.settings import GENERAL, REGISTRIES, corrects_imbalance, resolve  # noqa: PLC0415
+
+    return Vocabulary(REGISTRIES, GENERAL, direction, corrects_imbalance, resolve)
+
+
+def direction(objective: str, classes: Sequence[str] = ()) -> str:
+    """Whether `objective` is to be maximised or minimised; SettingError lists the known ones.
+
+    Without `classes`, a metric of one class is taken at its word: the study checks it against the data.
+
+    >>> direction("log_loss"), direction("auc_melanoma")
+    ('minimize', 'maximize')
+    """
+    from lesion.metrics import objectives  # noqa: PLC0415
+
+    known = objectives(classes)
+    _, _, label = objective.partition("_")
+    guessed = known if classes or not label else objectives([label])
+    if objective not in guessed:
+        raise SettingError(unknown("metric", objective, known))
+    return guessed[objective].direction
