@@ -1,0 +1,79 @@
+"""Checkpoints of a training: written beside and renamed, with a checksum, the last two kept.
+
+A file is `epoch-<n>.ckpt`: 32 bytes SHA-256, then a torch archive, which is read with `weights_only`, so that
+a file from somebody else cannot run code. A damaged file is passed over for the one before it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import os
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from lesion.errors import CheckpointError
+
+DIGEST = hashlib.sha256().digest_size
+KEPT = 2
+
+
+def save(state: dict[str, Any], folder: Path) -> Path:
+    """Write the state of a training, which has an `epoch`, and forget all but the last two.
+
+    Raises OSError when the disk is full; what stood there before stays.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    buffer = io.BytesIO()
+    torch.save(state, buffer)
+    content = buffer.getbuffer()
+    path = folder / f"epoch-{state['epoch']:04d}.ckpt"
+    write_atomically(path, hashlib.sha256(content).digest(), content)
+    for old in saved(folder)[:-KEPT]:
+        old.unlink(missing_ok=True)
+    return path
+
+
+def load(path: Path) -> dict[str, Any]:
+    """The state in a checkpoint; CheckpointError when it is missing or damaged."""
+    try:
+        content = path.read_bytes()
+    except OSError as problem:
+        raise CheckpointError(f"{path} cannot be read: {problem}") from problem
+    if hashlib.sha256(content[DIGEST:]).digest() != content[:DIGEST]:
+        raise CheckpointError(f"{path} is damaged: its checksum differs")
+    state: dict[str, Any] = torch.load(io.BytesIO(content[DIGEST:]), map_location="cpu", weights_only=True)
+    return state
+
+
+def load_latest(folder: Path) -> tuple[dict[str, Any] | None, list[str]]:
+    """The newest sound state in a folder, or None, and what was passed over to find it."""
+    passed_over: list[str] = []
+    for path in reversed(saved(folder)):
+        try:
+            return load(path), passed_over
+        except CheckpointError as problem:
+            passed_over.append(str(problem))
+    return None, passed_over
+
+
+def saved(folder: Path) -> list[Path]:
+    """The checkpoints of a folder, oldest first."""
+    return sorted(folder.glob("epoch-*.ckpt"))
+
+
+def write_atomically(path: Path, *parts: bytes | memoryview) -> None:
+    """Write `parts` to `path` such that a reader finds the old content or the new one, never a part of it."""
+    beside = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    try:
+        with beside.open("wb") as file:
+            for part in parts:
+                file.write(part)
+            file.flush()
+            os.fsync(file.fileno())
+        beside.replace(path)
+    except BaseException:
+        beside.unlink(missing_ok=True)
+        raise

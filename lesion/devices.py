@@ -1,0 +1,37 @@
+"""What the device at hand does fastest: precision and memory format."""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager
+
+import torch
+
+
+def best_device() -> torch.device:
+    """The first CUDA device where there is one, else the CPU."""
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def precision_for(device: torch.device, asked: str = "auto") -> torch.dtype:
+    """The dtype of the forward pass: what was asked for, or bfloat16 where the device has instructions for it.
+
+    Elsewhere bfloat16 is emulated and slower than float32. It has float32's range, so losses need no scaling.
+    """
+    if asked != "auto":
+        return torch.bfloat16 if asked == "bfloat16" else torch.float32
+    if device.type == "cuda":
+        return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float32
+    has_bfloat16 = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
+    return torch.bfloat16 if has_bfloat16 else torch.float32
+
+
+def autocast(device: torch.device, dtype: torch.dtype) -> AbstractContextManager[object]:
+    """Autocast to `dtype`; does nothing for float32."""
+    return torch.autocast(device.type, dtype, enabled=dtype is not torch.float32)
+
+
+def is_out_of_memory(problem: BaseException) -> bool:
+    """Whether an error says that memory ran out, on the device or on the host."""
+    if isinstance(problem, torch.OutOfMemoryError | MemoryError):
+        return True
+    return isinstance(problem, RuntimeError) and "can't allocate memory" in str(problem)

@@ -1,0 +1,43 @@
+"""The errors of ``lesion``: what a user can mend, said with the place, the rule and the likely fix."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class LesionError(Exception):
+    """Root of every error that ``lesion`` raises on purpose."""
+
+
+class DataError(LesionError):
+    """A source of images or labels, or a packed data set, is not what it must be."""
+
+
+class SettingError(LesionError):
+    """A component or one of its settings is unknown or out of range."""
+
+
+class WeightsError(LesionError):
+    """A weights file does not fit the model it is loaded into."""
+
+
+class CheckpointError(LesionError):
+    """A checkpoint is missing, damaged or of another training."""
+
+
+class NonFiniteLossError(LesionError):
+    """The loss became NaN or infinite; training on would only waste time."""
+
+
+def unknown(what: str, given: str, known: Iterable[str]) -> str:
+    """Message for a name that is not known, with the nearest known one.
+
+    >>> unknown("loss", "focl", ["cross_entropy", "focal"])
+    "no loss 'focl'; known: cross_entropy, focal (did you mean 'focal'?)"
+    """
+    names = sorted(known)
+    near = difflib.get_close_matches(given, names, n=1)
+    hint = f" (did you mean {near[0]!r}?)" if near else ""
+    shown = ", ".join(names) if len(names) <= 24 else ", ".join(names[:24]) + f", … ({len(names)} in all)"
+    return f"no {what} {given!r}; known: {shown}{hint}"

@@ -1,0 +1,66 @@
+"""From images to probabilities, averaged over flips and quarter turns."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from lesion.augment import resize
+from lesion.devices import autocast, precision_for
+from lesion.models import Model
+
+
+def predict_probabilities(
+    model: Model,
+    images: NDArray[np.uint8],
+    *,
+    image_size: int,
+    views: int = 1,
+    batch_size: int = 64,
+    device: torch.device | None = None,
+    precision: str = "auto",
+) -> NDArray[np.float64]:
+    """Class probabilities (N, classes) of RGB images (N, H, H, 3), any H; each row sums to 1.
+
+    `views` of the eight flips and quarter turns are averaged: 1, 2 (and flipped), 4 (and turned) or 8.
+    The model is left in the mode it came in.
+    """
+    device = device or next(model.parameters()).device
+    dtype = precision_for(device, precision)
+    was_training = model.training
+    model.eval()
+    batches = [np.asarray(images[i : i + batch_size]) for i in range(0, len(images), batch_size)]
+    with torch.inference_mode():
+        probabilities = [_mean_over_views(model, _tensor(b, image_size, device), views, dtype) for b in batches]
+    model.train(was_training)
+    if not probabilities:
+        raise ValueError("no images to predict")
+    return torch.cat(probabilities).cpu().numpy()
+
+
+def to_model_input(images: torch.Tensor, device: torch.device) -> torch.Tensor:
+    """uint8 (N, H, W, 3) → float in [0, 1], (N, 3, H, W), channels last in memory, on `device`."""
+    return images.to(device, non_blocking=True).permute(0, 3, 1, 2).float().div_(255)
+
+
+def dihedral(images: torch.Tensor, view: int) -> torch.Tensor:
+    """View 0 to 7 of square images (N, C, S, S): odd views are mirrored, each pair a quarter turn further."""
+    turned = torch.rot90(images, view // 2, (2, 3))
+    return turned.flip(3) if view % 2 else turned
+
+
+def _tensor(batch: NDArray[np.uint8], size: int, device: torch.device) -> torch.Tensor:
+    return to_model_input(torch.from_numpy(np.stack([resize(image, size) for image in batch])), device)
+
+
+def _mean_over_views(model: Model, images: torch.Tensor, views: int, dtype: torch.dtype) -> torch.Tensor:
+    # Two views: as it is and mirrored; four: both of a half turn too; eight: all.
+    stride = 1 if views in (1, 2, 8) else 2
+    shown = [(v // 2 * 2 * stride + v % 2) for v in range(views)]
+    total = torch.zeros(1, dtype=torch.float64, device=images.device)
+    for view in shown:
+        with autocast(images.device, dtype):
+            logits = model(dihedral(images, view).contiguous(memory_format=torch.channels_last))
+        total = total + logits.double().softmax(dim=1)  # (N, classes)
+    return total / views
