@@ -1,0 +1,1 @@
+"""Official layouts, own images → packed data sets; their splits, checks and downloads."""
