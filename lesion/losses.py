@@ -40,10 +40,10 @@ def weighted_cross_entropy(
     Exponent 0 is plain cross entropy, 1 the inverse frequency. The weighted terms are averaged over their
     weights, as in ``torch.nn.CrossEntropyLoss``.
     """
-    weights = torch.from_numpy(class_weights(class_counts, exponent)).float()
+    weights = torch.from_numpy(class_weights(class_counts, exponent))
 
     def loss(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-        return F.cross_entropy(logits, labels, weights.to(logits.device), label_smoothing=label_smoothing)
+        return F.cross_entropy(logits, labels, weights.to(logits), label_smoothing=label_smoothing)
 
     return loss
 

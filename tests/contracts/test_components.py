@@ -1,0 +1,114 @@
+"""What every component must do, tested because it is registered."""
+
+import numpy as np
+import pytest
+import torch
+
+from lesion.augment import Augmenter, augmentations
+from lesion.balancing import balancings
+from lesion.losses import losses
+from lesion.models.backbones import backbones, structure
+from lesion.models.heads import heads
+from lesion.optimisation import optimizers, schedules
+from lesion.registry import Registry
+from lesion.settings import DEFAULTS, REGISTRIES, resolve
+
+LABELS = np.repeat([0, 1, 2], [20, 5, 50])
+LOGITS = torch.randn(16, 3, generator=torch.Generator().manual_seed(0))
+TARGETS = torch.arange(16) % 3
+HUGE = {"regnet_y_128gf", "vit_h_14"}  # over 600 million weights, built for real where meta tensors do not do
+
+
+def every(registry: Registry) -> pytest.MarkDecorator:
+    return pytest.mark.parametrize("name", list(registry))
+
+
+@pytest.mark.parametrize("kind", list(REGISTRIES))
+def test_every_component_says_what_it_is_and_has_defaults(kind):
+    for component in REGISTRIES[kind].values():
+        assert component.summary.endswith((".", ").", ":")), component.name
+        assert not [s.name for s in component.settings.values() if s.required], component.name
+        for setting in component.settings.values():
+            setting.check(setting.default)
+
+
+def test_every_kind_has_a_default_and_nothing_at_all_is_a_plan():
+    assert DEFAULTS.keys() == REGISTRIES.keys()
+    assert {kind: choice.name for kind, choice in resolve({}).choices.items()} == DEFAULTS
+
+
+@pytest.mark.parametrize("name", sorted(set(backbones) - HUGE))
+def test_every_backbone_is_cut_into_stages_that_have_something_to_train(name):
+    ends, channels = structure(name, 224)
+    assert 3 <= len(ends) <= 7
+    assert channels >= 256
+
+
+@every(heads)
+@pytest.mark.parametrize("side", [1, 7])
+def test_every_head_maps_a_feature_map_to_logits_with_gradients(name, side):
+    head = heads[name].build(12, 3)
+    features = torch.randn(4, 12, side, side, requires_grad=True)
+    logits = head(features)
+    assert logits.shape == (4, 3)
+    logits.square().sum().backward()
+    assert features.grad is not None
+    assert torch.isfinite(features.grad).all()
+
+
+@every(losses)
+def test_every_loss_is_a_finite_scalar_whose_gradient_is_right(name):
+    loss = losses[name].build(np.array([20, 5, 50]))
+    logits = LOGITS.double().requires_grad_()
+    assert loss(logits, TARGETS).shape == ()
+    assert torch.autograd.gradcheck(lambda z: loss(z, TARGETS), (logits,))
+    certain = torch.eye(3)[TARGETS].mul(200.0).requires_grad_()
+    loss(certain, TARGETS).backward()
+    assert certain.grad is not None
+    assert torch.isfinite(certain.grad).all()
+
+
+@every(balancings)
+def test_every_balancing_is_seeded_and_stays_inside_the_training_part(name):
+    first, again = (balancings[name].build(LABELS, np.random.default_rng(5)) for _ in range(2))
+    assert np.array_equal(first, again)
+    assert first.dtype == np.int64
+    assert set(first) <= set(range(len(LABELS)))
+    assert set(LABELS[first]) == {0, 1, 2}
+
+
+@every(augmentations)
+@pytest.mark.parametrize("sides", [(40, 32), (32, 32), (24, 32)])
+def test_every_policy_gives_the_size_and_draws_by_seed_epoch_and_row(name, sides):
+    have, want = sides
+    image = np.random.default_rng(0).integers(0, 256, (have, have, 3), dtype=np.uint8)
+    policy = augmentations[name].build(want)
+    first, again = Augmenter(policy, seed=3), Augmenter(augmentations[name].build(want), seed=3)
+    drawn = first(image, 0, 7)
+    assert drawn.shape == (want, want, 3)
+    assert drawn.dtype == np.uint8
+    first(image, 5, 1)  # what was drawn between does not matter
+    assert np.array_equal(first(image, 0, 7), again(image, 0, 7))
+    if name != "none":
+        others = [first(image, epoch, row) for epoch in range(4) for row in range(4)]
+        assert len({other.tobytes() for other in others}) > 4
+
+
+@every(optimizers)
+def test_every_optimizer_updates_what_trains_and_nothing_else(name):
+    body, head = torch.nn.Linear(3, 3), torch.nn.Linear(3, 2)
+    body.weight.requires_grad_(False)
+    before = body.weight.clone(), head.weight.clone()
+    optimizer = optimizers[name].build(body, head)
+    head(body(torch.ones(2, 3))).square().sum().backward()
+    optimizer.step()
+    assert torch.equal(body.weight, before[0])
+    assert not torch.equal(head.weight, before[1])
+
+
+@every(schedules)
+def test_every_schedule_stays_between_nothing_and_the_full_rate(name):
+    factor = schedules[name].build(100, 10)
+    rates = [factor(step) for step in range(100)]
+    assert all(0.0 <= rate <= 1.0 for rate in rates)
+    assert max(rates) == 1.0
