@@ -13,22 +13,24 @@
 ...       cross_entropy:
 ...       focal: {gamma: {float: [0.5, 3.0]}}
 ... '''
->>> path = pathlib.Path(tempfile.mkdtemp()) / "small.yaml"
->>> _ = path.write_text(text)
->>> space = load(path)
+>>> with tempfile.TemporaryDirectory() as folder:
+...     path = pathlib.Path(folder, "small.yaml")
+...     _ = path.write_text(text)
+...     space = load(path)
 >>> [str(branch) for branch in space.branches()]
 ['loss cross_entropy', 'loss focal']
 >>> space.sample(FixedTrial({"loss": "focal", "loss.focal.gamma": 1.5}))
 {'image_size': 64, 'loss': 'focal', 'loss.focal.gamma': 1.5}
 
 The pages of this package, from the text up: `yaml_tree` (text → nodes with places), `inherit` (``extends``),
-`values` (nodes → `domains`), `components` (nodes → parts of a `tree`), `balance`, `points` (``start_with``), `reader`
-(all of a file), `space` (what a study uses), `check` (every branch tried out).
+`values` (nodes → `domains`), `components` (nodes → parts of a `tree`), `balance`, `points` (``start_with``),
+`reader` (all of a file), `space` (what a study uses), `checking` (every branch tried out).
 """
 
 from __future__ import annotations
 
 from search.errors import Mistake, SpaceError
+from search.space.checking import CheckReport, Problem, check, check_space
 from search.space.domains import Choice, Domain, Fixed, FloatRange, IntRange
 from search.space.reader import load
 from search.space.space import Asha, Budget, Space, difference
@@ -39,6 +41,7 @@ __all__ = [
     "Asha",
     "Branch",
     "Budget",
+    "CheckReport",
     "Choice",
     "Domain",
     "Fixed",
@@ -48,11 +51,14 @@ __all__ = [
     "Option",
     "Parameter",
     "Part",
+    "Problem",
     "Settings",
     "Space",
     "SpaceError",
     "Tree",
     "Vocabulary",
+    "check",
+    "check_space",
     "difference",
     "load",
 ]

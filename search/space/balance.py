@@ -9,9 +9,9 @@ from search.space.yaml_tree import Mistakes, Node, Place
 
 
 def check_balance(tree: Tree, node: Node, allow: bool, once: Place | None, mistakes: Mistakes) -> None:
-    """Note a mistake where some trial of the space would correct imbalance twice; `node` is the file's `space`.
+    """Note a mistake where some trial of the space would correct imbalance twice.
 
-    `once` is where the file says ``balance_once: true``.
+    `node` is the file's `space`; `once` is where the file says ``balance_once: true``.
     """
     if once is not None and allow:
         mistakes.add(once, "balance_once and allow_double_balancing exclude each other; keep one of them")
@@ -28,8 +28,9 @@ def _check_never(tree: Tree, node: Node, mistakes: Mistakes) -> None:
             continue
         mistakes.add(
             node.key_place(second.kind),
-            f"imbalance would be corrected twice, by {first.kind} {_names(one)} and by {second.kind} {_names(other)}: "
-            f"take one of the two out, or write 'balance_once: true' to search both but never together, or "
+            f"imbalance would be corrected twice, by {first.kind} {_names(one)} and by {second.kind} "
+            f"{_names(other)}: take one of the two out, or "
+            f"write 'balance_once: true' to search both but never together, or "
             f"'allow_double_balancing: true' if it is meant",
         )
 

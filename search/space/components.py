@@ -8,7 +8,7 @@ from itertools import islice, product
 
 from lesion.errors import unknown
 from lesion.registry import Component, Registry
-from search.space.domains import Choice, Domain
+from search.space.domains import Choice, Domain, order
 from search.space.tree import Option, Part
 from search.space.values import FORMS, read_domain
 from search.space.vocabulary import Vocabulary
@@ -52,14 +52,10 @@ def _choice(kind: str, node: Node, mistakes: Mistakes) -> Iterator[tuple[str, Pl
     entries = node.mapping or {}
     for key in entries:
         if key != "choice":
-            mistakes.add(
-                node.key_place(key), f"{key} stands beside choice; an option of {kind} goes below it"
-            )
+            mistakes.add(node.key_place(key), f"{key} stands beside choice; an option of {kind} goes below it")
     inner = entries["choice"]
     if inner.mapping is None and inner.items is None:
-        mistakes.add(
-            inner.place, f"the choice of {kind} must be a list of names, or names with their settings"
-        )
+        mistakes.add(inner.place, f"the choice of {kind} must be a list of names, or names with their settings")
     elif not inner.value:
         mistakes.add(inner.place, f"the choice of {kind} is empty")
     for name, settings in (inner.mapping or {}).items():
@@ -116,13 +112,8 @@ def _settings(component: Component, path: str, node: Node, mistakes: Mistakes) -
 
 
 def _may_correct(component: Component, settings: tuple[tuple[str, Domain], ...], words: Vocabulary) -> bool:
-    """Whether the component corrects class imbalance anywhere in its ranges: at an end, a middle or a choice."""
+    """Whether the component can correct class imbalance: at an end or the middle of a range, or for a choice."""
     names = [name for name, _ in settings]
-    values = [
-        domain.options if isinstance(domain, Choice) else sorted(set(domain.probes)) for _, domain in settings
-    ]
+    values = [domain.options if isinstance(domain, Choice) else sorted(set(domain.probes), key=order) for _, domain in settings]
     probes = islice(product(*values), MAX_PROBES)
-    return any(
-        words.corrects(component.kind, component.name, dict(zip(names, probe, strict=True)))
-        for probe in probes
-    )
+    return any(words.corrects(component.kind, component.name, dict(zip(names, probe, strict=True))) for probe in probes)

@@ -1,7 +1,7 @@
 """What one setting may be: a fixed value, a choice, or a range of floats or ints.
 
-Each domain says how Optuna draws from it, which values stand for it when a branch is tried out (low, middle, high),
-and how it is spelled in JSON, the same for two files that mean the same.
+Each domain says how Optuna draws from it, which values stand for it when a branch is tried out (low, middle,
+high), and how it is spelled in JSON, the same for two files that mean the same.
 """
 
 from __future__ import annotations

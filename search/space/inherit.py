@@ -1,14 +1,14 @@
 """``extends``: a file takes over what it does not say itself from another one.
 
-Mappings are merged key by key, lists and scalars are replaced. Within a component, the child's options are the
-options; one that the parent has too keeps the parent's settings where the child gives none:
+`budget` and `space` are merged key by key, everything else is replaced. Within a component, the child's options
+are the options; one that the parent has too keeps the parent's settings where the child gives none:
 
     parent  optimizer: {choice: {adamw: {lr: 1e-3, weight_decay: 0.1}, sgd: {lr: 0.01}}}
     child   optimizer: {adamw: {lr: 3e-4}}
     merged  optimizer: {adamw: {lr: 3e-4, weight_decay: 0.1}}
 
-A setting is replaced whole, so a range never mixes with a choice. Nodes keep the place where they were written, so a
-mistake is told in the file it stands in. Name and description are a file's own.
+A setting is replaced whole, so a range never mixes with a choice. Nodes keep the place where they were written,
+so a mistake is told in the file it stands in. Name and description are a file's own.
 """
 
 from __future__ import annotations
@@ -54,13 +54,9 @@ def _check_line(target: Path, line: tuple[Path, ...], place: Place, mistakes: Mi
         raise mistakes.fail(place, f"more than {MAX_ANCESTORS} files that extend one another")
 
 
-def _inherited(
-    target: Path, kinds: Container[str], mistakes: Mistakes, line: tuple[Path, ...], place: Place
-) -> Node:
+def _inherited(target: Path, kinds: Container[str], mistakes: Mistakes, line: tuple[Path, ...], place: Place) -> Node:
     if not target.is_file():
-        mistakes.add(
-            place, f"extends {str(target)!r}, which is no file; the path starts at this file's folder"
-        )
+        mistakes.add(place, f"extends {str(target)!r}, which is no file; the path starts at this file's folder")
         raise SpaceError(mistakes.found)
     return _read(target, kinds, mistakes, line)
 

@@ -16,9 +16,7 @@ def read_points(node: Node, tree: Tree, mistakes: Mistakes) -> tuple[Settings, .
     if node.value is None:
         return ()
     if node.items is None:
-        mistakes.add(
-            node.place, "start_with must be a list of points: [{loss: focal, loss.focal.gamma: 1.5}]"
-        )
+        mistakes.add(node.place, "start_with must be a list of points: [{loss: focal, loss.focal.gamma: 1.5}]")
         return ()
     found: list[Settings] = []
     for item in node.items:
@@ -110,8 +108,6 @@ class _Point:
             options = [named] if named is not None else list(part.options)
             if any(option.corrects for option in options):
                 what = (
-                    f"does {part.kind} {named.name}"
-                    if named
-                    else f"may the {part.kind}, which the point leaves open"
+                    f"does {part.kind} {named.name}" if named else f"may the {part.kind}, which the point leaves open"
                 )
                 may_correct = may_correct or what

@@ -35,9 +35,10 @@ def load(
     classes: Sequence[str] = (),
     vocabulary: Vocabulary | None = None,
 ) -> Space:
-    """Read and check a space file; SpaceError lists all its mistakes as ``file:line: what, and how to mend it``.
+    """Read and check a space file; SpaceError lists all its mistakes, each with file, line and the likely fix.
 
-    `data` replaces the file's data set. With `classes` an objective of one class (``auc_melanoma``) is checked too.
+    `data` replaces the file's data set. With `classes`, an objective of one class (``auc_melanoma``) is checked
+    against them.
     """
     path = Path(path)
     mistakes = Mistakes()
@@ -111,9 +112,7 @@ class _File:
         if not SAFE_NAME.fullmatch(name) or ".." in name:
             place = node.place if node else self._top()
             fix = "" if node else "; the file's name gives it, so write name: … or rename the file"
-            self.mistakes.add(
-                place, f"the study name {name!r} must be up to 64 letters, digits, - _ and .{fix}"
-            )
+            self.mistakes.add(place, f"the study name {name!r} must be up to 64 letters, digits, - _ and .{fix}")
         return name
 
     def _split(self) -> str | None:
@@ -195,9 +194,7 @@ class _File:
         grace = self._count(asha, "asha", "grace", 1)
         if grace > budget.epochs:
             place = asha.mapping["grace"].place
-            self.mistakes.add(
-                place, f"asha.grace is {grace}, more than the {budget.epochs} epochs of the budget"
-            )
+            self.mistakes.add(place, f"asha.grace is {grace}, more than the {budget.epochs} epochs of the budget")
         return Asha(grace, self._count(asha, "asha", "reduction", 3, least=2))
 
     def _tree(self, allow: bool) -> Tree:
@@ -206,14 +203,12 @@ class _File:
         if node is None or node.mapping is None:
             place = node.place if node else self._top()
             what = "must be a mapping" if node else "is missing"
-            self.mistakes.add(
-                place, f"space {what} of components and settings: space: {{backbone: …, loss: …}}"
-            )
+            self.mistakes.add(place, f"space {what} of components and settings: space: {{backbone: …, loss: …}}")
             return Tree((), (), once)
         before = len(self.mistakes.found)
         tree = Tree(self._general(node), read_parts(node, self.words, self.mistakes), once)
-        place = self.root.key_place("balance_once") if once else None
-        check_balance(tree, node, allow, place, self.mistakes)
+        said = self.root.key_place("balance_once") if once else None
+        check_balance(tree, node, allow, said, self.mistakes)
         if len(self.mistakes.found) == before:
             self._try(tree, node)
         return tree

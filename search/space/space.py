@@ -1,8 +1,8 @@
 """A space as a study uses it: what is searched, on which data, for what, and within which budget.
 
-Two files mean the same space when their `semantics` are equal: comments, the order of keys and options, the number of
-trials, hours, the scheduler and the seed do not count; what a trial can be, what it is judged by and how long it may
-train do.
+Two files mean the same space when their `semantics` are equal: comments, the order of keys and options, the
+number of trials, hours, the scheduler and the seed do not count; what a trial can be, what it is judged by and how
+long it may train do.
 """
 
 from __future__ import annotations
@@ -87,8 +87,7 @@ class Space:
             "general": {name: domain.spelled() for name, domain in self.tree.general},
             "components": {
                 part.kind: {
-                    option.name: {name: domain.spelled() for name, domain in option.settings}
-                    for option in part.options
+                    option.name: {name: domain.spelled() for name, domain in option.settings} for option in part.options
                 }
                 for part in self.tree.parts
             },

@@ -72,8 +72,8 @@ class Parameter:
 class Tree:
     """General settings and parts.
 
-    With `balance_once`, no branch holds two options that correct imbalance: after one did, a later part keeps only
-    those of its options that do not.
+    With `balance_once`, no branch holds two options that correct imbalance: after one did, a later part keeps
+    only those of its options that do not.
     """
 
     general: tuple[tuple[str, Domain], ...]

@@ -1,7 +1,8 @@
 """Nodes → domains: the part of the language that says what one setting may be.
 
-A scalar is fixed; ``{choice: […]}``, ``{float: [low, high]}`` and ``{int: [low, high]}`` are searched. Every value and
-both ends of a range are checked against the setting's own type and bounds, taken from the component's signature.
+A scalar is fixed; ``{choice: […]}``, ``{float: [low, high]}`` and ``{int: [low, high]}`` are searched. Every
+value and both ends of a range are checked against the setting's own type and bounds, taken from the component's
+signature.
 """
 
 from __future__ import annotations
@@ -21,7 +22,10 @@ HOW = "write a value, {choice: […]}, {float: [low, high]} or {int: [low, high]
 
 
 def read_domain(node: Node, setting: Setting, mistakes: Mistakes) -> Domain | None:
-    """What `node` says `setting` may be, or None after noting the mistakes; `setting.name` is the dotted path."""
+    """What `node` says `setting` may be, or None after noting the mistakes.
+
+    `setting.name` is the dotted path, for the messages.
+    """
     if node.is_scalar:
         value = _value(node, setting, mistakes)
         return value and Fixed(value[0])
@@ -87,12 +91,7 @@ def _is_bool(value: Value) -> bool:
 
 def _as_typed(value: Value, setting: Setting) -> Value:
     """`value`, made a float where the setting holds floats, so that 0 and 0.0 mean the same space."""
-    if (
-        isinstance(value, int)
-        and not isinstance(value, bool)
-        and float in setting.types
-        and int not in setting.types
-    ):
+    if isinstance(value, int) and not isinstance(value, bool) and float in setting.types and int not in setting.types:
         return float(value)
     return value
 
@@ -135,9 +134,7 @@ def _range(node: Node, kind: str, setting: Setting, mistakes: Mistakes) -> Domai
     elif log and "step" in entries:
         mistakes.add(entries["step"].place, f"{setting.name} has a step on a log scale; take one of them out")
     elif step and not on_grid(low, high, step):
-        mistakes.add(
-            entries["step"].place, f"{setting.name}: steps of {step:g} from {low:g} do not end at {high:g}"
-        )
+        mistakes.add(entries["step"].place, f"{setting.name}: steps of {step:g} from {low:g} do not end at {high:g}")
     elif kind == "float":
         return FloatRange(float(low), float(high), log, float(step) if step else None)
     else:
@@ -152,9 +149,7 @@ def _takes(kind: str, setting: Setting, node: Node, mistakes: Mistakes) -> bool:
     other = {"float": "int", "int": "float"}[kind]
     if setting.choices or not {int, float} & set(setting.types):
         one_of = f"one of {', '.join(map(str, setting.choices))}" if setting.choices else setting.type_name
-        mistakes.add(
-            node.place, f"{setting.name} is {one_of}; a range of numbers does not fit, write {{choice: […]}}"
-        )
+        mistakes.add(node.place, f"{setting.name} is {one_of}; a range of numbers does not fit, write {{choice: […]}}")
     elif kind == "int":
         mistakes.add(node.place, f"{setting.name} is a {other}: write {{float: [low, high], step: 1}}")
     else:
@@ -211,12 +206,7 @@ def _step(node: Node | None, kind: str, setting: Setting, mistakes: Mistakes) ->
         return 0
     value = node.value
     sound = isinstance(value, int) if kind == "int" else isinstance(value, int | float)
-    if (
-        not sound
-        or isinstance(value, bool)
-        or not math.isfinite(cast(float, value))
-        or cast(float, value) <= 0
-    ):
+    if not sound or isinstance(value, bool) or not math.isfinite(cast(float, value)) or cast(float, value) <= 0:
         mistakes.add(
             node.place,
             f"the step of {setting.name} must be {'a whole' if kind == 'int' else 'a'} number above 0",

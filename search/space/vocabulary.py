@@ -13,8 +13,8 @@ from lesion.registry import Component, Registry, Value
 class Vocabulary:
     """Registries by kind, the general settings, and what `lesion` knows about them.
 
-    `direction(objective, classes)` is "maximize" or "minimize"; `corrects(kind, name, settings)` whether a component
-    corrects class imbalance; `resolve(settings)` raises SettingError for settings that cannot be trained.
+    `direction(objective, classes)` is "maximize" or "minimize"; `corrects(kind, name, settings)` whether a
+    component corrects class imbalance; `resolve(settings)` raises SettingError for settings that cannot be trained.
     """
 
     kinds: Mapping[str, Registry]
@@ -25,7 +25,7 @@ class Vocabulary:
 
 
 def of_lesion() -> Vocabulary:
-    """The vocabulary of the installed `lesion`; imports torch, so it is asked for only when a file is read."""
+    """The vocabulary of the installed `lesion`; imports torch, so only when a file is read."""
     from lesion.settings import GENERAL, REGISTRIES, corrects_imbalance, resolve  # noqa: PLC0415
 
     return Vocabulary(REGISTRIES, GENERAL, direction, corrects_imbalance, resolve)

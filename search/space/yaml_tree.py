@@ -1,8 +1,8 @@
 """YAML text → nodes that know where they stand, with nothing executed and nothing unbounded.
 
-The tree is built straight from the parser's events: no tag is ever constructed, scalars follow the YAML 1.2 core
-schema (``no`` and ``none`` are words, ``1e-5`` is a number), an alias counts with everything it stands for, and
-depth, size and repeated keys are checked on the way.
+The tree is built straight from the parser's events: no tag is ever constructed, scalars follow the YAML 1.2
+core schema (``no`` and ``none`` are words, ``1e-5`` is a number), an alias counts with everything it stands for,
+and depth, size and repeated keys are checked on the way.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -36,9 +36,7 @@ MAX_NODES = 20_000  # a large space file has some hundred; aliases of aliases re
 MAX_DIGITS = 40
 
 _INT = re.compile(r"[-+]?[0-9]+|0o[0-7]+|0x[0-9a-fA-F]+")
-_FLOAT = re.compile(
-    r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?|[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)"
-)
+_FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?|[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)")
 _WORDS: Mapping[str, Value] = {
     **dict.fromkeys(("", "~", "null", "Null", "NULL")),
     **dict.fromkeys(("true", "True", "TRUE"), True),
@@ -125,9 +123,7 @@ def read(path: Path, mistakes: Mistakes) -> Node:
     except YAMLError as error:
         raise mistakes.fail(whole, f"this is no YAML: {' '.join(str(error).split())}") from None
     if root.mapping is None:
-        raise mistakes.fail(
-            root.place, "a space file is a mapping: data: …, objective: …, budget: …, space: …"
-        )
+        raise mistakes.fail(root.place, "a space file is a mapping: data: …, objective: …, budget: …, space: …")
     return root
 
 
@@ -182,9 +178,7 @@ class _Builder:
 
     def _check_version(self, start: DocumentStartEvent) -> None:
         if start.version is not None and tuple(start.version) != (1, 2):
-            raise self.mistakes.fail(
-                Place(self.file, 1), "space files are YAML 1.2; leave the %YAML line out"
-            )
+            raise self.mistakes.fail(Place(self.file, 1), "space files are YAML 1.2; leave the %YAML line out")
 
     def place(self, event: Any) -> Place:
         return Place(self.file, event.start_mark.line + 1, event.start_mark.column + 1)
@@ -199,7 +193,8 @@ class _Builder:
             raise self.mistakes.fail(place, f"nested more than {MAX_DEPTH} deep; a space needs six levels")
         # Text in single or double quotes has no tag here; a tag is only ever one that was written.
         if event.tag is not None:
-            self.mistakes.add(place, f"the tag {event.tag} is refused: a space file holds plain values only")
+            text = f"the tag {event.tag} is refused: a space file holds plain values only"
+            raise self.mistakes.fail(place, text)
         node = self._content(event, place, depth)
         if node.size > MAX_NODES:
             raise self.mistakes.fail(place, f"more than {MAX_NODES} values with its aliases written out")
@@ -232,6 +227,9 @@ class _Builder:
             spot = self.place(event)
             key = self.node(event, depth + 1)
             value = self.node(next(self.events), depth + 1)
+            if value.value is None:
+                # The parser places a missing value where the next key starts.
+                value = replace(value, place=spot)
             size += 1 + value.size
             name = key.value
             if not isinstance(name, str):
