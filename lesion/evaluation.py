@@ -18,17 +18,16 @@ import pandas as pd
 
 from lesion.errors import DataError
 from lesion.metrics import (
+    UNDECIDED,
     Interval,
     OfficialScores,
     bootstrap,
     confusion_matrix,
+    decisions,
     official_scores,
     official_weights,
 )
 from lesion.submission import image_ids, write_submission
-
-UNDECIDED = "undecided"
-"""Decision of a row whose largest probability is shared: it counts as wrong."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,11 +65,8 @@ class Evaluation:
 
     def per_image(self) -> pd.DataFrame:
         """One row an image: image, truth, decision, correct, confidence, and a probability column a class."""
-        top = self.probabilities.max(axis=1)
-        tied = (self.probabilities == top[:, None]).sum(axis=1) > 1
-        names = np.array(self.classes, dtype=object)
-        decision = np.where(tied, UNDECIDED, names[self.probabilities.argmax(axis=1)])
-        truth = names[self.labels]
+        truth = np.array(self.classes, dtype=object)[self.labels]
+        decision = np.array(decisions(self.probabilities, self.classes), dtype=object)
         facts = {
             "image": list(self.images),
             "truth": truth,
@@ -78,7 +74,7 @@ class Evaluation:
             "correct": truth == decision,
         }
         columns = {f"p_{name}": self.probabilities[:, k] for k, name in enumerate(self.classes)}
-        return pd.DataFrame({**facts, "confidence": top, **columns})
+        return pd.DataFrame({**facts, "confidence": self.probabilities.max(axis=1), **columns})
 
     def official_csv(self, path: Path) -> Path:
         """Write the probabilities in the layout of the ISIC challenge of these classes."""

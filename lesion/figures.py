@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 
 from lesion.checkpoints import write_atomically
-from lesion.metrics import calibration_table, confusion_matrix, curves, summary
+from lesion.metrics import UNDECIDED, calibration_table, confusion_matrix, curves, summary
 from lesion.metrics.curves import Floats
 from lesion.metrics.scores import Ints
 
@@ -55,9 +55,7 @@ def roc_figure(probabilities: Floats, labels: Ints, classes: Sequence[str]) -> F
     truth = labels[:, None] == np.arange(len(classes))
     fpr, tpr = _roc(probabilities.ravel(), truth.ravel())
     axes.plot(fpr, tpr, "--", color="0.35", linewidth=1.4, label=f"micro  {scores['micro_auc']:.3f}")
-    axes.set(
-        xlabel="1 − specificity", ylabel="sensitivity", title=f"ROC, one against the rest (n = {len(labels)})"
-    )
+    axes.set(xlabel="1 − specificity", ylabel="sensitivity", title=f"ROC, one against the rest (n = {len(labels)})")
     axes.set(xlim=(-0.01, 1.01), ylim=(-0.01, 1.01), aspect="equal")
     axes.legend(loc="lower right", title="AUC", frameon=False)
     return figure
@@ -66,7 +64,7 @@ def roc_figure(probabilities: Floats, labels: Ints, classes: Sequence[str]) -> F
 def confusion_figure(probabilities: Floats, labels: Ints, classes: Sequence[str]) -> Figure:
     """Draw the counts of (true, decided) classes, coloured by the share of the true class."""
     counts = confusion_matrix(probabilities, labels, classes)
-    columns = [*classes, "undecided"]
+    columns = [*classes, UNDECIDED]
     if not counts[:, -1].any():
         counts, columns = counts[:, :-1], columns[:-1]
     share = np.nan_to_num(curves.ratio(counts, counts.sum(axis=1, keepdims=True)))

@@ -5,6 +5,8 @@ import json
 import numpy as np
 import pandas as pd
 import pytest
+from drawn_predictions import ISIC_2017, ISIC_2018
+from drawn_predictions import drawn as drawn_matrix
 from isic_challenge_scoring import ClassificationMetric, ClassificationScore
 from PIL import Image
 
@@ -13,15 +15,9 @@ from lesion.evaluation import evaluate
 from lesion.metrics import report
 from lesion.submission import image_ids, write_submission
 
-ISIC_2017 = ("melanoma", "seborrheic_keratosis", "nevus")
-ISIC_2018 = ("MEL", "NV", "BCC", "AKIEC", "BKL", "DF", "VASC")
 
-
-def drawn(classes, rows=60, seed=0):
-    rng = np.random.default_rng(seed)
-    labels = np.concatenate([np.arange(len(classes)), rng.integers(len(classes), size=rows - len(classes))])
-    probabilities = 0.7 * rng.dirichlet(np.ones(len(classes)), rows) + 0.3 * np.eye(len(classes))[labels]
-    return probabilities, labels, [f"ISIC_{row:07d}" for row in range(rows)]
+def drawn(classes, rows=60):
+    return *drawn_matrix(rows, len(classes), kind="learnt"), [f"ISIC_{row:07d}" for row in range(rows)]
 
 
 def evaluated(classes=ISIC_2017, **settings):
@@ -61,9 +57,7 @@ def test_whole_numbers_keep_their_decimal_point(tmp_path):
 
 def test_probabilities_survive_the_file(tmp_path):
     evaluation = evaluated(ISIC_2018)
-    table = pd.read_csv(
-        evaluation.official_csv(tmp_path / "p.csv"), index_col="image", float_precision="round_trip"
-    )
+    table = pd.read_csv(evaluation.official_csv(tmp_path / "p.csv"), index_col="image", float_precision="round_trip")
     assert tuple(table.columns) == ISIC_2018
     assert (table.to_numpy() == evaluation.probabilities).all()
 
@@ -96,9 +90,7 @@ def test_lesions_widen_the_interval():
     images = [f"i{k}" for k in range(len(rows))]
     apart = evaluate(probabilities[rows], labels[rows], ISIC_2017, images=images, samples=200)
     groups = [f"L{row}" for row in rows]
-    lesions = evaluate(
-        probabilities[rows], labels[rows], ISIC_2017, images=images, groups=groups, samples=200
-    )
+    lesions = evaluate(probabilities[rows], labels[rows], ISIC_2017, images=images, groups=groups, samples=200)
     wide, narrow = lesions.intervals["accuracy"], apart.intervals["accuracy"]
     assert wide.high - wide.low > 1.4 * (narrow.high - narrow.low)
 

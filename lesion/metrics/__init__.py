@@ -18,16 +18,18 @@ Two families, kept apart on purpose:
 from lesion.metrics.catalogue import METRICS, Metric, metric_named, metrics_of, objectives
 from lesion.metrics.intervals import Interval, bootstrap
 from lesion.metrics.official import OfficialScores, official_categories, official_scores, official_weights
-from lesion.metrics.scores import calibration_table, confusion_matrix, report, summary
+from lesion.metrics.scores import UNDECIDED, calibration_table, confusion_matrix, decisions, report, summary
 
 __all__ = [
     "METRICS",
+    "UNDECIDED",
     "Interval",
     "Metric",
     "OfficialScores",
     "bootstrap",
     "calibration_table",
     "confusion_matrix",
+    "decisions",
     "metric_named",
     "metrics_of",
     "objectives",

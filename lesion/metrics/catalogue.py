@@ -44,12 +44,8 @@ METRICS: Mapping[str, Metric] = MappingProxyType(
         "balanced_accuracy": Metric("maximize", "mean recall over the classes that occur; a tie is wrong"),
         "accuracy": Metric("maximize", "share of images whose largest probability is right; a tie is wrong"),
         "macro_f1": Metric("maximize", "mean F1 over the classes that occur"),
-        "log_loss": Metric(
-            "minimize", "mean negative log-probability of the true class, in nats", 0.0, math.inf
-        ),
-        "brier": Metric(
-            "minimize", "mean squared distance to the one-hot truth, summed over classes", 0.0, 2.0
-        ),
+        "log_loss": Metric("minimize", "mean negative log-probability of the true class, in nats", 0.0, math.inf),
+        "brier": Metric("minimize", "mean squared distance to the one-hot truth, summed over classes", 0.0, 2.0),
         "ece": Metric("minimize", "expected calibration error of the top probability, 15 equal bins"),
     }
 )

@@ -108,9 +108,7 @@ def _balanced_accuracy(p: Floats, y: Ints, columns: Sequence[int], weights: Floa
     recalls = []
     for k in columns:
         of_class = weights[y == k].sum()
-        recalls.append(
-            float(weights[(y == k) & (decided == k)].sum() / of_class) if of_class else float("nan")
-        )
+        recalls.append(float(weights[(y == k) & (decided == k)].sum() / of_class) if of_class else float("nan"))
     return _mean_defined(recalls)
 
 

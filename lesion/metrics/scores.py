@@ -19,6 +19,9 @@ from lesion.metrics.curves import Floats, Ranking, ratio
 Ints = npt.NDArray[np.int64]
 Samples = dict[str, Floats]
 
+UNDECIDED = "undecided"
+"""Decision for a row whose largest probability is shared: it counts as wrong."""
+
 BINS = 15
 """Equal-width bins of the expected calibration error, (0, 1/15], (1/15, 2/15], …"""
 
@@ -61,6 +64,12 @@ def confusion_matrix(probabilities: npt.ArrayLike, labels: npt.ArrayLike, classe
     return counts
 
 
+def decisions(probabilities: npt.ArrayLike, classes: Sequence[str]) -> list[str]:
+    """Name the class of the largest probability of each row (N, classes), or UNDECIDED at an exact tie."""
+    names = [*classes, UNDECIDED]
+    return [names[k] for k in _decided(np.asarray(probabilities, np.float64))]
+
+
 def calibration_table(
     probabilities: npt.ArrayLike, labels: npt.ArrayLike, classes: Sequence[str]
 ) -> npt.NDArray[np.float64]:
@@ -73,15 +82,11 @@ def calibration_table(
     return np.stack([count, ratio(top @ members, count), ratio(right @ members, count)], axis=1)
 
 
-def checked(
-    probabilities: npt.ArrayLike, labels: npt.ArrayLike, classes: Sequence[str]
-) -> tuple[Floats, Ints]:
+def checked(probabilities: npt.ArrayLike, labels: npt.ArrayLike, classes: Sequence[str]) -> tuple[Floats, Ints]:
     """Arguments as float64 (N, classes) and int64 (N,), or DataError."""
     p, y = np.asarray(probabilities, np.float64), np.asarray(labels)
     if p.ndim != 2 or p.shape[1] != len(classes) or len(p) == 0:
-        raise DataError(
-            f"probabilities are {p.shape}, must be (images, {len(classes)}) with at least one image"
-        )
+        raise DataError(f"probabilities are {p.shape}, must be (images, {len(classes)}) with at least one image")
     if y.shape != (len(p),) or y.dtype.kind not in "iu":
         raise DataError(f"labels are {y.dtype} {y.shape}, must be integers ({len(p)},)")
     if not ((p >= 0.0) & (p <= 1.0)).all():  # catches NaN too
@@ -117,9 +122,7 @@ def sampled_report(p: Floats, y: Ints, classes: Sequence[str], weights: Floats) 
     return scores
 
 
-def _summary(
-    p: Floats, y: Ints, classes: Sequence[str], weights: Floats, rankings: Sequence[Ranking]
-) -> Samples:
+def _summary(p: Floats, y: Ints, classes: Sequence[str], weights: Floats, rankings: Sequence[Ranking]) -> Samples:
     return {
         **_ranked(p, y, classes, weights, rankings),
         **_decisions(_confusion(p, y, weights), classes),
@@ -131,9 +134,7 @@ def _rankings(p: Floats, y: Ints, weights: Floats) -> list[Ranking]:
     return [curves.rank(p[:, k], y == k, weights) for k in range(p.shape[1])]
 
 
-def _ranked(
-    p: Floats, y: Ints, classes: Sequence[str], weights: Floats, rankings: Sequence[Ranking]
-) -> Samples:
+def _ranked(p: Floats, y: Ints, classes: Sequence[str], weights: Floats, rankings: Sequence[Ranking]) -> Samples:
     columns = range(len(classes))
     areas = np.stack([curves.auc(ranking) for ranking in rankings], axis=1)
     truth = _one_hot(y, len(classes))

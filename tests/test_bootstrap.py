@@ -1,0 +1,81 @@
+"""Bootstrap intervals: what is drawn, and how wide that makes them."""
+
+import numpy as np
+import pytest
+from drawn_predictions import CLOSE, ISIC_2017, drawn, names
+
+from lesion.errors import DataError
+from lesion.metrics import bootstrap, report
+
+
+def test_bootstrap_samples_are_the_report_of_the_drawn_rows():
+    probabilities, labels = drawn(kind="tied")
+    counts = np.random.default_rng(0).integers(0, 3, len(labels))
+    rows = np.repeat(np.arange(len(labels)), counts)
+    weighted = report(probabilities, labels, ISIC_2017, counts)
+    assert report(probabilities[rows], labels[rows], ISIC_2017) == pytest.approx(weighted, nan_ok=True, **CLOSE)
+
+
+def test_bootstrap_is_seeded_and_holds_the_value():
+    probabilities, labels = drawn(kind="learnt", rows=200)
+    first = bootstrap(probabilities, labels, ISIC_2017, samples=200, seed=1)
+    assert first == bootstrap(probabilities, labels, ISIC_2017, samples=200, seed=1)
+    assert first != bootstrap(probabilities, labels, ISIC_2017, samples=200, seed=2)
+    values = report(probabilities, labels, ISIC_2017)
+    for name, interval in first.items():
+        assert interval.value == values[name]
+        assert interval.low <= interval.high
+    assert first["mean_auc"].low < first["mean_auc"].value < first["mean_auc"].high
+
+
+def test_bootstrap_interval_of_a_share_is_as_wide_as_theory_says():
+    labels = np.tile([0, 1], 200)
+    right = np.random.default_rng(0).permuted(np.repeat([True, False], [300, 100]))
+    probabilities = np.where((labels == 1)[:, None] == right[:, None], [[0.1, 0.9]], [[0.9, 0.1]])
+    interval = bootstrap(probabilities, labels, names(2), samples=2000, seed=0)["accuracy"]
+    # ±1.96 √(0.75·0.25/400) = ±0.0424; the ends of 2000 samples scatter by about 0.002
+    assert interval.low == pytest.approx(0.75 - 0.0424, abs=0.008)
+    assert interval.high == pytest.approx(0.75 + 0.0424, abs=0.008)
+
+
+def test_bootstrap_draws_whole_lesions():
+    probabilities, labels = drawn(kind="learnt", rows=60)
+    repeated = np.tile(np.arange(60), 4)  # every lesion photographed four times, identically
+    groups = [f"L{row}" for row in repeated]
+    one = bootstrap(probabilities, labels, ISIC_2017, samples=300, seed=0)["accuracy"]
+    four = bootstrap(probabilities[repeated], labels[repeated], ISIC_2017, groups=groups, samples=300, seed=0)
+    apart = bootstrap(probabilities[repeated], labels[repeated], ISIC_2017, samples=300, seed=0)
+    width = one.high - one.low
+    assert four["accuracy"].high - four["accuracy"].low == pytest.approx(width, rel=0.3)
+    assert apart["accuracy"].high - apart["accuracy"].low < 0.7 * width
+
+
+def test_bootstrap_takes_an_empty_lesion_id_as_unknown():
+    probabilities, labels = drawn(kind="learnt", rows=60)
+    interval = bootstrap(probabilities, labels, ISIC_2017, groups=[""] * 60, samples=300, seed=0)["mean_auc"]
+    assert interval.low < interval.value < interval.high
+
+
+def test_bootstrap_keeps_a_rare_class_and_says_nothing_of_an_absent_one():
+    probabilities, labels = drawn(kind="learnt", rows=60)
+    labels[labels == 2] = 1
+    absent = bootstrap(probabilities, labels, ISIC_2017, samples=50, seed=0)
+    assert str(absent["auc_nevus"]) == "nan (nan–nan)"
+    labels[0] = 2
+    rare = bootstrap(probabilities, labels, ISIC_2017, samples=50, seed=0)
+    assert np.isfinite(rare["macro_auc"].low)
+
+
+def test_bootstrap_refuses_groups_of_another_length():
+    probabilities, labels = drawn(rows=20)
+    with pytest.raises(DataError, match="one lesion id an image"):
+        bootstrap(probabilities, labels, ISIC_2017, groups=["a"], seed=0)
+    with pytest.raises(DataError, match="samples is 0"):
+        bootstrap(probabilities, labels, ISIC_2017, samples=0, seed=0)
+
+
+def test_bootstrap_in_portions_equals_the_whole(monkeypatch):
+    probabilities, labels = drawn(rows=30)
+    monkeypatch.setattr("lesion.metrics.intervals.CELLS", 30 * 3 * 7)
+    intervals = bootstrap(probabilities, labels, ISIC_2017, samples=20, seed=0)
+    assert np.isfinite(intervals["mean_auc"].low)
