@@ -32,7 +32,7 @@ class Problem:
     branches: int
 
     def __str__(self) -> str:
-        more = f" (and {self.branches - 1} more branches)" if self.branches > 1 else ""
+        more = f" (and {self.branches - 1} more)" if self.branches > 1 else ""
         return f"{self.message}, for {self.branch}{more}"
 
 

