@@ -11,18 +11,12 @@ from collections import Counter
 from pathlib import Path
 
 from lesion.data.archives import Member, images, members, read
-from lesion.data.layouts import (
-    MANIFEST_OPTIONAL,
-    MANIFEST_REQUIRED,
-    PARTS,
-    Listing,
-    assemble,
-    plain_name,
-    site,
-)
+from lesion.data.listing import PARTS, Listing, assemble, plain_name
 from lesion.data.records import UNKNOWN, Mistakes, Record, age, read_records, sex
 from lesion.errors import DataError
 
+MANIFEST_REQUIRED = ("image", "label")
+MANIFEST_OPTIONAL = ("part", "lesion", "patient", "age", "sex", "site")
 _EXPECTED = (
     "expected ISIC 2017 Part 3 (ISIC-2017_Training_Data.zip, …) or ISIC 2018 Task 3 "
     "(ISIC2018_Task3_Training_Input.zip, …), each with its ground truth CSV, or images with a CSV manifest "
@@ -133,7 +127,7 @@ def _row(record: Record, classes: tuple[str, ...], mistakes: Mistakes) -> dict[s
         "part": record["part"],
         "age": age(record, "age", mistakes),
         "sex": sex(record, "sex", mistakes),
-        "site": site(record),
+        "site": _known(record["site"]) or "unknown",
     }
 
 

@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from lesion.data.decode import Geometry
 from lesion.data.decoding import PIXELS, Decoded, Progress
 from lesion.data.findings import Finding
-from lesion.data.layouts import Listing
+from lesion.data.listing import Listing
 from lesion.data.packed import FORMAT, IMAGES, MANIFEST, SEMANTIC, TABLE, content_hash, split_hash
 from lesion.data.splits import FOLDS, HOLDOUT, folds, group_rows, hold_out, lesions_by_class, require_lesions
 from lesion.errors import DataError

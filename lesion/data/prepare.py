@@ -19,7 +19,8 @@ from lesion.data.archives import checksum
 from lesion.data.decode import GEOMETRIES, Geometry
 from lesion.data.decoding import Decoded, Progress, decode_all, disk_full_explained, silent
 from lesion.data.findings import Finding, crossing, findings
-from lesion.data.layouts import Listing, read_listing
+from lesion.data.layouts import read_listing
+from lesion.data.listing import Listing
 from lesion.data.packed import MANIFEST, PackedDataset, check_name
 from lesion.data.packing import Recipe, pack, same_recipe
 from lesion.errors import DataError, unknown
