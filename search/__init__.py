@@ -1,0 +1,24 @@
+"""Many trials: spaces, the ledger, Ray Tune, MLflow, promotion. What the command does is a call here.
+
+>>> from search import run_study, promote        # doctest: +SKIP
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from search.study import StudyResult, StudyStatus, run_study, studies, study_status, sync
+
+__all__ = ["StudyResult", "StudyStatus", "promote", "run_study", "studies", "study_status", "sync"]
+
+_HOMES = {"promote": "search.promotion"}
+
+
+def __getattr__(name: str) -> Any:
+    # Ray and MLflow take seconds to import; `search.space` and `search.errors` are wanted without them.
+    if name not in __all__:
+        raise AttributeError(f"module 'search' has no attribute {name!r}")
+    import importlib  # noqa: PLC0415
+
+    return getattr(importlib.import_module(_HOMES.get(name, "search.study")), name)

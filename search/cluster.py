@@ -1,0 +1,127 @@
+"""Where trials run: Ray started or joined, and how its cores and GPUs are shared out among trials."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import ray
+
+from search.errors import ClusterError
+
+QUIET = {
+    # Ray writes and prints much about each trial that the ledger, MLflow and the progress table show better.
+    "RAY_AIR_NEW_OUTPUT": "0",
+    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
+    "TUNE_PRINT_ALL_TRIAL_ERRORS": "0",
+    "TUNE_WARN_THRESHOLD_S": "10",
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_DEDUP_LOGS": "1",
+    # Relative paths stay what they were.
+    "RAY_CHDIR_TO_TRIAL_DIR": "0",
+    # Signals are ours (search.interrupts), and so is the state: Ray's own snapshots are never read.
+    "TUNE_DISABLE_SIGINT_HANDLER": "1",
+    "TUNE_GLOBAL_CHECKPOINT_S": "31536000",
+    # A failed trial reports a failure class and no objective.
+    "TUNE_DISABLE_STRICT_METRIC_CHECKING": "1",
+    # Ray 2.60 announces a change of the next version on every start.
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+}
+OBJECT_STORE = 80 * 1024 * 1024
+"""Bytes; trials exchange numbers, their images are mapped from files."""
+CONCURRENT_ON_CPU = 4
+"""Trials at a time on a machine without GPUs, where it has the cores: more, and each one crawls."""
+
+
+@dataclass(frozen=True)
+class Share:
+    """What one trial holds, and how many run at a time."""
+
+    concurrent: int
+    cpus: int
+    gpus: float
+
+
+@contextmanager
+def joined(address: str | None) -> Iterator[None]:
+    """A Ray session: the cluster at `address`, else one on this machine that ends with the context.
+
+    A session that the caller has started already, in a notebook, is used and left alone.
+    """
+    for name, value in QUIET.items():
+        os.environ.setdefault(name, value)
+    if ray.is_initialized():
+        yield
+        return
+    _start(address)
+    try:
+        yield
+    finally:
+        ray.shutdown()
+
+
+def _start(address: str | None) -> None:
+    quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR, "configure_logging": True}
+    try:
+        if address:
+            ray.init(address=address, **quiet)
+        else:
+            ray.init(
+                address="local",
+                num_cpus=os.cpu_count(),
+                include_dashboard=False,
+                object_store_memory=OBJECT_STORE,
+                _node_ip_address="127.0.0.1",
+                **quiet,
+            )
+    except (ConnectionError, RuntimeError, ValueError, OSError) as error:
+        where = f"the Ray cluster at {address}" if address else "Ray on this machine"
+        hint = "is it up ('ray status')?" if address else "is there memory and room in /tmp?"
+        raise ClusterError(f"{where} cannot be used: {error}; {hint}") from error
+
+
+def share_of_cluster(concurrent: int | None, gpus_per_trial: float | None) -> Share:
+    """What a trial gets of the Ray session that is joined."""
+    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]  # type: ignore[no-untyped-call]
+    total = {kind: sum(node.get(kind, 0.0) for node in nodes) for kind in ("CPU", "GPU")}
+    largest = int(max((node.get("CPU", 0.0) for node in nodes), default=0))
+    return resources_for(int(total["CPU"]), total["GPU"], concurrent, gpus_per_trial, largest or None)
+
+
+def resources_for(
+    cpus: int,
+    gpus: float,
+    concurrent: int | None = None,
+    gpus_per_trial: float | None = None,
+    largest_node: int | None = None,
+) -> Share:
+    """Share `cpus` cores and `gpus` GPUs out: a GPU a trial where there are any, else cores.
+
+    `gpus_per_trial` may be a fraction, or 0 to stay on CPUs; `largest_node` is the most cores of any node.
+
+    >>> resources_for(16, 2)
+    Share(concurrent=2, cpus=8, gpus=1.0)
+    >>> resources_for(16, 1, gpus_per_trial=0.25)
+    Share(concurrent=4, cpus=4, gpus=0.25)
+    >>> resources_for(2, 0)
+    Share(concurrent=2, cpus=1, gpus=0.0)
+    """
+    if concurrent is not None and concurrent < 1:
+        raise ClusterError(f"--concurrent is {concurrent}, must be at least 1")
+    share = float(gpus > 0) if gpus_per_trial is None else float(gpus_per_trial)
+    if share < 0 or (share > 1 and share != int(share)):
+        raise ClusterError(f"--gpus-per-trial is {share:g}, must be a fraction of a GPU or a whole number")
+    if share > gpus:
+        raise ClusterError(f"--gpus-per-trial asks for {share:g} GPUs, there are {gpus:g}; leave it out")
+    places = _gpu_places(gpus, share) if share else max(1, min(cpus, concurrent or CONCURRENT_ON_CPU))
+    together = min(concurrent or places, places)
+    return Share(together, max(1, min(cpus // together, largest_node or cpus)), share)
+
+
+def _gpu_places(gpus: float, share: float) -> int:
+    # A trial's share lies on one GPU: of 0.4 there are two on each, not five on two.
+    return int(gpus) * int(1 / share + 1e-9) if share < 1 else int(gpus // share)

@@ -1,0 +1,52 @@
+"""Ctrl-C and SIGTERM: asked once, a session ends cleanly within seconds; asked twice, at once."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+from types import FrameType, TracebackType
+from typing import Any
+
+
+class StopSession(BaseException):
+    """Raised in the driver's loop to leave it; not an Exception, so that nothing on the way out swallows it."""
+
+
+class Interrupts:
+    """Context in which signals set `asked` instead of ending the process; a thread may call `ask` as well."""
+
+    def __init__(self) -> None:
+        self.asked: str | None = None
+        self._count = 0
+        self._before: dict[int, Any] = {}
+
+    def ask(self, why: str) -> None:
+        """Ask for the end of the session."""
+        self.asked = self.asked or why
+
+    def install(self) -> None:
+        """Take the signals over; again after `ray.init`, which takes SIGTERM for itself."""
+        if threading.current_thread() is not threading.main_thread():
+            return
+        for number in (signal.SIGINT, signal.SIGTERM):
+            before = signal.signal(number, self._received)
+            self._before.setdefault(number, before)
+
+    def _received(self, number: int, frame: FrameType | None) -> None:
+        self._count += 1
+        self.ask(signal.Signals(number).name)
+        if self._count == 2:
+            raise KeyboardInterrupt
+        if self._count > 2:
+            os._exit(128 + number)
+
+    def __enter__(self) -> Interrupts:
+        self.install()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)

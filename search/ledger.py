@@ -1,0 +1,251 @@
+"""The ledger: one Optuna study in SQL, the only truth about a search, written by its driver alone.
+
+A trial is one row for life. A session that ends in the middle of a trial, by Ctrl-C or by ``kill -9``, leaves
+the row RUNNING; the next session adopts that very row, with its parameters, seed, history and checkpoint. So a
+study that was asked for N trials has N rows, whatever happened to it (docs/decisions/0003-ledger.md).
+
+States: ``complete`` reached its epochs; ``pruned`` was stopped by the scheduler; ``failed`` has a failure
+class; ``running`` is running, or waits to be adopted; ``waiting`` is a starting point not begun. The value of a
+trial is that of its last epoch, not of its best: less optimistic, and what its checkpoint and its predictions
+are.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import optuna
+from optuna.storages import RDBStorage
+from optuna.trial import FrozenTrial, Trial, TrialState
+from sqlalchemy.exc import SQLAlchemyError
+
+from lesion.registry import Value
+from search.errors import LedgerError, StudyError
+from search.identity import Identity
+from search.rows import NON_FINITE, TrialRow, row_of
+
+BUSY_SECONDS = 60
+"""How long a write waits for another process, such as a dashboard or a backup, to let go of an SQLite ledger."""
+LOSSES = 5
+"""A trial that takes its driver down this often without finishing one more epoch is failed as lost."""
+
+
+class Samples(Protocol):
+    """What the ledger needs of a space: settings, define-by-run, asked for by their dotted names."""
+
+    def sample(self, trial: Any) -> Mapping[str, Value]:
+        """Complete flat settings of `trial`."""
+
+
+@dataclass(frozen=True)
+class Ending:
+    """How a trial ended: `state` complete, pruned or failed, after `epoch`; `value` is None for a failed one."""
+
+    state: str
+    epoch: int
+    value: float | None = None
+    failure: str | None = None
+    message: str | None = None
+
+
+class Ledger:
+    """One study, opened for writing; the caller holds the study's lock (`search.locks`)."""
+
+    def __init__(self, study: optuna.Study, storage: RDBStorage, seed: int) -> None:
+        self.study, self.storage, self.seed = study, storage, seed
+        self._ids = {trial.number: trial._trial_id for trial in self._frozen()}
+
+    def rows(self) -> list[TrialRow]:
+        """Every row, by number."""
+        return [row_of(trial) for trial in self._frozen()]
+
+    def row(self, number: int) -> TrialRow:
+        """The row of one trial."""
+        with _explained("read"):
+            return row_of(self.storage.get_trial(self._ids[number]))
+
+    def reconcile(self) -> list[TrialRow]:
+        """Mend what the last session left behind; returns the rows to adopt, the furthest ones first.
+
+        A row whose ending had been decided is ended; one that was lost `LOSSES` times at the same epoch is failed.
+        """
+        adopted = []
+        for row in (row for row in self.rows() if row.state == "running"):
+            verdict = row.attributes.get("verdict")
+            if verdict is not None:
+                self._close(row.number, Ending(**verdict))
+            elif self._losses(row) >= LOSSES:
+                text = f"the driver ended {LOSSES} times while this trial was at epoch {row.epoch}"
+                self.finish(row.number, Ending("failed", row.epoch, failure="lost", message=text))
+            else:
+                adopted.append(row)
+        return sorted(adopted, key=lambda row: (-row.epoch, row.number))
+
+    def enqueue(self, points: Sequence[Mapping[str, Value]]) -> None:
+        """Put starting points in front, each once for the life of the study."""
+        with _explained("write to"):
+            for point in points:
+                self.study.enqueue_trial(dict(point), skip_if_exists=True)
+
+    def ask(self, space: Samples) -> TrialRow:
+        """A new trial: a starting point while there are any, else what the sampler proposes."""
+        self.study.sampler = sampler(derived_seed(self.seed, "sampler", len(self._ids)))
+        with _explained("write to"):
+            trial = self.study.ask()
+            self._ids[trial.number] = trial._trial_id
+            return self._settle(trial, space)
+
+    def adopt(self, row: TrialRow, space: Samples) -> TrialRow:
+        """Take over a row of an earlier session, completing its settings if that session died while asking."""
+        if row.settings:
+            return row
+        self.study.sampler = sampler(derived_seed(self.seed, "sampler", row.number))
+        with _explained("write to"):
+            return self._settle(Trial(self.study, self._ids[row.number]), space)
+
+    def begin(self, number: int, **attributes: Any) -> int:
+        """Note that a worker starts the trial, with `attributes`; returns the number of this attempt, from 1."""
+        row = self.row(number)
+        attempt = row.attempt + 1
+        self.note(number, attempt=attempt, began_at=row.epoch, let_go=False, **attributes)
+        return attempt
+
+    def let_go(self, number: int) -> None:
+        """Note that the session ends on purpose with this trial unfinished: nothing speaks against the trial."""
+        self.note(number, let_go=True)
+
+    def report(self, number: int, epoch: int, value: float) -> None:
+        """Record the objective after an epoch; the same epoch again replaces it."""
+        if not math.isfinite(value):
+            raise ValueError(f"trial {number}: the objective at epoch {epoch} is {value}; fail it as {NON_FINITE}")
+        with _explained("write to"):
+            self.storage.set_trial_intermediate_value(self._ids[number], epoch, value)
+
+    def note(self, number: int, **attributes: Any) -> None:
+        """Store user attributes of a trial that has not ended."""
+        with _explained("write to"):
+            for key, value in attributes.items():
+                self.storage.set_trial_user_attr(self._ids[number], key, value)
+
+    def finish(self, number: int, ending: Ending, **attributes: Any) -> None:
+        """End a trial, with `attributes`.
+
+        The verdict goes first: a driver that dies between it and the end leaves a row that `reconcile` can end the
+        same way, instead of one that goes on after the scheduler stopped it.
+        """
+        if ending.failure is not None:
+            attributes |= {"failure": ending.failure, "message": ending.message}
+        self.note(number, **attributes, verdict=vars(ending))
+        self._close(number, ending)
+
+    def _close(self, number: int, ending: Ending) -> None:
+        if ending.value is not None:
+            self.report(number, ending.epoch, ending.value)
+        states = {"complete": TrialState.COMPLETE, "pruned": TrialState.PRUNED, "failed": TrialState.FAIL}
+        values = None if ending.value is None else [ending.value]
+        with _explained("write to"):
+            self.storage.set_trial_state_values(self._ids[number], states[ending.state], values)
+
+    def _settle(self, trial: Trial, space: Samples) -> TrialRow:
+        settings = dict(space.sample(trial))
+        self.note(trial.number, seed=derived_seed(self.seed, "trial", trial.number), settings=settings)
+        return self.row(trial.number)
+
+    def _losses(self, row: TrialRow) -> int:
+        """How often the trial was lost at this epoch, now noted."""
+        innocent = row.attempt == 0 or row.attributes["let_go"] or row.epoch > row.attributes["began_at"]
+        losses = 0 if innocent else row.losses + 1
+        if losses != row.losses:
+            self.note(row.number, losses=losses)
+        return losses
+
+    def _frozen(self) -> list[FrozenTrial]:
+        with _explained("read"):
+            return self.study.get_trials(deepcopy=False)
+
+
+def open_ledger(url: str, name: str, identity: Identity, seed: int) -> Ledger:
+    """The study `name` in the database at `url`, made if there is none.
+
+    Raises StudyError when the study exists for other data, another split, space or objective, saying what differs.
+    """
+    storage = open_storage(url)
+    direction = optuna.study.StudyDirection[identity.direction.upper()]
+    with _explained("open"):
+        study = optuna.create_study(
+            storage=storage, study_name=name, direction=direction, sampler=sampler(seed), load_if_exists=True
+        )
+        known = study.user_attrs
+        if "identity" not in known:
+            study.set_user_attr("seed", seed)
+            study.set_user_attr("identity", identity.to_json())
+            return Ledger(study, storage, seed)
+    lines = Identity.from_json(known["identity"]).difference(identity)
+    if lines:
+        raise StudyError(
+            f"the study {name!r} exists for something else:\n  "
+            + "\n  ".join(lines)
+            + "\nGive the changed search another name (--name, or 'name:' in the space file), or undo the change."
+        )
+    # The seed of the study is that of its first session: a trial's seed must not change between its attempts.
+    return Ledger(study, storage, int(known["seed"]))
+
+
+def open_storage(url: str) -> RDBStorage:
+    """The database at `url`; LedgerError says why it cannot be opened.
+
+    SQLite keeps its rollback journal: unlike WAL it is sound on network file systems and leaves a single file to copy.
+    """
+    options: dict[str, Any] = {"connect_args": {"timeout": BUSY_SECONDS}} if url.startswith("sqlite") else {}
+    options |= {} if url.startswith("sqlite") else {"pool_pre_ping": True}
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    with _explained("open"):
+        return RDBStorage(url, engine_kwargs=options)
+
+
+def sampler(seed: int) -> optuna.samplers.TPESampler:
+    """The sampler of one proposal.
+
+    A new one a proposal, seeded with the row's number: what is proposed depends on the ledger alone, so that a study
+    goes on after an interruption as it would have without one, and never repeats its first proposals.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+        return optuna.samplers.TPESampler(multivariate=True, group=True, constant_liar=True, seed=seed)
+
+
+def derived_seed(seed: int, purpose: str, number: int) -> int:
+    """A 32-bit seed for one purpose and number.
+
+    >>> derived_seed(7, "trial", 0) == derived_seed(7, "trial", 0) != derived_seed(7, "trial", 1)
+    True
+    """
+    return int.from_bytes(hashlib.sha256(f"{seed}/{purpose}/{number}".encode()).digest()[:4], "big")
+
+
+@contextmanager
+def _explained(action: str) -> Iterator[None]:
+    """Turn what a database says into a LedgerError that says what to do."""
+    try:
+        yield
+    except (SQLAlchemyError, optuna.exceptions.StorageInternalError) as error:
+        cause = error.__cause__ or error
+        text = str(getattr(cause, "orig", cause)).strip() or type(cause).__name__
+        raise LedgerError(f"cannot {action} the ledger: {text}. {_advice(text)}") from error
+
+
+def _advice(text: str) -> str:
+    advice: Mapping[str, str] = {
+        "disk is full": "Free some disk space and run the same command again: nothing that was recorded is lost.",
+        "disk I/O": "Look after the disk (full? gone?), then run the same command again.",
+        "locked": "Another program holds the database; close it and run the same command again.",
+        "readonly": "Make the ledger and its folder writable for you.",
+        "not a database": "The file is damaged or something else; restore a copy, or move it away to begin anew.",
+    }
+    return next((hint for key, hint in advice.items() if key in text), "Run the same command again once it answers.")

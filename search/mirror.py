@@ -1,0 +1,242 @@
+"""The mirror: what happens in the ledger, shown in MLflow; never in the search's way.
+
+Each event goes to a spool on disk and from there, by a thread of its own, to MLflow. A server that is slow, down or
+full delays nothing and raises nothing: the events wait, and the next session or `sync` delivers them. Delivering
+twice is harmless (`search.tracking`), so everything arrives exactly once. The ledger stays the truth: at every start,
+what MLflow lacks is filled in from it.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import subprocess
+import threading
+import time
+from collections import deque
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+
+from search.errors import MirrorError
+from search.identity import Identity
+from search.rows import TrialRow
+from search.spool import Event, Spool
+from search.tracking import EPOCH, PARENT, STATE, Change, StudyRuns
+from search.workspace import Workspace
+
+PATIENCE = (1.0, 2.0, 4.0, 8.0, 15.0, 30.0)
+"""Seconds between tries while MLflow does not answer."""
+PACKAGES = ("torch", "torchvision", "ray", "optuna", "mlflow", "numpy", "albumentations", "lesion-search")
+REFUSED = ("INVALID_PARAMETER_VALUE", "BAD_REQUEST")
+"""MLflow's error codes for what it will never take, however often it is sent."""
+
+
+class Mirror:
+    """Delivers the events of one study; start it, `put` events, `close` it. None of them raises."""
+
+    def __init__(self, runs: StudyRuns, spool: Spool, rejected: Spool) -> None:
+        self.runs, self.spool, self.rejected = runs, spool, rejected
+        self.problem: str | None = None
+        """What MLflow last said when it did not take an event; None while all is well."""
+        self._waiting: deque[Event] = deque()
+        self._changed = threading.Condition()
+        self._closing = False
+        self._busy = False
+        self._rows: list[TrialRow] = []
+        self._thread = threading.Thread(target=self._work, name="mirror", daemon=True)
+
+    def start(self, rows: Iterable[TrialRow] = ()) -> None:
+        """Begin: first what an earlier session left in the spool, then what `rows` have and MLflow has not."""
+        self._rows = list(rows)
+        with suppress(OSError):
+            self._waiting.extend(self.spool.events())
+        self._busy = True
+        self._thread.start()
+
+    def put(self, event: Event) -> None:
+        """Note an event: on disk, and for the thread."""
+        with self._changed:
+            try:
+                self.spool.append(event)
+            except OSError as error:  # a full disk: it is still delivered if MLflow answers before the end
+                self.problem = f"the spool {self.spool.path} cannot be written: {error}"
+            self._waiting.append(event)
+            self._changed.notify_all()
+
+    @property
+    def pending(self) -> int:
+        """How many events MLflow has not taken."""
+        return len(self._waiting)
+
+    def run_id(self, number: int) -> str | None:
+        """MLflow's run of a trial, once it is known."""
+        return self.runs.known(number)
+
+    def close(self, seconds: float) -> bool:
+        """Deliver for `seconds` at most; whether all was delivered. What is left waits in the spool."""
+        deadline = time.monotonic() + seconds
+        with self._changed:
+            while (self._waiting or self._busy) and (left := deadline - time.monotonic()) > 0:
+                self._changed.wait(left)
+            self._closing = True
+            self._changed.notify_all()
+            delivered = not self._waiting and not self._busy
+        if self._thread.is_alive():
+            self._thread.join(timeout=1.0)
+        return delivered
+
+    def _work(self) -> None:
+        failures = 0
+        while not self._closing:
+            try:
+                if self._rows:
+                    self._fill()
+                self._deliver()
+                failures = 0
+            except Exception as error:
+                self.problem = f"{type(error).__name__}: {str(error).strip()[:300]}"
+                self.runs.forget()
+                self._rest(PATIENCE[min(failures, len(PATIENCE) - 1)])
+                failures += 1
+
+    def _fill(self) -> None:
+        """Put in line what the ledger has and MLflow has not; after what the spool holds, which knows more."""
+        runs = self.runs.runs()
+        known = {number: (run.tags.get(STATE), run.tags.get(EPOCH)) for number, run in runs.items()}
+        told: list[Event] = []
+        for row in self._rows:
+            if known.get(row.number) != (row.state, str(row.epoch)):
+                told += events_of(row, self.runs.objective)
+        with self._changed:
+            self._waiting.extend(told)
+        self._rows = []
+
+    def _deliver(self) -> None:
+        with self._changed:
+            events = list(self._waiting)
+            if not events:
+                self._busy = False
+                with suppress(OSError):
+                    self.spool.clear()
+                self._changed.notify_all()
+                self._changed.wait(1.0)
+                return
+            self._busy = True
+        for number, change in changes_of(events).items():
+            self._write(number, change)
+        with self._changed:
+            for _ in events:
+                self._waiting.popleft()
+        self.problem = None
+
+    def _write(self, number: int, change: Change) -> None:
+        try:
+            self.runs.write(number, change)
+        except Exception as error:
+            if getattr(error, "error_code", None) not in REFUSED:
+                raise
+            # Kept where a person can look at it; sending it again would hold up all the rest for ever.
+            with suppress(OSError):
+                self.rejected.append({"trial": number, "error": str(error), **vars(change)})
+
+    def _rest(self, seconds: float) -> None:
+        with self._changed:
+            if not self._closing:
+                self._changed.wait(seconds)
+
+
+def mirror_of(workspace: Workspace, study: str, identity: Identity, uri: str | None = None) -> Mirror:
+    """The mirror of a study, not yet started; `uri` overrules the workspace's tracking server."""
+    uri = uri or workspace.tracking_uri
+    runs = StudyRuns(uri, workspace.artifacts, study, identity.hash, identity.objective)
+    spool = workspace.spool / f"{study}.jsonl"
+    return Mirror(runs, Spool(spool), Spool(spool.with_suffix(".rejected")))
+
+
+def deliver_all(mirror: Mirror, rows: Iterable[TrialRow], seconds: float = 300.0) -> None:
+    """Bring MLflow up to the ledger now; MirrorError when it did not take everything in time."""
+    mirror.start(rows)
+    if not mirror.close(seconds):
+        why = mirror.problem or f"it did not finish in {seconds:.0f} s"
+        raise MirrorError(
+            f"MLflow at {mirror.runs.uri} did not take everything ({mirror.pending} events wait in "
+            f"{mirror.spool.path}): {why}. Run 'lesion-search sync' again once it answers."
+        )
+
+
+def changes_of(events: Iterable[Event]) -> dict[int, Change]:
+    """What is to be written to each run; the study's own run last, so that it ends after its trials."""
+    changes: dict[int, Change] = {}
+    for event in events:
+        changes.setdefault(int(event["trial"]), Change()).add(event)
+    return dict(sorted(changes.items(), key=lambda item: item[0] == PARENT))
+
+
+def started(row: TrialRow, common: Mapping[str, str]) -> Event:
+    """A worker has begun a trial, or begun it again."""
+    tags = {**common, "lesion.seed": row.seed, "lesion.attempt": row.attempt, STATE: "running"}
+    return _event(row.number, params=dict(row.settings), tags=tags, state="running")
+
+
+def epoch_of(number: int, epoch: int, metrics: Mapping[str, float]) -> Event:
+    """The metrics of one epoch."""
+    return _event(number, epoch=epoch, metrics=dict(metrics))
+
+
+def ended(row: TrialRow, state: str | None = None) -> Event:
+    """A trial has ended, or the session has ended without it (`state` is interrupted)."""
+    state = state or row.state
+    tags = {STATE: state, EPOCH: row.epoch, "lesion.seconds": f"{row.seconds:.1f}", "lesion.examples": row.examples}
+    if row.failure:
+        tags |= {"lesion.failure": row.failure, "lesion.message": row.message or ""}
+    return _event(row.number, tags=tags, state=state)
+
+
+def study_event(state: str, tags: Mapping[str, Any]) -> Event:
+    """The study itself: its session began, or ended with `state`."""
+    return _event(PARENT, tags={STATE: state, **tags}, state=state)
+
+
+def events_of(row: TrialRow, objective: str) -> list[Event]:
+    """A trial told again from the ledger, which knows the objective of every epoch and all metrics of the last."""
+    if row.state == "waiting" or not row.settings:
+        return []
+    epochs = [
+        epoch_of(row.number, epoch, {**(row.metrics if epoch == row.epoch else {}), objective: value})
+        for epoch, value in row.history.items()
+    ]
+    return [started(row, {}), *epochs, ended(row, "interrupted" if row.state == "running" else None)]
+
+
+def provenance(identity: Identity) -> dict[str, str]:
+    """Tags that say what a run is of and what it ran with."""
+    tags = {
+        "lesion.data": identity.data,
+        "lesion.data_hash": identity.data_hash,
+        "lesion.split": identity.split,
+        "lesion.split_hash": identity.split_hash,
+        "lesion.space_hash": identity.space_hash,
+        "lesion.objective": f"{identity.direction} {identity.objective}",
+        "lesion.host": platform.node(),
+        "lesion.python": platform.python_version(),
+    }
+    for package in PACKAGES:
+        with suppress(PackageNotFoundError):
+            tags[f"lesion.version.{package}"] = version(package)
+    commit = _git_commit()
+    return tags | ({"mlflow.source.git.commit": commit} if commit else {})
+
+
+def _event(number: int, **content: Any) -> Event:
+    return {"trial": number, "time": int(time.time() * 1000), **content}
+
+
+def _git_commit() -> str | None:
+    with suppress(OSError, subprocess.SubprocessError):
+        command = ["git", "rev-parse", "HEAD"]
+        environment = {**os.environ, "GIT_OPTIONAL_LOCKS": "0"}
+        found = subprocess.run(command, capture_output=True, text=True, timeout=5, check=False, env=environment)
+        return found.stdout.strip() or None
+    return None

@@ -1,0 +1,122 @@
+"""A trial as the ledger holds it, read once and frozen."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from optuna.trial import FrozenTrial, TrialState
+
+from lesion.registry import Value
+
+NON_FINITE, OUT_OF_MEMORY, ERROR, LOST = "non-finite", "out-of-memory", "error", "lost"
+FAILURES = (NON_FINITE, OUT_OF_MEMORY, ERROR, LOST)
+"""Why trials fail: the loss or objective left the finite numbers; memory ran out; anything else that the training
+raised; the worker died, again and again. Only a lost worker is worth another attempt with the same settings."""
+
+STATES = {
+    TrialState.COMPLETE: "complete",
+    TrialState.PRUNED: "pruned",
+    TrialState.FAIL: "failed",
+    TrialState.RUNNING: "running",
+    TrialState.WAITING: "waiting",
+}
+
+
+@dataclass(frozen=True)
+class TrialRow:
+    """One trial. `value` is the objective after `epoch`, the last one; `history` has it for every epoch, from 1."""
+
+    number: int
+    state: str
+    value: float | None
+    epoch: int
+    settings: Mapping[str, Value]
+    history: Mapping[int, float]
+    attributes: Mapping[str, Any]
+    started: datetime | None = None
+    ended: datetime | None = None
+
+    @property
+    def seed(self) -> int:
+        """Seed of the training, the same in every attempt."""
+        return int(self.attributes.get("seed", 0))
+
+    @property
+    def attempt(self) -> int:
+        """How many times a worker has started it."""
+        return int(self.attributes.get("attempt", 0))
+
+    @property
+    def losses(self) -> int:
+        """How often in a row it was lost without one more epoch."""
+        return int(self.attributes.get("losses", 0))
+
+    @property
+    def failure(self) -> str | None:
+        """Failure class, one of `FAILURES`, or None."""
+        return self.attributes.get("failure")
+
+    @property
+    def message(self) -> str | None:
+        """What went wrong, or None."""
+        return self.attributes.get("message")
+
+    @property
+    def metrics(self) -> Mapping[str, float]:
+        """Every metric of the last epoch; empty until the trial ended."""
+        metrics: Mapping[str, float] = self.attributes.get("metrics", {})
+        return metrics
+
+    @property
+    def seconds(self) -> float:
+        """Seconds spent in epochs, over all attempts."""
+        return float(self.attributes.get("seconds", 0.0))
+
+    @property
+    def device_seconds(self) -> float:
+        """Seconds times GPUs (or CPU cores, on a machine without) held."""
+        return float(self.attributes.get("device_seconds", 0.0))
+
+    @property
+    def examples(self) -> int:
+        """Training examples seen."""
+        return int(self.attributes.get("examples", 0))
+
+    @property
+    def finished(self) -> bool:
+        """Whether it counts towards the trials asked for and will not run again."""
+        return self.state in ("complete", "pruned", "failed")
+
+
+def row_of(trial: FrozenTrial) -> TrialRow:
+    """The row of an Optuna trial."""
+    history = dict(sorted(trial.intermediate_values.items()))
+    epoch = max(history, default=0)
+    attributes = dict(trial.user_attrs)
+    settings = attributes.pop("settings", {})
+    return TrialRow(
+        number=trial.number,
+        state=STATES[trial.state],
+        value=None if trial.state == TrialState.FAIL else history.get(epoch),
+        epoch=epoch,
+        settings=settings,
+        history=history,
+        attributes=attributes,
+        started=trial.datetime_start,
+        ended=trial.datetime_complete,
+    )
+
+
+def best_row(rows: list[TrialRow], direction: str) -> TrialRow | None:
+    """The best complete trial; if there is none yet, the best pruned one among those that went furthest."""
+    for state in ("complete", "pruned"):
+        group = [row for row in rows if row.state == state and row.value is not None]
+        furthest = max((row.epoch for row in group), default=0)
+        group = [row for row in group if row.epoch == furthest]
+        if group:
+            sign = 1 if direction == "maximize" else -1
+            return max(group, key=lambda row: (sign * float(row.value or 0.0), -row.number))
+    return None

@@ -1,0 +1,209 @@
+"""Between Ray Tune and the ledger: who runs next, how it went on, how it ended.
+
+Ray asks `LedgerSearcher` for configurations and tells it results; everything that it learns goes into the ledger before
+Ray goes on. `ReplayedAsha` wraps Ray's asynchronous successive halving so that its rungs, which Ray never saves, are those
+of the ledger at the start of every session.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from types import SimpleNamespace
+from typing import Any
+
+from ray.tune.schedulers import AsyncHyperBandScheduler, FIFOScheduler, TrialScheduler
+from ray.tune.search import Searcher
+
+from search.interrupts import StopSession
+from search.ledger import Ending, Ledger, Samples
+from search.rows import TrialRow
+from search.space.space import Asha
+from search.trial import Job, Order
+
+SPENT = ("seconds", "device_seconds", "examples")
+
+
+@dataclass(frozen=True)
+class Told:
+    """One thing that happened to a trial: `what` is started, retried, epoch or ended."""
+
+    what: str
+    row: TrialRow
+    epoch: int = 0
+    value: float | None = None
+    metrics: Mapping[str, float] | None = None
+
+
+class LedgerSearcher(Searcher):
+    """Proposes adopted rows first, then new ones until the ledger holds `target`; `tell` hears of everything."""
+
+    def __init__(
+        self,
+        ledger: Ledger,
+        space: Samples,
+        job: Job,
+        *,
+        target: int,
+        adopted: Iterable[TrialRow],
+        tell: Callable[[Told], None],
+    ) -> None:
+        super().__init__()
+        self.ledger, self.space, self.job, self.tell = ledger, space, job, tell
+        self.problem: Exception | None = None
+        """What ended the session from in here, such as a LedgerError."""
+        self._adopted = deque(adopted)
+        self._left = target - sum(row.state != "waiting" for row in ledger.rows())
+        self._numbers: dict[str, int] = {}
+
+    def suggest(self, trial_id: str) -> dict[str, Any] | None:
+        """Configuration of the next attempt, or FINISHED; called once for each of Ray's trials."""
+        with self._fatal():
+            if self._adopted:
+                row = self.ledger.adopt(self._adopted.popleft(), self.space)
+            elif self._left > 0:
+                self._left -= 1
+                row = self.ledger.ask(self.space)
+            else:
+                return Searcher.FINISHED  # type: ignore[return-value]
+            self._numbers[trial_id] = row.number
+            folder = str(self.job.folder / str(row.number))
+            return {"job": self.job, "order": self._begin("started", row.number, trial_id, checkpoint=folder)}
+
+    def on_trial_result(self, trial_id: str, result: Mapping[str, Any]) -> None:
+        """An epoch after which the trial goes on."""
+        number = self._numbers[trial_id]
+        with self._fatal():
+            self.ledger.report(number, result["epoch"], result["value"])
+            self._heard("epoch", number, result)
+
+    def on_trial_complete(self, trial_id: str, result: Mapping[str, Any] | None = None, error: bool = False) -> None:
+        """The trial's last epoch; a lost worker comes through `lost`, which knows why."""
+        if result is None or error:
+            return
+        number = self._numbers[trial_id]
+        noted = {name: result[name] for name in SPENT} | {"metrics": metrics_of(result)}
+        if result.get("damage"):
+            noted["damage"] = result["damage"]
+        with self._fatal():
+            self.ledger.finish(number, ending_of(result, self.job.epochs), **noted)
+            self._heard("ended", number, result)
+
+    def lost(self, trial_id: str, failure: str, message: str) -> None:
+        """The worker died once more than it may."""
+        number = self._numbers[trial_id]
+        with self._fatal():
+            epoch = self.ledger.row(number).epoch
+            self.ledger.finish(number, Ending("failed", epoch, failure=failure, message=message))
+            self.tell(Told("ended", self.ledger.row(number), epoch))
+
+    def retried(self, trial_id: str) -> Order:
+        """The worker died; what another one is to do."""
+        with self._fatal():
+            return self._begin("retried", self._numbers[trial_id], trial_id)
+
+    def _begin(self, what: str, number: int, trial_id: str, **attributes: Any) -> Order:
+        self.ledger.begin(number, ray_trial=trial_id, **attributes)
+        row = self.ledger.row(number)
+        self.tell(Told(what, row, row.epoch))
+        return Order(number, row.seed, row.settings, row.epoch)
+
+    def _heard(self, what: str, number: int, result: Mapping[str, Any]) -> None:
+        row = self.ledger.row(number)
+        self.tell(Told(what, row, result["epoch"], result.get("value"), metrics_of(result)))
+
+    @contextmanager
+    def _fatal(self) -> Iterator[None]:
+        """End the session on an error of ours: Ray would take it for the trial's and try the trial again."""
+        try:
+            yield
+        except Exception as error:
+            self.problem = error
+            raise StopSession from error
+
+    def save(self, checkpoint_path: str) -> None:
+        """Nothing: the ledger is the state."""
+
+    def restore(self, checkpoint_path: str) -> None:
+        """Nothing: the ledger is the state."""
+
+
+def ending_of(result: Mapping[str, Any], epochs: int) -> Ending:
+    """How a trial ended, by its last result: over means complete, a failure class failed, else it was pruned."""
+    if "failure" in result:
+        return Ending("failed", result["epoch"], failure=result["failure"], message=result["message"])
+    state = "complete" if result["epoch"] >= epochs else "pruned"
+    return Ending(state, result["epoch"], result["value"])
+
+
+def metrics_of(result: Mapping[str, Any]) -> dict[str, float]:
+    """Metrics of one epoch out of a result that Ray has flattened with slashes."""
+    return {name.removeprefix("metrics/"): value for name, value in result.items() if name.startswith("metrics/")}
+
+
+def scheduler_for(asha: Asha | None, epochs: int, direction: str, rows: Iterable[TrialRow]) -> TrialScheduler:
+    """First come, first served; or successive halving whose rungs hold what the ledger knows."""
+    if asha is None:
+        return FIFOScheduler()  # type: ignore[no-untyped-call]
+    return ReplayedAsha(asha, epochs, direction, rows)
+
+
+class ReplayedAsha(AsyncHyperBandScheduler):
+    """Asynchronous successive halving (Li et al., MLSys 2020) over sessions.
+
+    Finished rows are put into the rungs at once, as if they had been told. A trial that goes on gets its own history
+    put into the rungs that it has passed when Ray adds it: otherwise it would be judged at epoch 5 against others at
+    epoch 3. What was decided then is not decided again.
+    """
+
+    def __init__(self, asha: Asha, epochs: int, direction: str, rows: Iterable[TrialRow]) -> None:
+        super().__init__(
+            time_attr="epoch",
+            metric="value",
+            mode="max" if direction == "maximize" else "min",
+            max_t=epochs,
+            grace_period=min(asha.grace, epochs),
+            reduction_factor=asha.reduction,
+        )
+        self._histories: dict[int, Mapping[int, float]] = {}
+        for row in rows:
+            if row.finished:
+                self._replay_finished(row)
+            else:
+                self._histories[row.number] = row.history
+
+    def on_trial_add(self, tune_controller: Any, trial: Any) -> None:
+        """Add the trial with its history; Ray adds it again when its worker was lost."""
+        super().on_trial_add(tune_controller, trial)
+        for epoch, value in self._histories.get(trial.config["order"].number, {}).items():
+            super().on_trial_result(tune_controller, trial, {"epoch": epoch, "value": value})
+
+    def on_trial_complete(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> None:
+        """Record the last value; a failed trial has none, and leaves."""
+        if "value" in result:
+            super().on_trial_complete(tune_controller, trial, result)
+        else:
+            self.on_trial_remove(tune_controller, trial)
+
+    def on_trial_remove(self, tune_controller: Any, trial: Any) -> None:
+        """Forget a trial that will not report again; what it left in the rungs stays."""
+        if trial.trial_id in self._trial_info:
+            super().on_trial_remove(tune_controller, trial)
+
+    def rungs(self) -> dict[int, list[float]]:
+        """Values held by each rung, sorted, by the rung's epoch."""
+        sign = self._metric_op
+        return {int(epoch): sorted(sign * v for v in held.values()) for epoch, held in self._brackets[0]._rungs}
+
+    def _replay_finished(self, row: TrialRow) -> None:
+        nobody: Any = None
+        past: Any = SimpleNamespace(trial_id=f"row-{row.number}", config={"order": Order(row.number, 0)})
+        super().on_trial_add(nobody, past)
+        for epoch, value in row.history.items():
+            super().on_trial_result(nobody, past, {"epoch": epoch, "value": value})
+        if row.value is not None:
+            super().on_trial_complete(nobody, past, {"epoch": row.epoch, "value": row.value})
+        else:
+            super().on_trial_remove(nobody, past)

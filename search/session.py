@@ -1,0 +1,242 @@
+"""One session of a study: from the ledger's state to the trials asked for, or to the next interruption.
+
+Ray Tune is a stateless executor here, started anew for every session with what the ledger says is to be run; its own
+snapshots are switched off and never read.
+"""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import ray
+from ray import tune
+
+from search import mirror as mirrored
+from search.cluster import Share, joined, share_of_cluster
+from search.errors import LedgerError
+from search.identity import Identity
+from search.interrupts import Interrupts, StopSession
+from search.ledger import Ledger
+from search.mirror import Mirror
+from search.progress import Progress, StudyState
+from search.retention import Retention
+from search.rows import LOST, OUT_OF_MEMORY, TrialRow
+from search.searcher import LedgerSearcher, Told, scheduler_for
+from search.space import Space
+from search.trial import Job, Worker
+from search.workspace import Workspace
+
+RETRIES = 2
+"""Other workers that get a trial whose worker died; nothing else is worth trying again."""
+FLUSH, FLUSH_INTERRUPTED = 30.0, 4.0
+"""Seconds that MLflow is waited for at the end of a session; the rest waits in the spool."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Everything a session needs to know; `seconds` is its wall clock, None without limit."""
+
+    workspace: Workspace
+    space: Space
+    identity: Identity
+    job: Job
+    target: int
+    seconds: float | None = None
+    concurrent: int | None = None
+    gpus_per_trial: float | None = None
+    address: str | None = None
+
+
+class Session:
+    """Runs what is missing. The caller holds the study's lock and has the signals in `interrupts`."""
+
+    def __init__(
+        self,
+        plan: Plan,
+        ledger: Ledger,
+        mirror: Mirror,
+        interrupts: Interrupts,
+        callback: Callable[[StudyState], None] | None = None,
+    ) -> None:
+        self.plan, self.ledger, self.mirror, self.interrupts = plan, ledger, mirror, interrupts
+        self.adopted = ledger.reconcile()
+        ledger.enqueue(plan.space.start_with)
+        rows = ledger.rows()
+        identity = plan.identity
+        self.progress = Progress(_empty_state(plan), rows, callback)
+        self.retention = Retention(plan.job.folder, identity.direction, rows)
+        self.provenance = mirrored.provenance(identity)
+        self._deadline = None if plan.seconds is None else time.monotonic() + plan.seconds
+        self._begun = sum(row.state != "waiting" for row in rows)
+
+    @property
+    def missing(self) -> int:
+        """Trials to run: adopted ones and new ones."""
+        return len(self.adopted) + max(0, self.plan.target - self._begun)
+
+    def run(self) -> str:
+        """Run the missing trials; returns "complete", or why it ended before: a signal's name or "hours"."""
+        self.mirror.start(row for row in self.ledger.rows() if row.finished)
+        self.mirror.put(mirrored.study_event("running", {**self.provenance, "lesion.target": self.plan.target}))
+        self.progress.show(force=True)
+        ended = "failed"
+        try:
+            ended = self._run_missing() if self.missing else "complete"
+        finally:
+            self._wind_up(ended)
+        return ended
+
+    def _run_missing(self) -> str:
+        with joined(self.plan.address):
+            self.interrupts.install()
+            share = share_of_cluster(self.plan.concurrent, self.plan.gpus_per_trial)
+            self._show_share(share)
+            searcher = self._searcher(share)
+            try:
+                self._tune(searcher, share)
+            except StopSession:
+                if searcher.problem is not None:
+                    raise searcher.problem from None
+                return self.interrupts.asked or "stopped"
+            finally:
+                self.progress.show(force=True, phase="stopping")
+        return "complete"
+
+    def _searcher(self, share: Share) -> LedgerSearcher:
+        job = replace(self.plan.job, threads=share.cpus, gpus=share.gpus)
+        adopted, target = self.adopted, self.plan.target
+        return LedgerSearcher(self.ledger, self.plan.space, job, target=target, adopted=adopted, tell=self._told)
+
+    def _tune(self, searcher: LedgerSearcher, share: Share) -> None:
+        space, identity = self.plan.space, self.plan.identity
+        scratch = Path(self.plan.workspace.ray)
+        name = time.strftime("session-%Y%m%d-%H%M%S")
+        try:
+            tune.run(
+                Worker,
+                name=name,
+                storage_path=str(scratch),
+                search_alg=searcher,
+                scheduler=scheduler_for(space.scheduler, self.plan.job.epochs, identity.direction, self.ledger.rows()),
+                num_samples=self.missing,
+                max_concurrent_trials=share.concurrent,
+                resources_per_trial=tune.PlacementGroupFactory([{"CPU": share.cpus, "GPU": share.gpus}]),
+                reuse_actors=True,
+                max_failures=RETRIES,
+                raise_on_failed_trial=False,
+                callbacks=[_Hooks(self, searcher)],
+                verbose=0,
+            )
+        finally:
+            shutil.rmtree(scratch / name, ignore_errors=True)
+
+    def step(self) -> None:
+        """Called by Ray's loop about ten times a second."""
+        if self._deadline is not None and time.monotonic() > self._deadline:
+            self.interrupts.ask("hours")
+        if self.interrupts.asked:
+            raise StopSession
+        busy = len(self.progress.running)
+        state = self.progress
+        state.show(
+            used={"CPU": busy * self._share.cpus, "GPU": busy * self._share.gpus},
+            mirror_waiting=self.mirror.pending,
+            mirror_problem=self.mirror.problem,
+        )
+
+    def _told(self, told: Told) -> None:
+        row = told.row
+        if told.what in ("started", "retried"):
+            self._mirror_start(row)
+            self.progress.started(row)
+            return
+        if told.metrics:
+            self.mirror.put(mirrored.epoch_of(row.number, told.epoch, told.metrics))
+        if told.what == "ended":
+            self.mirror.put(mirrored.ended(row))
+            self.progress.ended(row)
+            self.retention.ended(row)
+        else:
+            self.progress.heard(row)
+
+    def _mirror_start(self, row: TrialRow) -> None:
+        self.mirror.put(mirrored.started(row, self.provenance))
+        # What an earlier session recorded and had no time to mirror; MLflow gets it once in any case.
+        for epoch, value in row.history.items():
+            self.mirror.put(mirrored.epoch_of(row.number, epoch, {self.plan.identity.objective: value}))
+
+    def _wind_up(self, ended: str) -> None:
+        """Leave everything such that the next session can go on, and MLflow without a running run."""
+        with suppress(LedgerError):  # the ledger may be what ended the session
+            for number in self.progress.running:
+                self.ledger.let_go(number)
+                self.mirror.put(mirrored.ended(self.ledger.row(number), "interrupted"))
+        best = self.progress.state().best
+        tags: dict[str, Any] = {}
+        if best is not None:
+            tags = {"lesion.best_trial": best.number, "lesion.best_value": best.value}
+        state = ended if ended in ("complete", "failed") else "interrupted"
+        self.mirror.put(mirrored.study_event(state, tags))
+        patient = ended == "complete" and self.mirror.problem is None
+        self.mirror.close(FLUSH if patient else FLUSH_INTERRUPTED)
+        self.progress.show(force=True, phase="ended", mirror_waiting=self.mirror.pending)
+
+    def _show_share(self, share: Share) -> None:
+        self._share = share
+        self.progress.concurrent = share.concurrent
+        total = ray.cluster_resources()  # type: ignore[no-untyped-call]
+        self.progress.show(
+            force=True, phase="running", total={kind: float(total.get(kind, 0.0)) for kind in ("CPU", "GPU")}
+        )
+
+
+class _Hooks(tune.Callback):
+    """What Ray tells callbacks and no searcher: the time, and workers that died."""
+
+    def __init__(self, session: Session, searcher: LedgerSearcher) -> None:
+        self.session, self.searcher = session, searcher
+
+    def on_step_begin(self, iteration: int, trials: list[Any], **info: Any) -> None:
+        """Leave the loop if that was asked for; otherwise show how it goes."""
+        self.session.step()
+
+    def on_trial_recover(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        """Give another worker what the ledger knows by now."""
+        trial.config["order"] = self.searcher.retried(trial.trial_id)
+
+    def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        """Fail a trial whose workers died once too often."""
+        text = _last_words(trial)
+        failure = OUT_OF_MEMORY if "OutOfMemory" in text or "low on memory" in text else LOST
+        self.searcher.lost(trial.trial_id, failure, f"its worker died {RETRIES + 1} times; at last: {text}")
+
+
+def _last_words(trial: Any) -> str:
+    try:
+        return Path(trial.error_file).read_text()[-1500:].strip()
+    except (OSError, TypeError):
+        return "nothing was written about it"
+
+
+def _empty_state(plan: Plan) -> StudyState:
+    return StudyState(
+        study=plan.job.study,
+        phase="starting",
+        objective=plan.identity.objective,
+        direction=plan.identity.direction,
+        epochs=plan.job.epochs,
+        target=plan.target,
+        counts={},
+        best=None,
+        running=(),
+        used={},
+        total={},
+        elapsed=0.0,
+        remaining=None,
+    )

@@ -1,0 +1,207 @@
+"""Studies: run one, continue it, look at it.
+
+>>> from search import run_study                                        # doctest: +SKIP
+>>> result = run_study("spaces/isic2017.yaml", trials=24, hours=1.5)    # doctest: +SKIP
+>>> result.best.value, result.best.settings["backbone"]                 # doctest: +SKIP
+
+The same call continues a study that was interrupted, and more trials extend it. `hours` limit the wall clock of one
+session, so that the same command goes on the next night.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import optuna
+
+from lesion.data.packed import PackedDataset, open_data
+from lesion.errors import unknown
+from search.errors import LedgerError
+from search.identity import Identity
+from search.interrupts import Interrupts
+from search.ledger import open_ledger, open_storage
+from search.locks import driving, is_driven
+from search.mirror import deliver_all, mirror_of
+from search.progress import StudyState
+from search.rows import TrialRow, best_row, row_of
+from search.session import Plan, Session
+from search.space import Space, load
+from search.trial import Builds, Job, build_training
+from search.workspace import Workspace, checked_name, existing_workspace, open_workspace
+
+
+@dataclass(frozen=True)
+class StudyStatus:
+    """A study as the ledger has it; `driven` says whether a process is running it now."""
+
+    name: str
+    identity: Identity
+    rows: tuple[TrialRow, ...]
+    driven: bool
+
+    @property
+    def best(self) -> TrialRow | None:
+        """The best complete trial, else the best of the pruned ones that went furthest, else None."""
+        return best_row(list(self.rows), self.identity.direction)
+
+    @property
+    def counts(self) -> Mapping[str, int]:
+        """Trials by state; unfinished ones are interrupted when no process runs the study."""
+        return Counter(self.state_of(row) for row in self.rows)
+
+    def state_of(self, row: TrialRow) -> str:
+        """State of a row, with "interrupted" for one that waits to be taken up again."""
+        return "interrupted" if row.state == "running" and not self.driven else row.state
+
+
+@dataclass(frozen=True)
+class StudyResult(StudyStatus):
+    """What a session left: `ended` is "complete", "SIGINT", "SIGTERM" or "hours"."""
+
+    ended: str = "complete"
+    target: int = 0
+    seconds: float = 0.0
+    unmirrored: int = 0
+    mirror_problem: str | None = None
+
+    @property
+    def complete(self) -> bool:
+        """Whether all the trials asked for have ended."""
+        return sum(row.finished for row in self.rows) >= self.target
+
+    @property
+    def message(self) -> str:
+        """In words: how it ended, and how to go on."""
+        done = sum(row.finished for row in self.rows)
+        if self.complete:
+            text = f"{self.name}: all {done} trials have ended"
+        else:
+            why = {"hours": "the hours are used up"}.get(self.ended, f"interrupted ({self.ended})")
+            open_ = self.counts.get("interrupted", 0)
+            text = (
+                f"{self.name}: {why} after {done} of {self.target} trials, {open_} of them half-way; "
+                "nothing is lost, the same command continues"
+            )
+        if self.unmirrored:
+            text += f". {self.unmirrored} events wait for MLflow: run 'lesion-search sync {self.name}' once it answers"
+        return text
+
+
+def run_study(
+    space: Space | Path | str,
+    workspace: Workspace | Path | str | None = None,
+    *,
+    name: str | None = None,
+    data: str | None = None,
+    trials: int | None = None,
+    hours: float | None = None,
+    concurrent: int | None = None,
+    gpus_per_trial: float | None = None,
+    address: str | None = None,
+    tracking_uri: str | None = None,
+    progress: Callable[[StudyState], None] | None = None,
+    build: Builds = build_training,
+) -> StudyResult:
+    """Search `space` until it has the trials asked for, going on where an earlier session ended.
+
+    `data`, `trials` and `hours` overrule the space file; `name` overrules its name. `concurrent` trials run at a time,
+    each with `gpus_per_trial` GPUs (a fraction shares one; 0 stays on CPUs) where there are any, on the Ray cluster at
+    `address` or on this machine. `progress` is called about twice a second.
+
+    Ctrl-C and SIGTERM end the session within seconds and return; the same call continues. Raises SpaceError, DataError,
+    WorkspaceError, ClusterError, LedgerError, and StudyError when the study exists for other data or another space.
+    """
+    began = time.monotonic()
+    place = open_workspace(workspace)
+    space = space if isinstance(space, Space) else load(Path(space))
+    study = checked_name(name or space.name)
+    packed = open_data(place.path, data or space.data)
+    identity = identity_of(space, packed)
+    plan = Plan(
+        workspace=place,
+        space=space,
+        identity=identity,
+        job=_job(place, study, space, packed, identity, build),
+        target=space.budget.trials if trials is None else trials,
+        seconds=_seconds(space.budget.hours if hours is None else hours),
+        concurrent=concurrent,
+        gpus_per_trial=gpus_per_trial,
+        address=address,
+    )
+    with driving(place.lock(study), study), Interrupts() as interrupts:
+        ledger = open_ledger(place.ledger_url, study, identity, space.seed)
+        mirror = mirror_of(place, study, identity, tracking_uri)
+        ended = Session(plan, ledger, mirror, interrupts, progress).run()
+        rows = tuple(ledger.rows())
+    seconds = time.monotonic() - began
+    return StudyResult(study, identity, rows, False, ended, plan.target, seconds, mirror.pending, mirror.problem)
+
+
+def identity_of(space: Space, data: PackedDataset) -> Identity:
+    """What a study of `space` on `data` is of."""
+    split = data.split(space.split)
+    return Identity(
+        data=data.name,
+        data_hash=data.content_hash,
+        split=split.name,
+        split_hash=split.hash,
+        objective=space.objective,
+        direction=space.direction,
+        semantics=space.semantics(),
+    )
+
+
+def study_status(workspace: Workspace | Path | str | None, name: str) -> StudyStatus:
+    """A study from the ledger alone, without Ray or MLflow; LedgerError names the known ones."""
+    place = existing_workspace(workspace)
+    known = _summaries(place)
+    if name not in known:
+        raise LedgerError(f"{place.path}: {unknown('study', name, known)}")
+    study = optuna.load_study(study_name=name, storage=open_storage(place.ledger_url))
+    rows = tuple(row_of(trial) for trial in study.get_trials(deepcopy=False))
+    identity = Identity.from_json(study.user_attrs["identity"])
+    return StudyStatus(name, identity, rows, is_driven(place.lock(name)))
+
+
+def studies(workspace: Workspace | Path | str | None = None) -> list[str]:
+    """Names of the studies in the workspace's ledger, sorted."""
+    return sorted(_summaries(existing_workspace(workspace)))
+
+
+def sync(workspace: Workspace | Path | str | None, name: str, tracking_uri: str | None = None) -> None:
+    """Bring MLflow up to the ledger: what waits in the spool, then whatever is missing.
+
+    Raises MirrorError when MLflow does not take it, and LedgerError while another process drives the study.
+    """
+    place = open_workspace(workspace)
+    status = study_status(place, name)
+    with driving(place.lock(name), name):
+        deliver_all(mirror_of(place, name, status.identity, tracking_uri), status.rows)
+
+
+def _summaries(place: Workspace) -> list[str]:
+    url = place.ledger_url
+    if url.startswith("sqlite:///") and not Path(url.removeprefix("sqlite:///")).exists():
+        return []
+    return [name for name in optuna.get_all_study_names(open_storage(url)) if name]
+
+
+def _job(place: Workspace, study: str, space: Space, packed: PackedDataset, identity: Identity, build: Builds) -> Job:
+    return Job(
+        study=study,
+        identity=identity.hash,
+        data=packed.path.absolute(),
+        split=identity.split,
+        objective=space.objective,
+        epochs=space.budget.epochs,
+        folder=place.checkpoints(study),
+        build=build,
+    )
+
+
+def _seconds(hours: float | None) -> float | None:
+    return None if hours is None else hours * 3600

@@ -1,0 +1,191 @@
+"""The runs of one study in MLflow: found by their tags, written so that writing twice changes nothing.
+
+One parent run a study, one child run a trial. Only MlflowClient is used: the fluent interface keeps an active run a
+process, into which a second study would write.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from search.spool import Event
+
+if TYPE_CHECKING:
+    from mlflow.tracking import MlflowClient
+
+STUDY, HASH, TRIAL, STATE, EPOCH = (f"lesion.{n}" for n in ("study", "study_hash", "trial", "state", "epoch"))
+PARENT = -1
+"""Number that stands for the study itself among the trials."""
+STATUS = {
+    "complete": "FINISHED",
+    "pruned": "KILLED",
+    "failed": "FAILED",
+    "interrupted": "KILLED",
+    "running": "RUNNING",
+}
+"""MLflow's status of a run by the trial's state; the tag ``lesion.state`` tells pruned from interrupted."""
+_BATCH, _PARAMS, _TAGS = 1000, 100, 100
+_PARAM_LENGTH, _TAG_LENGTH = 6000, 5000
+
+
+@dataclass
+class Change:
+    """What is to be written to one run, put together from events."""
+
+    params: dict[str, str] = field(default_factory=dict)
+    tags: dict[str, str] = field(default_factory=dict)
+    epochs: dict[int, tuple[int, Mapping[str, float]]] = field(default_factory=dict)
+    state: str | None = None
+    time: int = 0
+
+    def add(self, event: Event) -> None:
+        """Take in one event; a later one overrules an earlier one."""
+        self.params |= {key: str(value)[:_PARAM_LENGTH] for key, value in event.get("params", {}).items()}
+        self.tags |= {key: str(value)[:_TAG_LENGTH] for key, value in event.get("tags", {}).items()}
+        self.state = event.get("state", self.state)
+        self.time = event["time"]
+        if "metrics" in event:
+            # The first report of an epoch counts: what is rebuilt from the ledger later knows less.
+            self.epochs.setdefault(event["epoch"], (event["time"], event["metrics"]))
+
+
+@dataclass
+class Run:
+    """A run as far as it is known: `epochs` that it holds are None until they are looked up."""
+
+    id: str
+    tags: Mapping[str, str]
+    status: str
+    epochs: set[int] | None = None
+
+
+class StudyRuns:
+    """The runs of one study in the tracking server at `uri`."""
+
+    def __init__(self, uri: str, artifacts: Path, study: str, study_hash: str, objective: str) -> None:
+        self.uri, self.artifacts = uri, artifacts
+        self.study, self.study_hash, self.objective = study, study_hash, objective
+        self._client: MlflowClient | None = None
+        self._experiment: str | None = None
+        self._runs: dict[int, Run] | None = None
+
+    @property
+    def client(self) -> MlflowClient:
+        """MLflow's client; made on first use, because importing it takes seconds."""
+        if self._client is None:
+            # The mirror has its own patience, and a disk to be patient on.
+            os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
+            os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "15")
+            from mlflow.tracking import MlflowClient  # noqa: PLC0415
+
+            for name in ("mlflow", "alembic"):
+                logging.getLogger(name).setLevel(logging.WARNING)
+            self._client = MlflowClient(self.uri)
+        return self._client
+
+    def runs(self) -> dict[int, Run]:
+        """The runs by trial number, `PARENT` for the study's own."""
+        if self._runs is None:
+            self._runs = {}
+            for run in self._search():
+                number = int(run.data.tags.get(TRIAL, PARENT))
+                self._runs.setdefault(number, Run(run.info.run_id, run.data.tags, run.info.status))
+        return self._runs
+
+    def known(self, number: int) -> str | None:
+        """Id of the run of trial `number` if it has been seen, without asking the server."""
+        run = (self._runs or {}).get(number)
+        return run.id if run else None
+
+    def forget(self) -> None:
+        """After a failed call: nobody knows what the server did, so everything is looked up again."""
+        self._runs = self._experiment = self._client = None
+
+    def write(self, number: int, change: Change) -> None:
+        """Bring the run of trial `number` up to `change`; raises whatever MLflow raises."""
+        run = self.runs().get(number) or self._create(number, change)
+        epochs = self._missing(run, change)
+        self._log(run.id, change, epochs)
+        status = STATUS.get(change.state or "", run.status)
+        if status != run.status:
+            self._set_status(run.id, status, change.time)
+        run.status = status
+        run.epochs = (run.epochs or set()) | set(change.epochs)
+
+    def _missing(self, run: Run, change: Change) -> dict[int, tuple[int, Mapping[str, float]]]:
+        if not change.epochs:
+            return {}
+        if run.epochs is None:
+            history = self.client.get_metric_history(run.id, self.objective)
+            run.epochs = {metric.step for metric in history}
+        return {epoch: told for epoch, told in change.epochs.items() if epoch not in run.epochs}
+
+    def _log(self, run_id: str, change: Change, epochs: Mapping[int, tuple[int, Mapping[str, float]]]) -> None:
+        from mlflow.entities import Metric, Param, RunTag  # noqa: PLC0415
+
+        metrics = [
+            Metric(name, value, time, epoch) for epoch, (time, told) in epochs.items() for name, value in told.items()
+        ]
+        params = [Param(key, value) for key, value in change.params.items()]
+        tags = [RunTag(key, value) for key, value in change.tags.items()]
+        for some_params in _chunks(params, _PARAMS):
+            self.client.log_batch(run_id, params=some_params)
+        for some_metrics in _chunks(metrics, _BATCH):
+            self.client.log_batch(run_id, metrics=some_metrics)
+        # Tags last: they say how far the run has come.
+        for some_tags in _chunks(tags, _TAGS):
+            self.client.log_batch(run_id, tags=some_tags)
+
+    def _create(self, number: int, change: Change) -> Run:
+        tags = {STUDY: self.study, HASH: self.study_hash, **change.tags}
+        name = self.study
+        if number != PARENT:
+            name = f"{self.study} {number}"
+            parent = self.runs().get(PARENT) or self._create(PARENT, Change(time=change.time))
+            tags |= {TRIAL: str(number), "mlflow.parentRunId": parent.id}
+        made = self.client.create_run(self.experiment, start_time=change.time, tags=tags, run_name=name)
+        run = Run(made.info.run_id, tags, made.info.status, set())
+        self.runs()[number] = run
+        return run
+
+    def _set_status(self, run_id: str, status: str, time: int) -> None:
+        if status == "RUNNING":
+            self.client.update_run(run_id, status=status)
+        else:
+            self.client.set_terminated(run_id, status=status, end_time=time)
+
+    @property
+    def experiment(self) -> str:
+        """Id of the study's experiment, made if there is none."""
+        if self._experiment is None:
+            found = self.client.get_experiment_by_name(self.study)
+            if found is None:
+                # A server decides for itself where files go; for a database in the workspace, we do.
+                local = self.uri.startswith("sqlite")
+                place = (self.artifacts / self.study).as_uri() if local else None
+                self._experiment = self.client.create_experiment(self.study, artifact_location=place)
+            else:
+                if found.lifecycle_stage == "deleted":
+                    self.client.restore_experiment(found.experiment_id)
+                self._experiment = found.experiment_id
+        return str(self._experiment)
+
+    def _search(self) -> Iterable[Any]:
+        token: str | None = None
+        while True:
+            page = self.client.search_runs(
+                [self.experiment], f"tags.`{HASH}` = '{self.study_hash}'", max_results=1000, page_token=token
+            )
+            yield from page
+            token = page.token
+            if not token:
+                return
+
+
+def _chunks(items: list[Any], size: int) -> Iterable[list[Any]]:
+    return (items[start : start + size] for start in range(0, len(items), size))

@@ -1,0 +1,274 @@
+"""What a worker runs: the only file where one trial's science meets Ray.
+
+`TrialRun` is one attempt at one trial and knows nothing of Ray; `Worker` is the Ray actor around it, reused from trial
+to trial. A checkpoint holds the training and the record of every epoch, so that an attempt that takes over reports
+first what the ledger has not heard (an epoch may be saved and its report lost) and trains on from there.
+
+What the training raises is a result, not a crash: it comes back with its failure class, and Ray retries nothing but
+lost workers.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import time
+import traceback
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+from ray import tune
+
+from lesion.errors import NonFiniteLossError
+from lesion.registry import Value
+from search.rows import ERROR, NON_FINITE, OUT_OF_MEMORY
+
+PREDICTIONS = "predictions.npz"
+MESSAGE_LENGTH = 2000
+
+
+class Trains(Protocol):
+    """What a trial needs of a training; `lesion.training.Training` is one."""
+
+    def step(self) -> Mapping[str, float]:
+        """Train for one epoch; its metrics, the objective among them."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything that `load_state_dict` needs to go on as if never interrupted."""
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from `state`."""
+
+    def predict(self) -> npt.NDArray[np.floating[Any]]:
+        """Probabilities of the validation part, (images, classes)."""
+
+
+class Builds(Protocol):
+    """Makes the training of one trial; must be picklable by name."""
+
+    def __call__(self, settings: Mapping[str, Value], job: Job, seed: int) -> Trains:
+        """A training that has not begun."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """What all trials of a session share; it travels to every worker.
+
+    `identity` is the hash of the study's identity; `folder` holds one folder a trial; `threads` is for torch;
+    `gpus` is the share of GPUs that a trial holds, 0 on CPUs.
+    """
+
+    study: str
+    identity: str
+    data: Path
+    split: str | None
+    objective: str
+    epochs: int
+    folder: Path
+    build: Builds
+    threads: int = 1
+    gpus: float = 0.0
+
+    @property
+    def devices(self) -> float:
+        """GPUs held by a trial, or CPU cores where it holds no GPU."""
+        return self.gpus or float(self.threads)
+
+
+@dataclass(frozen=True)
+class Order:
+    """One attempt at one trial; the ledger has heard of its epochs up to `reported`."""
+
+    number: int
+    seed: int
+    settings: Mapping[str, Value] = field(default_factory=dict)
+    reported: int = 0
+
+
+class TrialRun:
+    """One attempt: `step` trains an epoch, or reports one again that was saved but never heard of."""
+
+    def __init__(self, job: Job, order: Order) -> None:
+        self.job, self.order = job, order
+        self.folder = job.folder / str(order.number)
+        self.records: list[dict[str, Any]] = []
+        self.damage: list[str] = []
+        self._training: Trains | None = None
+        self._reported = order.reported
+
+    def step(self) -> dict[str, Any]:
+        """The record of the next epoch, or of the failure: plain numbers and strings, `done` at the end."""
+        try:
+            if self._training is None:
+                self._training = self._prepare()
+            if self._reported >= min(len(self.records), self.job.epochs):
+                self.records.append(self._train(self._training))
+            # Epochs are counted from 1; a trial that was over already tells its last epoch again.
+            record = self.records[min(self._reported, self.job.epochs - 1)]
+            self._reported = int(record["epoch"])
+            return {**record, "done": self._reported >= self.job.epochs, "damage": "; ".join(self.damage)}
+        except Exception as error:
+            self._training = None
+            return self._failed(error)
+
+    def _prepare(self) -> Trains:
+        from lesion import checkpoints  # noqa: PLC0415 - torch takes seconds, and only workers need it
+
+        training = self.job.build(self.order.settings, self.job, self.order.seed)
+        state, self.damage = checkpoints.load_latest(self.folder)
+        if state is not None and state.get("key") == self._key:
+            training.load_state_dict(state["training"])
+            self.records = [json.loads(record) for record in state["records"]]
+        else:
+            # Somebody else's: a ledger begun anew numbers its trials from 0 again.
+            discard_checkpoints(self.folder)
+        # A checkpoint further back than the ledger: the epochs between are trained and reported once more.
+        self._reported = min(self._reported, len(self.records))
+        return training
+
+    def _train(self, training: Trains) -> dict[str, Any]:
+        started = time.perf_counter()
+        metrics = {name: float(value) for name, value in training.step().items()}
+        record = self._record(metrics, time.perf_counter() - started)
+        self._keep(training, record)
+        return record
+
+    def _record(self, metrics: dict[str, float], seconds: float) -> dict[str, Any]:
+        objective = self.job.objective
+        if objective not in metrics:
+            raise KeyError(f"the training reports no {objective!r}; it reports {', '.join(sorted(metrics))}")
+        value = metrics[objective]
+        if not math.isfinite(value):
+            raise NonFiniteLossError(f"{objective} is {value} after epoch {len(self.records) + 1}")
+        last = self.records[-1] if self.records else {"seconds": 0.0, "device_seconds": 0.0, "examples": 0}
+        return {
+            "number": self.order.number,
+            "epoch": len(self.records) + 1,
+            "value": value,
+            # A metric that is undefined on this validation part (a class that is absent) is left out.
+            "metrics": {name: number for name, number in metrics.items() if math.isfinite(number)},
+            "seconds": last["seconds"] + seconds,
+            "device_seconds": last["device_seconds"] + seconds * self.job.devices,
+            "examples": int(metrics.get("examples", 0)),
+        }
+
+    def _keep(self, training: Trains, record: dict[str, Any]) -> None:
+        from lesion import checkpoints  # noqa: PLC0415
+
+        records = [json.dumps(each) for each in (*self.records, record)]
+        save_predictions(self.folder / PREDICTIONS, training.predict(), record)
+        checkpoints.save({"key": self._key, "training": training.state_dict(), "records": records}, self.folder)
+
+    @property
+    def _key(self) -> str:
+        """What a checkpoint must be of."""
+        made_of = [self.job.identity, self.order.seed, sorted(self.order.settings.items())]
+        return hashlib.sha256(json.dumps(made_of).encode()).hexdigest()
+
+    def _failed(self, error: Exception) -> dict[str, Any]:
+        epoch = min(self._reported, len(self.records))
+        message = f"{type(error).__name__}: {error}"[:MESSAGE_LENGTH]
+        last = self.records[-1] if self.records else {}
+        spent = {name: last.get(name, 0) for name in ("seconds", "device_seconds", "examples")}
+        print(traceback.format_exc(), flush=True)
+        failed = {
+            "number": self.order.number,
+            "epoch": epoch,
+            "failure": failure_class(error),
+            "message": message,
+        }
+        return {**failed, **spent, "done": True}
+
+
+class Worker(tune.Trainable):
+    """The Ray actor that runs trial after trial; its configuration is ``{"job": Job, "order": Order}``."""
+
+    def setup(self, config: dict[str, Any]) -> None:
+        """Take the first order."""
+        import torch  # noqa: PLC0415
+
+        torch.set_num_threads(config["job"].threads)
+        _cap_gpu_memory(config["job"].gpus)
+        self.reset_config(config)
+
+    def reset_config(self, new_config: dict[str, Any]) -> bool:
+        """Take the next order, in the same process."""
+        self.run = TrialRun(new_config["job"], new_config["order"])
+        return True
+
+    def step(self) -> dict[str, Any]:
+        """One epoch."""
+        return self.run.step()
+
+    def save_checkpoint(self, checkpoint_dir: str) -> dict[str, Any] | None:
+        """Nothing: `TrialRun` has saved the epoch already, where Ray has no hand in it."""
+        return {}
+
+    def load_checkpoint(self, checkpoint: dict[str, Any] | None) -> None:
+        """Nothing: `TrialRun` finds its own."""
+
+
+def build_training(settings: Mapping[str, Value], job: Job, seed: int) -> Trains:
+    """The real training, on the GPU that Ray gave this worker, else on its CPU cores."""
+    import torch  # noqa: PLC0415
+
+    from lesion.training import Training  # noqa: PLC0415
+
+    device = torch.device("cuda" if job.gpus else "cpu")
+    data = _opened(job.data)
+    return Training(settings, data, split=job.split, epochs=job.epochs, seed=seed, device=device)
+
+
+@lru_cache(maxsize=1)
+def _opened(path: Path) -> Any:
+    from lesion.data.packed import PackedDataset  # noqa: PLC0415
+
+    return PackedDataset.open(path)
+
+
+def failure_class(error: BaseException) -> str:
+    """Class of a failure, by what the training raised.
+
+    >>> failure_class(MemoryError()), failure_class(ValueError("lr"))
+    ('out-of-memory', 'error')
+    """
+    if isinstance(error, NonFiniteLossError):
+        return NON_FINITE
+    from lesion.devices import is_out_of_memory  # noqa: PLC0415
+
+    return OUT_OF_MEMORY if is_out_of_memory(error) else ERROR
+
+
+def save_predictions(path: Path, probabilities: npt.NDArray[Any], record: Mapping[str, Any]) -> None:
+    """Write validation probabilities (images, classes) with the epoch and value they belong to, atomically."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_suffix(".partial")
+    with partial.open("wb") as file:
+        np.savez(file, probabilities=probabilities, epoch=record["epoch"], value=record["value"])
+    partial.replace(path)
+
+
+def discard_checkpoints(folder: Path) -> None:
+    """Remove the checkpoints of one trial; its predictions stay."""
+    for path in folder.glob("epoch-*.ckpt"):
+        path.unlink(missing_ok=True)
+
+
+def load_predictions(path: Path) -> tuple[npt.NDArray[Any], int, float]:
+    """Validation probabilities (images, classes), the epoch and the objective's value they belong to."""
+    with np.load(path, allow_pickle=False) as stored:
+        return stored["probabilities"], int(stored["epoch"]), float(stored["value"])
+
+
+def _cap_gpu_memory(share: float) -> None:
+    import torch  # noqa: PLC0415
+
+    # Ray's fractions are bookkeeping: without a cap, one trial's appetite is its neighbour's out-of-memory.
+    if 0 < share < 1 and torch.cuda.is_available():
+        torch.cuda.set_per_process_memory_fraction(share)
