@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass
@@ -172,7 +171,8 @@ def _shown(value: Any) -> str:
 
 
 def _is_text(value: Any, longest: int = 200) -> bool:
-    return isinstance(value, str) and len(value) <= longest
+    # printable: no control sequences for a terminal, no lone surrogates that cannot be written
+    return isinstance(value, str) and len(value) <= longest and value.isprintable()
 
 
 def _is_classes(value: Any) -> bool:
@@ -185,11 +185,13 @@ def _is_count(value: Any, known: Iterable[int]) -> bool:
 
 
 def _is_weight(value: Any) -> bool:
-    return type(value) in (int, float) and 0 < value < math.inf
+    return type(value) in (int, float) and 1e-6 <= value <= 1e6
 
 
 def _is_settings(value: Any) -> bool:
-    return isinstance(value, dict) and all(v is None or type(v) in (bool, int, float, str) for v in value.values())
+    return isinstance(value, dict) and all(
+        v is None or type(v) in (bool, float, str) or (type(v) is int and abs(v) < 2**63) for v in value.values()
+    )
 
 
 RULES: Mapping[str, Rule] = {
@@ -198,7 +200,7 @@ RULES: Mapping[str, Rule] = {
     "views": (lambda v: _is_count(v, VIEWS), "1, 2, 4 or 8"),
     "class_weights": (
         lambda v: v is None or (isinstance(v, list) and all(map(_is_weight, v))),
-        "null or a list of positive numbers",
+        "null or a list of numbers from 1e-6 to 1e6",
     ),
     "data": (_is_text, "the name of a data set"),
     "provenance": (lambda v: isinstance(v, dict), "an object"),

@@ -19,18 +19,14 @@ from lesion.errors import DataError
 from lesion.metrics import official_categories
 
 
-def write_submission(
-    path: Path, images: Sequence[str], probabilities: npt.ArrayLike, classes: Sequence[str]
-) -> Path:
+def write_submission(path: Path, images: Sequence[str], probabilities: npt.ArrayLike, classes: Sequence[str]) -> Path:
     """Write (N, classes) probabilities in the official layout; a file is there whole or not at all.
 
     A photo's suffix is dropped from its id. Raises DataError for ids that repeat or do not fit the rows.
     """
     p = np.asarray(probabilities, np.float64)
     if p.shape != (len(images), len(classes)):
-        raise DataError(
-            f"probabilities are {p.shape}, must be ({len(images)}, {len(classes)}): images, classes"
-        )
+        raise DataError(f"probabilities are {p.shape}, must be ({len(images)}, {len(classes)}): images, classes")
     ids = image_ids(images)
     categories = official_categories(classes)
     columns = [classes.index(name) for name in categories]
@@ -53,9 +49,7 @@ def image_ids(images: Sequence[str]) -> list[str]:
     seen: dict[str, str] = {}
     for given, name in zip(images, ids, strict=True):
         if name in seen:
-            raise DataError(
-                f"image id {name} occurs twice ({seen[name]}, {given}); an id stands for one image"
-            )
+            raise DataError(f"image id {name} occurs twice ({seen[name]}, {given}); an id stands for one image")
         seen[name] = given
     return ids
 

@@ -5,10 +5,12 @@ import json
 import pytest
 import safetensors.torch
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from small_models import CLASSES, SETTINGS, member
 
 from lesion.errors import WeightsError
-from lesion.model_folder import CONFIG, ModelFolderError, load_weights, read_config, write_weights
+from lesion.model_folder import CONFIG, MEMBER_RULES, RULES, ModelFolderError, load_weights, read_config, write_weights
 from lesion.predictor import Predictor, save_predictor
 
 
@@ -60,12 +62,14 @@ BAD = [
     ({"views": "8"}, "views is '8', must be 1, 2, 4 or 8"),
     ({"views": [1]}, "views is [1], must be"),
     ({"classes": ["a", "a"]}, "classes is ['a', 'a'], must be a list of 2 to 1000 different names"),
+    ({"classes": ["a", "\x1b[2J"]}, "classes is ['a', '\\x1b[2J'], must be"),
+    ({"class_weights": [1, 2, 10**400]}, "must be null or a list of numbers"),
     ({"classes": "abc"}, "classes is 'abc', must be"),
     ({"classes": ["a", 1]}, "classes is ['a', 1], must be"),
     ({"classes": [["a"], ["b"]]}, "classes is [['a'], ['b']], must be"),
     ({"classes": [str(k) for k in range(2000)]}, "must be a list of 2 to 1000 different names"),
     ({"class_weights": [1, 2]}, "class_weights has 2 numbers, must be 3: one a class"),
-    ({"class_weights": [1, 2, -1]}, "class_weights is [1, 2, -1], must be null or a list of positive numbers"),
+    ({"class_weights": [1, 2, -1]}, "class_weights is [1, 2, -1], must be null or a list of numbers from 1e-6 to 1e6"),
     ({"class_weights": [1, 2, float("inf")]}, "is not JSON: Infinity is no number in JSON"),
     ({"members": []}, "members is [], must be a list of 1 to 64 members"),
     ({"members": [3]}, "members[0] is 3, must be an object"),
@@ -81,6 +85,7 @@ BAD = [
     ({"member_geometry": "fold"}, "members[0].geometry is 'fold', must be stretch | crop | pad"),
     ({"member_geometry": ["stretch"]}, "members[0].geometry is ['stretch'], must be"),
     ({"member_settings": []}, "members[0].settings is [], must be an object of settings"),
+    ({"member_settings": {"image_size": 10**400}}, "members[0].settings is {'image_size': 1000"),
     ({"member_settings": {"image_size": {}}}, "members[0].settings is {'image_size': {}}, must be"),
     ({"member_settings": {"image_size": 10**9}}, "members[0].settings: image_size is 1000000000, must be from 16"),
     ({"member_settings": {"backbone": "resnet51"}}, "members[0].settings: no backbone 'resnet51'"),
@@ -94,6 +99,27 @@ def test_a_bad_configuration_is_named(tmp_path, folder, changes, message):
         Predictor.load(copy)
     assert message in str(error.value)
     assert str(copy / CONFIG) in str(error.value)
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=8),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3),
+    max_leaves=4,
+)
+
+
+@settings(max_examples=30, deadline=None)
+@given(
+    key=st.sampled_from(list(RULES)), value=JSON | st.lists(st.dictionaries(st.sampled_from(list(MEMBER_RULES)), JSON))
+)
+def test_any_json_is_read_or_refused_in_words(folder, tmp_path_factory, key, value):
+    config = json.loads((folder / CONFIG).read_text()) | {key: value}
+    place = tmp_path_factory.getbasetemp()
+    (place / CONFIG).write_text(json.dumps(config))
+    try:
+        read_config(place)
+    except ModelFolderError as refusal:
+        assert str(place / CONFIG) in str(refusal)  # noqa: PT017 - most examples are refused, not all
 
 
 def test_all_mistakes_are_listed_at_once(tmp_path, folder):
