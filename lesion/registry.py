@@ -79,7 +79,7 @@ class Setting:
         if not self._has_type(value):
             raise SettingError(f"{self.name} is {value!r}, must be {self.type_name}")
         if isinstance(value, int | float) and not isinstance(value, bool):
-            if not math.isfinite(value):
+            if isinstance(value, float) and not math.isfinite(value):
                 raise SettingError(f"{self.name} is {value}, must be finite")
             if self.range is not None and value not in self.range:
                 raise SettingError(f"{self.name} is {value}, must be {self.range}")

@@ -79,6 +79,7 @@ class Training:
         self._order = ExampleOrder(self._rows, self._steps * self._batch_size, self._stream("order"))
         self._augmenter = Augmenter(self._policy(), self._stream("augmentation"))
         self._precision = precision_for(self.device, general["precision"])
+        self._validated: NDArray[np.float64] | None = None
         self._parts = 1  # micro-batches of a step; doubled when memory runs out
         self._build()
 
@@ -103,6 +104,9 @@ class Training:
                 f"the loss is {train_loss} in epoch {self.epoch + 1}; a lower lr is the usual cure"
             )
         self.epoch += 1
+        self._validated = None
+        if not np.isfinite(self.predict()).all():
+            raise NonFiniteLossError(f"the model predicts no numbers after epoch {self.epoch}; try a lower lr")
         scores = summary(self.predict(), self._labels[self.split.validation], self.data.classes)
         return {
             "epoch": float(self.epoch),
@@ -113,9 +117,13 @@ class Training:
             **scores,
         }
 
-    def predict(self, rows: NDArray[np.int64] | None = None) -> NDArray[np.float64]:
-        """Probabilities (N, classes) of the validation part, or of other `rows` of the data."""
-        rows = self.split.validation if rows is None else rows
+    def predict(self) -> NDArray[np.float64]:
+        """Probabilities (N, classes) of the validation part; computed once an epoch."""
+        if self._validated is None:
+            self._validated = self._probabilities(self.split.validation)
+        return self._validated
+
+    def _probabilities(self, rows: NDArray[np.int64]) -> NDArray[np.float64]:
         general = self.plan.general
         return predict_probabilities(
             self.predicting_model,
@@ -155,7 +163,7 @@ class Training:
         self.optimizer.load_state_dict(state["optimizer"])
         if self._average is not None:
             self._average.load_state_dict(state["average"])
-        self.epoch, self._parts = state["epoch"], state["parts"]
+        self.epoch, self._parts, self._validated = state["epoch"], state["parts"], None
 
     def _build(self) -> None:
         torch.manual_seed(self._stream("weights"))  # torch's layers initialise from the global generator

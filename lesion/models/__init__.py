@@ -32,7 +32,10 @@ class Model(nn.Module):
         self.register_buffer("std", torch.tensor(backbone.std).view(1, 3, 1, 1))
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:  # noqa: D102
-        logits: torch.Tensor = self.head(self.backbone((images - self.mean) / self.std))
+        features = self.backbone((images - self.mean) / self.std)
+        # The head in float32: rounded to bfloat16, one row in a thousand has two largest logits, and no decision.
+        with torch.autocast(images.device.type, enabled=False):
+            logits: torch.Tensor = self.head(features.float())
         return logits
 
 
