@@ -1,14 +1,14 @@
 """What ``lesion-search check`` finds: every branch of a space is tried out, without data and without training.
 
-Reading a file checks each key alone; here whole settings are resolved, in the middle and at both ends of all
-ranges, so that components which do not go together are known before a GPU is booked.
+Reading a file checks each key alone. Here whole settings are resolved and their models built without memory, in the
+middle and at both ends of all ranges, so that what does not go together is known before a GPU is booked.
 """
 
 from __future__ import annotations
 
 import random
 import sys
-from collections.abc import Iterable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -63,30 +63,39 @@ def check(
     data: str | None = None,
     limit: int = BRANCHES,
     vocabulary: Vocabulary | None = None,
+    progress: Callable[[int, int], None] | None = None,
 ) -> CheckReport:
     """Read a space file and try out its branches; SpaceError when the file itself has mistakes.
 
     Of more than `limit` branches a random part is taken, always the same one, and the report says so.
+    `progress` is told how many branches are done, and of how many, after each.
     """
     words = vocabulary or of_lesion()
-    return check_space(load(path, data=data, vocabulary=words), limit=limit, vocabulary=words)
+    return check_space(load(path, data=data, vocabulary=words), limit=limit, vocabulary=words, progress=progress)
 
 
-def check_space(space: Space, *, limit: int = BRANCHES, vocabulary: Vocabulary | None = None) -> CheckReport:
+def check_space(
+    space: Space,
+    *,
+    limit: int = BRANCHES,
+    vocabulary: Vocabulary | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> CheckReport:
     """Try out the branches of a space that is read already."""
     words = vocabulary or of_lesion()
     count = space.branch_count()
     found: dict[str, Problem] = {}
-    walked = 0
-    for branch in map(space.tree.branch, _chosen(count, limit)):
-        walked += 1
+    chosen = _chosen(count, limit)
+    for walked, branch in enumerate(map(space.tree.branch, chosen), start=1):
         for message, settings in _problems(space, branch, words).items():
             first = found.get(message, Problem(message, branch, settings, 0))
             found[message] = Problem(message, first.branch, first.settings, first.branches + 1)
-    return CheckReport(space, count, walked, tuple(found.values()), space.parameters())
+        if progress is not None:
+            progress(walked, len(chosen))
+    return CheckReport(space, count, len(chosen), tuple(found.values()), space.parameters())
 
 
-def _chosen(count: int, limit: int) -> Iterable[int]:
+def _chosen(count: int, limit: int) -> Sequence[int]:
     if count <= limit:
         return range(count)
     # Even steps would meet the same option of a part again and again; chance does not.
@@ -99,6 +108,7 @@ def _problems(space: Space, branch: Branch, words: Vocabulary) -> dict[str, Sett
     for settings in (space.example(branch), *space.corners(branch)):
         try:
             words.resolve(settings)
+            words.build(settings)
         except LesionError as error:
             found.setdefault(str(error), settings)
     return found

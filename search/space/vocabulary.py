@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import lru_cache
 
-from lesion.errors import SettingError, unknown
+from lesion.errors import LesionError, SettingError, unknown
 from lesion.registry import Component, Registry, Value
 
 
@@ -14,7 +15,8 @@ class Vocabulary:
     """Registries by kind, the general settings, and what `lesion` knows about them.
 
     `direction(objective, classes)` is "maximize" or "minimize"; `corrects(kind, name, settings)` whether a
-    component corrects class imbalance; `resolve(settings)` raises SettingError for settings that cannot be trained.
+    component corrects class imbalance; `resolve(settings)` raises SettingError for settings that are
+    not valid together, `build(settings)` where no model comes of them.
     """
 
     kinds: Mapping[str, Registry]
@@ -22,13 +24,14 @@ class Vocabulary:
     direction: Callable[[str, Sequence[str]], str]
     corrects: Callable[[str, str, Mapping[str, Value]], bool]
     resolve: Callable[[Mapping[str, Value]], object]
+    build: Callable[[Mapping[str, Value]], object]
 
 
 def of_lesion() -> Vocabulary:
     """The vocabulary of the installed `lesion`; imports torch, so only when a file is read."""
     from lesion.settings import GENERAL, REGISTRIES, corrects_imbalance, resolve  # noqa: PLC0415
 
-    return Vocabulary(REGISTRIES, GENERAL, direction, corrects_imbalance, resolve)
+    return Vocabulary(REGISTRIES, GENERAL, direction, corrects_imbalance, resolve, build_on_paper)
 
 
 def direction(objective: str, classes: Sequence[str] = ()) -> str:
@@ -47,3 +50,41 @@ def direction(objective: str, classes: Sequence[str] = ()) -> str:
     if objective not in guessed:
         raise SettingError(unknown("metric", objective, known))
     return guessed[objective].direction
+
+
+def build_on_paper(settings: Mapping[str, Value]) -> None:
+    """Build the model of `settings` where nothing is computed or loaded; SettingError when it cannot be built.
+
+    It finds what no signature tells: a backbone that cannot take images of this size, more trainable stages than
+    there are.
+    """
+    kept = ("image_size", "backbone", "head")
+    # Floats, such as a dropout, change no shape; without them most branches of a space share one model.
+    model = {path: value for path, value in settings.items() if path.split(".")[0] in kept}
+    key = frozenset((path, value) for path, value in model.items() if not isinstance(value, float))
+    if problem := _cannot_build(_Model(key, model)):
+        raise SettingError(problem)
+
+
+@dataclass(frozen=True)
+class _Model:
+    """The settings that make a model; two with the same `key` are built alike."""
+
+    key: frozenset[tuple[str, Value]]
+    settings: Mapping[str, Value] = field(compare=False)
+
+
+@lru_cache(maxsize=4096)
+def _cannot_build(model: _Model) -> str:
+    """Why no model comes of the settings; empty when one does."""
+    import torch  # noqa: PLC0415
+
+    from lesion.models import build_model  # noqa: PLC0415
+    from lesion.settings import resolve  # noqa: PLC0415
+
+    try:
+        with torch.device("meta"):
+            build_model(resolve(model.settings), 2, pretrained=False)
+    except (LesionError, RuntimeError, ValueError) as error:
+        return str(error)
+    return ""

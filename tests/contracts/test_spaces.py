@@ -27,6 +27,20 @@ def test_every_branch_resolves(path: Path) -> None:
     assert report.sound, "\n".join(map(str, report.problems))
 
 
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ("{image_size: 100, backbone: maxvit_t}", "cannot take images of 100 pixels"),
+        ("{backbone: {resnet18: {trainable_stages: {int: [1, 9]}}}}", "trainable_stages is 9, but the backbone has 5"),
+    ],
+)
+def test_a_model_that_cannot_be_built_is_found_without_building_it(tmp_path: Path, settings: str, message: str) -> None:
+    path = tmp_path / "my.yaml"
+    path.write_text(f"data: d\nobjective: mean_auc\nbudget: {{trials: 8, epochs: 4}}\nspace: {settings}\n")
+    (problem,) = check(path).problems
+    assert message in problem.message
+
+
 @pytest.mark.parametrize("path", FILES, ids=NAMES)
 def test_what_is_sampled_resolves_and_points_are_tried(path: Path) -> None:
     space = load(path)

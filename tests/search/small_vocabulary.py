@@ -85,4 +85,4 @@ def resolve(flat: Mapping[str, Any]) -> None:
         raise SettingError("a vgg takes images of 512 pixels at most")
 
 
-WORDS = Vocabulary(KINDS, Component("training", "general", general), direction, corrects, resolve)
+WORDS = Vocabulary(KINDS, Component("training", "general", general), direction, corrects, resolve, resolve)
