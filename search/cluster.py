@@ -54,6 +54,8 @@ def joined(address: str | None) -> Iterator[None]:
     """
     for name, value in QUIET.items():
         os.environ.setdefault(name, value)
+    # Ray's executor complains of trials that the ledger, MLflow and the progress table tell about in words.
+    logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
     if ray.is_initialized():
         yield
         return

@@ -219,8 +219,9 @@ class _Hooks(tune.Callback):
 
 def _last_words(trial: Any) -> str:
     try:
-        return Path(trial.error_file).read_text()[-1500:].strip()
-    except (OSError, TypeError):
+        lines = Path(trial.error_file).read_text().strip().splitlines()
+        return " ".join(line.strip() for line in lines[-6:])[-600:]
+    except (OSError, TypeError, UnicodeDecodeError):
         return "nothing was written about it"
 
 

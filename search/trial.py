@@ -16,6 +16,7 @@ import math
 import time
 import traceback
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
@@ -27,9 +28,10 @@ from ray import tune
 
 from lesion.errors import NonFiniteLossError
 from lesion.registry import Value
+from search.errors import TrialError
 from search.rows import ERROR, NON_FINITE, OUT_OF_MEMORY
 
-PREDICTIONS = "predictions.npz"
+PREDICTIONS, TRACEBACK = "predictions.npz", "error.txt"
 MESSAGE_LENGTH = 2000
 
 
@@ -107,9 +109,9 @@ class TrialRun:
         try:
             if self._training is None:
                 self._training = self._prepare()
-            if self._reported >= min(len(self.records), self.job.epochs):
+            if self._reported == len(self.records) < self.job.epochs:
                 self.records.append(self._train(self._training))
-            # Epochs are counted from 1; a trial that was over already tells its last epoch again.
+            # A trial that was over already tells its last epoch again.
             record = self.records[min(self._reported, self.job.epochs - 1)]
             self._reported = int(record["epoch"])
             return {**record, "done": self._reported >= self.job.epochs, "damage": "; ".join(self.damage)}
@@ -121,7 +123,8 @@ class TrialRun:
         from lesion import checkpoints  # noqa: PLC0415 - torch takes seconds, and only workers need it
 
         training = self.job.build(self.order.settings, self.job, self.order.seed)
-        state, self.damage = checkpoints.load_latest(self.folder)
+        state, damage = checkpoints.load_latest(self.folder)
+        self.damage += damage
         if state is not None and state.get("key") == self._key:
             training.load_state_dict(state["training"])
             self.records = [json.loads(record) for record in state["records"]]
@@ -142,7 +145,7 @@ class TrialRun:
     def _record(self, metrics: dict[str, float], seconds: float) -> dict[str, Any]:
         objective = self.job.objective
         if objective not in metrics:
-            raise KeyError(f"the training reports no {objective!r}; it reports {', '.join(sorted(metrics))}")
+            raise TrialError(f"the training reports no {objective!r}; it reports {', '.join(sorted(metrics))}")
         value = metrics[objective]
         if not math.isfinite(value):
             raise NonFiniteLossError(f"{objective} is {value} after epoch {len(self.records) + 1}")
@@ -162,8 +165,14 @@ class TrialRun:
         from lesion import checkpoints  # noqa: PLC0415
 
         records = [json.dumps(each) for each in (*self.records, record)]
-        save_predictions(self.folder / PREDICTIONS, training.predict(), record)
-        checkpoints.save({"key": self._key, "training": training.state_dict(), "records": records}, self.folder)
+        state = {"epoch": record["epoch"], "key": self._key, "records": records}
+        probabilities = training.predict()
+        try:
+            save_predictions(self.folder / PREDICTIONS, probabilities, record)
+            checkpoints.save({**state, "training": training.state_dict()}, self.folder)
+        except OSError as error:
+            # A full disk says nothing about the trial: it goes on, and after an interruption from further back.
+            self.damage.append(f"epoch {record['epoch']} was not saved: {error}")
 
     @property
     def _key(self) -> str:
@@ -176,7 +185,9 @@ class TrialRun:
         message = f"{type(error).__name__}: {error}"[:MESSAGE_LENGTH]
         last = self.records[-1] if self.records else {}
         spent = {name: last.get(name, 0) for name in ("seconds", "device_seconds", "examples")}
-        print(traceback.format_exc(), flush=True)
+        with suppress(OSError):
+            self.folder.mkdir(parents=True, exist_ok=True)
+            (self.folder / TRACEBACK).write_text(traceback.format_exc())
         failed = {
             "number": self.order.number,
             "epoch": epoch,

@@ -1,0 +1,103 @@
+"""A training that costs nothing, and a packed data set of six images for it: what tests of the search run on."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from lesion.data import packed
+from lesion.errors import NonFiniteLossError
+from search.space import Space, load
+
+SPACE = """
+data: tiny
+objective: mean_auc
+budget: {{trials: {trials}, epochs: {epochs}}}
+scheduler: {scheduler}
+seed: 7
+space:
+  image_size: 32
+  optimizer: {{choice: {{adamw: {{lr: {{float: [1.0e-4, 1.0e-2], log: true}}}}}}}}
+  loss: {{choice: {{cross_entropy: , focal: {{gamma: {{float: [0.5, 3.0]}}}}}}}}
+"""
+
+
+class FakeTraining:
+    """Learns towards a level that its settings give; `WAIT` seconds an epoch, misbehaves as `FAULT` says."""
+
+    def __init__(self, settings: Mapping[str, Any], job: Any, seed: int) -> None:
+        self.settings, self.seed, self.epoch, self.folder = settings, seed, 0, job.folder
+
+    def step(self) -> dict[str, float]:
+        time.sleep(float(os.environ.get("FAKE_WAIT", "0")))
+        self._misbehave()
+        self.epoch += 1
+        lr = float(self.settings["optimizer.adamw.lr"])
+        level = 1 - abs(np.log10(lr) + 3) / 2 + (self.seed % 97) / 10000
+        value = level * (1 - 0.5**self.epoch)
+        return {"mean_auc": value, "train_loss": 1 - value, "auc_rare": float("nan"), "examples": 6.0 * self.epoch}
+
+    def _misbehave(self) -> None:
+        fault = self.folder.parent.parent / "fault.json"
+        if not fault.exists():
+            return
+        plan = json.loads(fault.read_text())
+        if self.epoch != plan.get("epoch", 0):
+            return
+        if plan["what"] == "nan":
+            raise NonFiniteLossError("the loss is nan")
+        if plan["what"] == "memory":
+            raise MemoryError("no room")
+        if plan["what"] == "once":
+            fault.unlink()
+            os.kill(os.getpid(), signal.SIGKILL)
+        if plan["what"] == "kill":
+            os.kill(os.getpid(), signal.SIGKILL)
+        raise ValueError("broken")
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"epoch": self.epoch}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        self.epoch = state["epoch"]
+
+    def predict(self) -> np.ndarray:
+        return np.full((2, 3), 1 / 3)
+
+
+def make_data(workspace: Path, name: str = "tiny", label: int = 0) -> Path:
+    """A packed set of six images in `workspace`; another `label` makes it another set."""
+    folder = workspace / "data" / name
+    folder.mkdir(parents=True, exist_ok=True)
+    images = np.zeros((6, 8, 8, 3), np.uint8)
+    labels = np.array([0, 1, 2, 0, 1, label], dtype=np.int64)
+    table = pd.DataFrame({
+        "image": [f"i{n}" for n in range(6)], "label": labels, "lesion": "", "patient": "", "part": "train",
+        "age": np.nan, "sex": "unknown", "site": "unknown", "group": range(6), "digest": "",
+        "holdout": [False] * 4 + [True] * 2, "fold": [0, 1, 2, 3, 4, 0],
+    })  # fmt: skip
+    np.save(folder / packed.IMAGES, images)
+    table.to_parquet(folder / packed.TABLE)
+    classes = ["melanoma", "seborrheic_keratosis", "nevus"]
+    manifest = {
+        "format": packed.FORMAT, "name": name, "classes": classes, "size": 8, "geometry": "stretch", "images": 6,
+        "splits": ["holdout"], "default_split": "holdout",
+        "content_hash": packed.content_hash(images, table, classes, "stretch"),
+    }  # fmt: skip
+    (folder / packed.MANIFEST).write_text(json.dumps(manifest))
+    return folder
+
+
+def make_space(folder: Path, *, trials: int = 4, epochs: int = 3, scheduler: str = "none", name: str = "tiny") -> Space:
+    """A space file of two branches, loaded."""
+    path = folder / f"{name}.yaml"
+    path.write_text(SPACE.format(trials=trials, epochs=epochs, scheduler=scheduler))
+    return load(path)
