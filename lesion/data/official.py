@@ -155,9 +155,9 @@ class _Reader:
         ones = [i for i, v in enumerate(values) if v]
         spare = len(self.official.classes) > len(values)
         if len(ones) > 1 or (not ones and not spare):
-            said = " and ".join(self.official.truth[i] for i in ones) or "none of the labels"
+            said = f"{' and '.join(self.official.truth[i] for i in ones)} are 1" if ones else "no label is 1"
             wanted = "at most one" if spare else "exactly one"
-            self.mistakes.add(record.file, f"{record.id}: {said} is 1, {wanted} can be", record.line)
+            self.mistakes.add(record.file, f"{record.id}: {said}, {wanted} must be", record.line)
             return None
         return ones[0] if ones else len(values)
 

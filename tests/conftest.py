@@ -1,0 +1,17 @@
+"""What tests of both packages share: real images where they are at hand."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """Folder with real images: $LESION_SHARED, or ``../shared`` beside the checkout; the test is skipped without."""
+    folder = Path(os.environ.get("LESION_SHARED", Path(__file__).parents[2] / "shared"))
+    if not (folder / "data").is_dir():
+        pytest.skip(f"no real images: {folder}/data is not there (set LESION_SHARED)")
+    return folder
