@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import pickle
@@ -180,9 +181,14 @@ def test_an_interrupted_run_of_another_source_is_not_continued(tmp_path, decoded
     assert len(decoded) == 48
 
 
-def _living(group: int) -> list[psutil.Process]:
+def _living(group: int) -> list[int]:
     """Processes of a group that have not ended; one that nobody waited for has."""
-    return [p for p in psutil.process_iter(["status"]) if p.info["status"] != "zombie" and os.getpgid(p.pid) == group]
+    found = []
+    for process in psutil.process_iter():
+        with contextlib.suppress(psutil.NoSuchProcess, ProcessLookupError):
+            if os.getpgid(process.pid) == group and process.status() != psutil.STATUS_ZOMBIE:
+                found.append(process.pid)
+    return found
 
 
 @pytest.mark.slow
