@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import ray
+from ray._private import ray_constants
 
 from search.errors import ClusterError
 
@@ -59,31 +60,34 @@ def joined(address: str | None) -> Iterator[None]:
     if ray.is_initialized():
         yield
         return
-    _start(address)
-    try:
+    with _started(address):
         yield
-    finally:
-        ray.shutdown()
 
 
-def _start(address: str | None) -> None:
-    quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR, "configure_logging": True}
+@contextmanager
+def _started(address: str | None) -> Iterator[None]:
+    quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
+    alone: dict[str, Any] = {
+        "num_cpus": os.cpu_count(),
+        "include_dashboard": False,
+        "object_store_memory": OBJECT_STORE,
+        "_node_ip_address": "127.0.0.1",
+    }
+    clusters = ray_constants.ENABLE_RAY_CLUSTER
     try:
-        if address:
-            ray.init(address=address, **quiet)
-        else:
-            ray.init(
-                address="local",
-                num_cpus=os.cpu_count(),
-                include_dashboard=False,
-                object_store_memory=OBJECT_STORE,
-                _node_ip_address="127.0.0.1",
-                **quiet,
-            )
+        # A Ray of one machine listens on loopback only; it does so by itself on Windows and macOS, not on Linux.
+        ray_constants.ENABLE_RAY_CLUSTER = clusters and address is not None
+        ray.init(address=address or "local", **({} if address else alone), **quiet)
+        yield
     except (ConnectionError, RuntimeError, ValueError, OSError) as error:
+        if ray.is_initialized():
+            raise
         where = f"the Ray cluster at {address}" if address else "Ray on this machine"
         hint = "is it up ('ray status')?" if address else "is there memory and room in /tmp?"
         raise ClusterError(f"{where} cannot be used: {error}; {hint}") from error
+    finally:
+        ray.shutdown()
+        ray_constants.ENABLE_RAY_CLUSTER = clusters
 
 
 def share_of_cluster(concurrent: int | None, gpus_per_trial: float | None) -> Share:

@@ -1,8 +1,8 @@
 """Between Ray Tune and the ledger: who runs next, how it went on, how it ended.
 
-Ray asks `LedgerSearcher` for configurations and tells it results; everything that it learns goes into the ledger before
-Ray goes on. `ReplayedAsha` wraps Ray's asynchronous successive halving so that its rungs, which Ray never saves, are those
-of the ledger at the start of every session.
+Ray asks `LedgerSearcher` for configurations and tells it results; all that it learns goes into the ledger before
+Ray goes on. `ReplayedAsha` is Ray's asynchronous successive halving with rungs, which Ray never saves, that are
+those of the ledger at the start of every session.
 """
 
 from __future__ import annotations
@@ -38,7 +38,10 @@ class Told:
 
 
 class LedgerSearcher(Searcher):
-    """Proposes adopted rows first, then new ones until the ledger holds `target`; `tell` hears of everything."""
+    """Proposes adopted rows first, then new ones until the ledger holds `target`.
+
+    `tell` hears of everything; `run_of` knows the MLflow run of a trial.
+    """
 
     def __init__(
         self,
@@ -49,9 +52,10 @@ class LedgerSearcher(Searcher):
         target: int,
         adopted: Iterable[TrialRow],
         tell: Callable[[Told], None],
+        run_of: Callable[[int], str | None] = lambda number: None,
     ) -> None:
         super().__init__()
-        self.ledger, self.space, self.job, self.tell = ledger, space, job, tell
+        self.ledger, self.space, self.job, self.tell, self.run_of = ledger, space, job, tell, run_of
         self.problem: Exception | None = None
         """What ended the session from in here, such as a LedgerError."""
         self._adopted = deque(adopted)
@@ -85,10 +89,10 @@ class LedgerSearcher(Searcher):
             return
         number = self._numbers[trial_id]
         noted = {name: result[name] for name in SPENT} | {"metrics": metrics_of(result)}
-        if result.get("damage"):
-            noted["damage"] = result["damage"]
+        noted |= {"mlflow_run": self.run_of(number), "damage": result.get("damage") or None}
         with self._fatal():
-            self.ledger.finish(number, ending_of(result, self.job.epochs), **noted)
+            known = {name: value for name, value in noted.items() if value is not None}
+            self.ledger.finish(number, ending_of(result, self.job.epochs), **known)
             self._heard("ended", number, result)
 
     def lost(self, trial_id: str, failure: str, message: str) -> None:

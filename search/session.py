@@ -111,7 +111,15 @@ class Session:
     def _searcher(self, share: Share) -> LedgerSearcher:
         job = replace(self.plan.job, threads=share.cpus, gpus=share.gpus)
         adopted, target = self.adopted, self.plan.target
-        return LedgerSearcher(self.ledger, self.plan.space, job, target=target, adopted=adopted, tell=self._told)
+        return LedgerSearcher(
+            self.ledger,
+            self.plan.space,
+            job,
+            target=target,
+            adopted=adopted,
+            tell=self._told,
+            run_of=self.mirror.run_id,
+        )
 
     def _tune(self, searcher: LedgerSearcher, share: Share) -> None:
         space, identity = self.plan.space, self.plan.identity

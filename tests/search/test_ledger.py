@@ -1,0 +1,245 @@
+"""The ledger without Ray: a loop of a few lines stands for the session."""
+
+import random
+import sqlite3
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from search.errors import LedgerError, StudyError
+from search.identity import Identity
+from search.ledger import LOSSES, Ending, Ledger, derived_seed, open_ledger
+from search.locks import driving, is_driven
+from search.rows import TrialRow, best_row
+
+IDENTITY = Identity("tiny", "d1", "holdout", "s1", "mean_auc", "maximize", {"objective": "mean_auc", "epochs": 3})
+
+
+class Line:
+    """A space of one number."""
+
+    def sample(self, trial: Any) -> dict[str, float]:
+        return {"lr": trial.suggest_float("lr", 0.0, 1.0), "image_size": 32}
+
+
+class Dies(Line):
+    """A driver that is killed in the middle of asking."""
+
+    def sample(self, trial: Any) -> dict[str, float]:
+        trial.suggest_float("lr", 0.0, 1.0)
+        raise SystemExit
+
+
+@pytest.fixture
+def url(tmp_path: Path) -> str:
+    return f"sqlite:///{tmp_path / 'ledger.db'}"
+
+
+@pytest.fixture
+def ledger(url: str) -> Ledger:
+    return open_ledger(url, "tiny", IDENTITY, 7)
+
+
+def value(row: TrialRow, epoch: int) -> float:
+    return float(row.settings["lr"] or 0) * (1 - 0.5**epoch)
+
+
+def train(ledger: Ledger, row: TrialRow, until: int) -> None:
+    for epoch in range(row.epoch + 1, until + 1):
+        ledger.report(row.number, epoch, value(row, epoch))
+
+
+def test_a_trial_from_question_to_answer(ledger: Ledger) -> None:
+    row = ledger.ask(Line())
+    assert (row.state, row.settings["image_size"], row.seed) == ("running", 32, derived_seed(7, "trial", 0))
+    ledger.begin(row.number, ray_trial="abc")
+    train(ledger, row, 2)
+    ledger.finish(row.number, Ending("complete", 3, value(row, 3)), seconds=1.5, metrics={"mean_auc": 0.5})
+    row = ledger.row(0)
+    assert (row.state, row.epoch, row.value, list(row.history)) == ("complete", 3, value(row, 3), [1, 2, 3])
+    assert (row.attempt, row.seconds, row.attributes["ray_trial"]) == (1, 1.5, "abc")
+
+
+def test_failures_have_a_class_and_no_value(ledger: Ledger) -> None:
+    row = ledger.ask(Line())
+    ledger.report(0, 1, 0.5)
+    ledger.finish(row.number, Ending("failed", 1, failure="non-finite", message="the loss is nan"))
+    row = ledger.row(0)
+    assert (row.state, row.value, row.epoch, row.failure, row.message) == (
+        "failed", None, 1, "non-finite", "the loss is nan",
+    )  # fmt: skip
+    assert best_row([row], "maximize") is None
+
+
+def test_what_is_not_finite_never_reaches_the_database(ledger: Ledger) -> None:
+    ledger.ask(Line())
+    with pytest.raises(ValueError, match="non-finite"):
+        ledger.report(0, 1, float("nan"))
+
+
+def test_another_data_set_space_or_split_is_refused_in_words(ledger: Ledger, url: str) -> None:
+    other = replace(IDENTITY, data_hash="d2", split="fold-0", split_hash="s2", semantics={"epochs": 12})
+    with pytest.raises(StudyError) as caught:
+        open_ledger(url, "tiny", other, 7)
+    text = str(caught.value)
+    for words in ("other images or labels", "was 'holdout', is 'fold-0'", "epochs: was 3, is 12", "--name"):
+        assert words in text
+
+
+def test_names_of_data_and_the_seed_may_change(ledger: Ledger, url: str) -> None:
+    again = open_ledger(url, "tiny", replace(IDENTITY, data="renamed"), seed=8)
+    assert again.seed == 7
+
+
+def test_starting_points_are_tried_first_and_once(ledger: Ledger, url: str) -> None:
+    ledger.enqueue([{"lr": 0.25}, {"lr": 0.75}])
+    assert ledger.ask(Line()).settings["lr"] == 0.25
+    ledger = open_ledger(url, "tiny", IDENTITY, 7)
+    ledger.enqueue([{"lr": 0.25}, {"lr": 0.75}])
+    assert ledger.ask(Line()).settings["lr"] == 0.75
+    assert ledger.ask(Line()).settings["lr"] not in (0.25, 0.75)
+
+
+def test_an_unfinished_row_is_adopted_with_all_it_had(ledger: Ledger, url: str) -> None:
+    row = ledger.ask(Line())
+    ledger.begin(0)
+    train(ledger, row, 2)
+    again = open_ledger(url, "tiny", IDENTITY, 7)
+    [adopted] = again.reconcile()
+    assert (adopted.number, adopted.settings, adopted.seed, adopted.epoch) == (0, row.settings, row.seed, 2)
+    assert again.begin(0) == 2
+
+
+def test_a_row_whose_question_was_cut_short_is_completed(ledger: Ledger, url: str) -> None:
+    with pytest.raises(SystemExit):
+        ledger.ask(Dies())
+    again = open_ledger(url, "tiny", IDENTITY, 7)
+    [half] = again.reconcile()
+    assert half.settings == {}
+    row = again.adopt(half, Line())
+    assert (row.number, set(row.settings), row.seed) == (0, {"lr", "image_size"}, derived_seed(7, "trial", 0))
+    assert len(again.rows()) == 1
+
+
+def test_a_verdict_outlives_the_driver(ledger: Ledger, url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    row = ledger.ask(Line())
+    train(ledger, row, 1)
+
+    def die(*arguments: Any) -> None:
+        raise SystemExit
+
+    monkeypatch.setattr(ledger, "_close", die)
+    with pytest.raises(SystemExit):
+        ledger.finish(0, Ending("pruned", 2, 0.25), seconds=3.0)
+    again = open_ledger(url, "tiny", IDENTITY, 7)
+    assert again.reconcile() == []
+    row = again.row(0)
+    assert (row.state, row.epoch, row.value, row.seconds) == ("pruned", 2, 0.25, 3.0)
+
+
+def test_what_kills_its_driver_again_and_again_is_failed_in_the_end(ledger: Ledger) -> None:
+    ledger.ask(Line())
+    for _ in range(LOSSES):
+        assert [row.number for row in ledger.reconcile()] == [0]
+        ledger.begin(0)
+    assert ledger.reconcile() == []
+    assert (ledger.row(0).state, ledger.row(0).failure) == ("failed", "lost")
+
+
+@pytest.mark.parametrize("innocent", ["let go", "advanced"])
+def test_interruptions_do_not_count_against_a_trial(ledger: Ledger, innocent: str) -> None:
+    ledger.ask(Line())
+    for epoch in range(1, LOSSES + 3):
+        ledger.begin(0)
+        if innocent == "let go":
+            ledger.let_go(0)
+        else:
+            ledger.report(0, epoch, 0.5)
+        assert len(ledger.reconcile()) == 1
+
+
+def test_a_resumed_session_does_not_repeat_proposals(ledger: Ledger, url: str) -> None:
+    first = [ledger.ask(Line()).settings["lr"] for _ in range(3)]
+    second = [open_ledger(url, "tiny", IDENTITY, 7).ask(Line()).settings["lr"] for _ in range(3)]
+    assert len({*first, *second}) == 6
+
+
+def test_a_locked_database_says_so(ledger: Ledger, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("search.ledger.BUSY_SECONDS", 0.05)
+    ledger = open_ledger(f"sqlite:///{tmp_path / 'ledger.db'}", "tiny", IDENTITY, 7)
+    ledger.ask(Line())
+    other = sqlite3.connect(tmp_path / "ledger.db")
+    other.execute("BEGIN EXCLUSIVE")
+    with pytest.raises(LedgerError, match="Another program holds the database"):
+        ledger.report(0, 1, 0.5)
+    other.rollback()
+    other.close()
+    ledger.report(0, 1, 0.5)
+
+
+def test_a_file_that_is_no_database_says_so(tmp_path: Path) -> None:
+    (tmp_path / "ledger.db").write_bytes(b"something else entirely" * 50)
+    with pytest.raises(LedgerError, match="damaged or something else"):
+        open_ledger(f"sqlite:///{tmp_path / 'ledger.db'}", "tiny", IDENTITY, 7)
+
+
+def test_a_second_driver_is_told_who_drives(tmp_path: Path) -> None:
+    lock = tmp_path / "tiny.lock"
+    assert not is_driven(lock)
+    with driving(lock, "tiny"):
+        assert is_driven(lock)
+        with pytest.raises(LedgerError, match=r"driven already by process \d+ on .+ since 2"), driving(lock, "tiny"):
+            pass
+    assert not is_driven(lock)
+    with driving(lock, "tiny"):
+        pass
+
+
+class Killed(Exception):
+    pass
+
+
+def drive(url: str, target: int, fuse: Iterator[bool]) -> None:
+    """A session with one worker that dies when the fuse says so."""
+
+    def burn() -> None:
+        if next(fuse):
+            raise Killed
+
+    ledger = open_ledger(url, "tiny", IDENTITY, 7)
+    adopted = ledger.reconcile()
+    while adopted or len(ledger.rows()) < target:
+        row = ledger.adopt(adopted.pop(0), Line()) if adopted else ledger.ask(Line())
+        burn()
+        ledger.begin(row.number)
+        for epoch in range(row.epoch + 1, 4):
+            burn()
+            pruned = epoch == 2 and value(row, 2) < 0.3
+            if pruned or epoch == 3:
+                ledger.finish(row.number, Ending("pruned" if pruned else "complete", epoch, value(row, epoch)))
+                break
+            ledger.report(row.number, epoch, value(row, epoch))
+
+
+def outcome(url: str) -> list[tuple[Any, ...]]:
+    rows = open_ledger(url, "tiny", IDENTITY, 7).rows()
+    return [(r.number, r.state, dict(r.settings), dict(r.history), r.value, r.seed) for r in rows]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(2))
+def test_interruptions_change_nothing(tmp_path: Path, seed: int) -> None:
+    whole, torn = (f"sqlite:///{tmp_path / name}.db" for name in ("whole", "torn"))
+    drive(whole, 12, iter(lambda: False, True))
+    rng = random.Random(seed)
+    for _ in range(200):
+        try:
+            drive(torn, 12, iter(lambda: rng.random() < 0.15, None))
+            break
+        except Killed:
+            continue
+    assert outcome(torn) == outcome(whole)
+    assert len(outcome(torn)) == 12

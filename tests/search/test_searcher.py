@@ -1,0 +1,179 @@
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from search.errors import LedgerError
+from search.identity import Identity
+from search.interrupts import StopSession
+from search.ledger import Ending, Ledger, open_ledger
+from search.rows import TrialRow
+from search.searcher import LedgerSearcher, ReplayedAsha, Told, scheduler_for
+from search.space import Asha
+from search.trial import Job, Order
+
+IDENTITY = Identity("tiny", "d1", "holdout", "s1", "mean_auc", "maximize", {"epochs": 9})
+
+
+class Line:
+    def sample(self, trial: Any) -> dict[str, float]:
+        return {"lr": trial.suggest_float("lr", 0.0, 1.0)}
+
+
+@pytest.fixture
+def ledger(tmp_path: Path) -> Ledger:
+    return open_ledger(f"sqlite:///{tmp_path / 'ledger.db'}", "tiny", IDENTITY, 7)
+
+
+@pytest.fixture
+def told() -> list[Told]:
+    return []
+
+
+def searcher(ledger: Ledger, told: list[Told], target: int = 2) -> LedgerSearcher:
+    job = Job("tiny", "i1", Path("data"), None, "mean_auc", 3, Path("checkpoints"), None)  # type: ignore[arg-type]
+    return LedgerSearcher(
+        ledger, Line(), job, target=target, adopted=ledger.reconcile(), tell=told.append, run_of=lambda n: f"run{n}"
+    )
+
+
+def result(epoch: int, value: float = 0.5, **more: Any) -> dict[str, Any]:
+    spent = {"seconds": 1.0 * epoch, "device_seconds": 2.0 * epoch, "examples": 6 * epoch}
+    return {"epoch": epoch, "value": value, "metrics/mean_auc": value, "metrics/ece": 0.1, **spent, **more}
+
+
+def test_new_trials_until_the_target(ledger: Ledger, told: list[Told]) -> None:
+    ask = searcher(ledger, told)
+    orders = [ask.suggest(name) for name in "ab"]
+    assert [order["order"].number for order in orders if order] == [0, 1]
+    assert ask.suggest("c") == "FINISHED"
+    assert ledger.row(1).attributes["ray_trial"] == "b"
+    assert [(t.what, t.row.number) for t in told] == [("started", 0), ("started", 1)]
+
+
+def test_adopted_rows_come_first_and_count(ledger: Ledger, told: list[Told]) -> None:
+    searcher(ledger, told).suggest("a")
+    ledger.report(0, 1, 0.5)
+    ask = searcher(ledger, told)
+    first, second = ask.suggest("b"), ask.suggest("c")
+    assert first is not None
+    assert second is not None
+    assert (first["order"].number, first["order"].reported, second["order"].number) == (0, 1, 1)
+    assert ask.suggest("d") == "FINISHED"
+
+
+@pytest.mark.parametrize(
+    ("last", "state", "value"),
+    [
+        (result(3, 0.75), "complete", 0.75),
+        (result(2, 0.25), "pruned", 0.25),
+        (result(1, failure="non-finite", message="the loss is nan"), "failed", None),
+    ],
+)
+def test_endings(ledger: Ledger, told: list[Told], last: dict[str, Any], state: str, value: float | None) -> None:
+    ask = searcher(ledger, told)
+    ask.suggest("a")
+    ask.on_trial_result("a", result(1))
+    ask.on_trial_complete("a", last)
+    row = ledger.row(0)
+    assert (row.state, row.value, row.history[1]) == (state, value, 0.5)
+    assert (row.examples, row.metrics["ece"], row.attributes["mlflow_run"]) == (last["examples"], 0.1, "run0")
+    assert told[-1].what == "ended"
+
+
+def test_a_lost_worker_is_another_attempt_and_at_last_a_failure(ledger: Ledger, told: list[Told]) -> None:
+    ask = searcher(ledger, told)
+    ask.suggest("a")
+    ask.on_trial_result("a", result(1))
+    assert ask.retried("a").reported == 1
+    ask.on_trial_complete("a", error=True)
+    assert ledger.row(0).state == "running"
+    ask.lost("a", "lost", "killed")
+    row = ledger.row(0)
+    assert (row.state, row.failure, row.message, row.attempt, row.epoch) == ("failed", "lost", "killed", 2, 1)
+
+
+def test_an_error_of_the_ledger_ends_the_session(
+    ledger: Ledger, told: list[Told], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ask = searcher(ledger, told)
+    ask.suggest("a")
+
+    def refuse(*arguments: Any) -> None:
+        raise LedgerError("the disk is full")
+
+    monkeypatch.setattr(ledger, "report", refuse)
+    with pytest.raises(StopSession):
+        ask.on_trial_result("a", result(1))
+    assert str(ask.problem) == "the disk is full"
+
+
+def ended(number: int, history: dict[int, float], state: str) -> TrialRow:
+    epoch = max(history, default=0)
+    return TrialRow(number, state, history.get(epoch), epoch, {}, history, {})
+
+
+def ray_trial(number: int) -> Any:
+    return SimpleNamespace(trial_id=f"t{number}", config={"order": Order(number, 0)})
+
+
+def live(asha: ReplayedAsha, values: dict[int, list[float]]) -> list[TrialRow]:
+    """Trials run one after the other; what a ledger would hold of them."""
+    rows = []
+    for number, curve in values.items():
+        trial, history = ray_trial(number), {}
+        asha.on_trial_add(None, trial)
+        for epoch, value in enumerate(curve, 1):
+            history[epoch] = value
+            told = {"epoch": epoch, "value": value}
+            if epoch == 9 or asha.on_trial_result(None, trial, told) == "STOP":
+                asha.on_trial_complete(None, trial, told)
+                break
+        rows.append(ended(number, history, "complete" if max(history) == 9 else "pruned"))
+    return rows
+
+
+CURVES = {n: [((n * 37) % 11) / 11 + epoch / 100 for epoch in range(9)] for n in range(10)}
+
+
+@pytest.mark.parametrize("direction", ["maximize", "minimize"])
+def test_replayed_rungs_are_those_of_an_uninterrupted_session(direction: str) -> None:
+    whole = ReplayedAsha(Asha(1, 3), 9, direction, [])
+    rows = live(whole, CURVES)
+    assert {row.state for row in rows} == {"complete", "pruned"}
+    replayed = ReplayedAsha(Asha(1, 3), 9, direction, rows)
+    assert replayed.rungs() == whole.rungs()
+    assert set(whole.rungs()) == {1, 3, 9}
+
+
+def test_a_resumed_trial_is_judged_at_its_own_epochs() -> None:
+    rows = [ended(n, dict(enumerate([0.2, 0.3, 0.9], 1)), "pruned") for n in range(4)]
+    left = ended(9, dict(enumerate([0.2, 0.25, 0.3, 0.35, 0.4], 1)), "running")
+    asha = ReplayedAsha(Asha(1, 3), 9, "maximize", [*rows, left])
+    trial = ray_trial(9)
+    asha.on_trial_add(None, trial)
+    assert asha.on_trial_result(None, trial, {"epoch": 6, "value": 0.45}) == "CONTINUE"
+    assert 0.3 in asha.rungs()[3]
+    stranger = ray_trial(10)
+    asha.on_trial_add(None, stranger)
+    assert asha.on_trial_result(None, stranger, {"epoch": 3, "value": 0.45}) == "STOP"
+
+
+def test_a_failed_trial_leaves_the_rungs_as_they_were() -> None:
+    asha = ReplayedAsha(Asha(1, 3), 9, "maximize", [ended(0, {1: 0.5}, "failed")])
+    trial = ray_trial(1)
+    asha.on_trial_add(None, trial)
+    asha.on_trial_complete(None, trial, {"epoch": 0, "failure": "error"})
+    assert asha.rungs()[1] == [0.5]
+
+
+def test_no_scheduler_is_first_come_first_served() -> None:
+    assert type(scheduler_for(None, 9, "maximize", [])).__name__ == "FIFOScheduler"
+    assert isinstance(scheduler_for(Asha(4, 2), 3, "maximize", []), ReplayedAsha)
+
+
+def test_ended_rows_without_any_epoch_are_replayable(ledger: Ledger) -> None:
+    ledger.ask(Line())
+    ledger.finish(0, Ending("failed", 0, failure="error", message="x"))
+    assert ReplayedAsha(Asha(1, 3), 9, "maximize", ledger.rows()).rungs()[1] == []
