@@ -34,6 +34,21 @@ def conflicting(table: pd.DataFrame, digests: Sequence[str]) -> list[tuple[str, 
     return [ids for ids in identical(table, digests) if len({label[i] for i in ids}) > 1]
 
 
+def alike(table: pd.DataFrame, pairs: Sequence[tuple[int, int, float]]) -> list[Finding]:
+    """Findings for pairs of rows that look alike and are not known to show one lesion."""
+    found = []
+    for a, b, cosine in pairs:
+        one, other = table.iloc[a], table.iloc[b]
+        if one["digest"] == other["digest"] or (one["lesion"] and one["lesion"] == other["lesion"]):
+            continue
+        ids = (str(one["image"]), str(other["image"]))
+        parts = sorted({one["part"], other["part"]})
+        where = f", in parts {' and '.join(parts)}" if len(parts) > 1 else ""
+        labels = "" if one["label"] == other["label"] else ", under different labels"
+        found.append(Finding("alike", f"{' ~ '.join(ids)}: look alike ({cosine:.4f}){labels}{where}", ids))
+    return found
+
+
 def crossing(table: pd.DataFrame) -> dict[str, tuple[str, ...]]:
     """Lesions (and patients) that stand in more than one part, with these parts."""
     found: dict[str, tuple[str, ...]] = {}

@@ -22,8 +22,9 @@ from numpy.typing import NDArray
 
 from lesion.data.decode import Geometry
 from lesion.data.decoding import PIXELS, Decoded, Progress
-from lesion.data.findings import Finding
+from lesion.data.findings import Finding, alike
 from lesion.data.listing import Listing
+from lesion.data.lookalikes import look_alike
 from lesion.data.packed import FORMAT, IMAGES, MANIFEST, SEMANTIC, TABLE, content_hash, split_hash
 from lesion.data.splits import FOLDS, HOLDOUT, folds, group_rows, hold_out, lesions_by_class, require_lesions
 from lesion.errors import DataError
@@ -52,12 +53,13 @@ class Recipe:
     test: float | None
     seed: int
     skip_broken: bool
+    look_alikes: bool
     decoder: str
 
     @classmethod
     def of(
         cls, listing: Listing, files: Sequence[Mapping[str, object]], *, size: int, geometry: Geometry,
-        folds: int | None, test: float | None, seed: int, skip_broken: bool,
+        folds: int | None, test: float | None, seed: int, skip_broken: bool, look_alikes: bool,
     ) -> Recipe:  # fmt: skip
         """Recipe of a listing; raises DataError where splits are asked for that it cannot give."""
         _check_splits(listing, folds, test)
@@ -65,7 +67,7 @@ class Recipe:
         labels = hashlib.sha256(rows.encode()).hexdigest()
         return cls(
             FORMAT, listing.layout, listing.classes, labels, tuple(files), size, geometry, folds, test, seed,
-            skip_broken, f"pillow {version('pillow')}",
+            skip_broken, look_alikes, f"pillow {version('pillow')}",
         )  # fmt: skip
 
     def to_json(self) -> str:
@@ -94,16 +96,19 @@ def pack(
     rows = np.array(sorted(decoded.digests), dtype=np.int64)
     table = listing.table.iloc[rows].reset_index(drop=True)
     table["digest"] = [decoded.digests[row] for row in rows]
-    table["group"] = group_rows(table["lesion"], table["patient"], table["digest"])
+    pixels = np.memmap(
+        partial / PIXELS, dtype=np.uint8, mode="r", shape=(len(listing.members), recipe.size, recipe.size, 3)
+    )
+    pairs = look_alike(pixels, rows.tolist(), progress=progress) if recipe.look_alikes else []
+    found = [*found, *alike(table, pairs)]
+    same = [(a, b) for a, b, _ in pairs]
+    table["group"] = group_rows(table["lesion"], table["patient"], table["digest"], pairs=same)
     is_test = _is_test(table, listing.classes, recipe)
     table["part"] = np.where(is_test, "test", table["part"].replace("", "train"))
     common: dict[str, Any] = {
         "format": FORMAT, "name": name, "classes": listing.classes, "size": recipe.size, "geometry": recipe.geometry,
         "layout": recipe.layout, "recipe": asdict(recipe), "software": _software(),
     }  # fmt: skip
-    pixels = np.memmap(
-        partial / PIXELS, dtype=np.uint8, mode="r", shape=(len(listing.members), recipe.size, recipe.size, 3)
-    )
     test_hash = None
     if is_test.any():
         test = table[is_test].reset_index(drop=True)

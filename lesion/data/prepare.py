@@ -41,6 +41,7 @@ def prepare(
     seed: int = 0,
     workers: int | None = None,
     skip_broken: bool = False,
+    look_alikes: bool = True,
     replace: bool = False,
     progress: Progress = silent,
 ) -> PackedDataset:
@@ -49,7 +50,8 @@ def prepare(
     `size` is in pixels a side. `folds` and `test` (a share of the rows) default to 5, or fewer where a class has fewer
     lesions, and to the official test part or else 0.15; 0 means none. If the same data set stands already, it is
     returned as it is. Raises DataError with everything that is wrong with the source at once; `skip_broken` leaves
-    images out that cannot be decoded, and records them.
+    images out that cannot be decoded, and records them; `look_alikes` keeps photos that look the same on one side of
+    every split, as if they were of one lesion.
     """
     _check_arguments(size, geometry, folds, test)
     listing = read_listing(Path(source))
@@ -59,7 +61,7 @@ def prepare(
     data = Path(workspace) / "data"
     recipe = Recipe.of(
         listing, _checksums(listing, progress), size=size, geometry=geometry, folds=folds, test=test, seed=seed,
-        skip_broken=skip_broken,
+        skip_broken=skip_broken, look_alikes=look_alikes,
     )  # fmt: skip
     with _one_writer(data, name):
         _recover(workspace, name)

@@ -1,7 +1,8 @@
 """Who trains and who judges: grouped by lesion and stratified by class, from a seed.
 
-Images of one lesion, of one patient where that is known, or of the same bytes make a group, and a group is never
-torn: 693 of DermaMNIST's 2005 test images show a lesion that is also in its training part, and its scores say so.
+Images of one lesion, of one patient where that is known, of the same bytes or of the same looks make a group, and a
+group is never torn: 693 of DermaMNIST's 2005 test images show a lesion that is also in its training part, and
+its scores say so.
 
 >>> labels, group = np.array([0, 0, 0, 0, 1, 1, 1, 1]), np.array([0, 0, 1, 2, 3, 4, 5, 5])
 >>> side = hold_out(labels, group, 0.5, seed=0, classes=("nevus", "melanoma"))
@@ -31,8 +32,8 @@ _FINEST = 20  # a share is cut as some of at most so many folds: 0.15 is 3 of 20
 Rows = NDArray[np.int64]
 
 
-def group_rows(*keys: Iterable[str]) -> Rows:
-    """Number the groups of rows that share a non-empty key, directly or by way of others.
+def group_rows(*keys: Iterable[str], pairs: Iterable[tuple[int, int]] = ()) -> Rows:
+    """Number the groups of rows that share a non-empty key or are a pair, directly or by way of others.
 
     >>> group_rows(["a", "a", "b", ""], ["", "x", "x", ""])
     array([0, 0, 0, 1])
@@ -46,12 +47,17 @@ def group_rows(*keys: Iterable[str]) -> Rows:
             row = parent[row]
         return row
 
+    def join(one: int, other: int) -> None:
+        a, b = sorted((root(one), root(other)))
+        parent[b] = a
+
     for column in columns:
         first: dict[str, int] = {}
         for row, key in enumerate(column):
             if key:
-                a, b = sorted((root(first.setdefault(key, row)), root(row)))
-                parent[b] = a
+                join(first.setdefault(key, row), row)
+    for one, other in pairs:
+        join(one, other)
     return np.unique([root(row) for row in range(len(parent))], return_inverse=True)[1].astype(np.int64)
 
 
@@ -96,5 +102,6 @@ def require_lesions(counts: dict[str, int], least: int, what: str) -> None:
         shown = ", ".join(f"{name} has {count}" for name, count in short.items())
         raise DataError(
             f"{what} needs at least {least} lesions of every class; {shown}: "
-            "add images, leave the class out or ask for fewer folds or no test part"
+            "add images, leave the class out, or ask for fewer folds or no test part (images of one lesion or patient, "
+            "and look-alikes, count once)"
         )
