@@ -1,0 +1,206 @@
+"""Models in MLflow's registry: logged with their evidence, found again by what they were made of.
+
+Only `MlflowClient` and explicit run ids are used, but for `log_model`, which knows the active run alone.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import logging
+import math
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import lesion
+from lesion.evaluation import Evaluation
+from search.errors import PromotionError
+
+if TYPE_CHECKING:
+    from mlflow.tracking import MlflowClient
+
+    from search.study import StudyStatus
+
+CHAMPION, PREVIOUS = "champion", "previous"
+KEY, STUDY, SOURCE, IMAGES = "lesion.key", "lesion.promoted_study", "lesion.promoted_hash", "lesion.test_images"
+EVIDENCE = "evidence"
+NEEDS = (
+    "torch",
+    "torchvision",
+    "numpy",
+    "pandas",
+    "pillow",
+    "safetensors",
+    "albumentations",
+    "opencv-python-headless",
+    "scikit-learn",
+    "imbalanced-learn",
+    "pyarrow",
+    "filelock",
+)
+"""What the model needs where it is served; the package `lesion` travels inside it."""
+
+
+@dataclass(frozen=True)
+class Registered:
+    """A version in the registry: its run, and the test scores as [value, low, high] by name."""
+
+    version: int
+    run_id: str
+    metrics: dict[str, list[float | None]]
+    test_images: int
+
+
+class Registry:
+    """MLflow's model registry at `uri`; files of new experiments go under `artifacts` when it is a local database."""
+
+    def __init__(self, uri: str, artifacts: Path) -> None:
+        from mlflow.tracking import MlflowClient  # noqa: PLC0415 - takes seconds
+
+        os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
+        for name in ("mlflow", "alembic"):
+            logging.getLogger(name).setLevel(logging.WARNING)
+        self.uri, self.artifacts = uri, artifacts
+        self.client: MlflowClient = MlflowClient(uri, registry_uri=uri)
+
+    def find(self, name: str, key: str) -> Registered | None:
+        """The version made of the same trials, if there is one."""
+        for found in self.client.search_model_versions(f"name = '{name}'"):
+            if found.tags.get(KEY) == key:
+                run_id = str(found.run_id)
+                metrics = self._artifact(run_id, f"{EVIDENCE}/metrics.json")
+                return Registered(int(found.version), run_id, metrics, int(found.tags[IMAGES]))
+        return None
+
+    def register(
+        self,
+        name: str,
+        key: str,
+        status: StudyStatus,
+        folder: Path,
+        evidence: Path,
+        test: Evaluation,
+        validation: Evaluation,
+    ) -> Registered:
+        """Log the model folder, its scores and evidence as a run of the study's experiment, and register it."""
+        metrics = {
+            score: [_finite(i.value), _finite(i.low), _finite(i.high)] for score, i in sorted(test.intervals.items())
+        }
+        (evidence / "metrics.json").write_text(json.dumps(metrics, indent=2))
+        tags = {KEY: key, STUDY: status.name, SOURCE: status.identity.hash, IMAGES: str(len(test.images))}
+        run_id = self._run(status.name, tags)
+        try:
+            self._log_scores(run_id, "test", test)
+            self._log_scores(run_id, "validation", validation)
+            self.client.log_artifacts(run_id, str(evidence), EVIDENCE)
+            number = self._log_model(run_id, name, folder, test.classes)
+        except BaseException:
+            self.client.set_terminated(run_id, "FAILED")
+            raise
+        self.client.set_terminated(run_id, "FINISHED")
+        for tag, value in tags.items():
+            self.client.set_model_version_tag(name, str(number), tag, value)
+        return Registered(number, run_id, metrics, len(test.images))
+
+    def move_alias(self, name: str, number: int) -> None:
+        """Make version `number` the champion; the one before it becomes `previous`."""
+        before = self.client.get_registered_model(name).aliases.get(CHAMPION)
+        if before is not None and int(before) != number:
+            self.client.set_registered_model_alias(name, PREVIOUS, str(before))
+        self.client.set_registered_model_alias(name, CHAMPION, str(number))
+
+    def download(self, uri: str) -> Path:
+        """The predictor's folder inside the model at `uri`; PromotionError when there is no such model."""
+        import mlflow.artifacts  # noqa: PLC0415
+        from mlflow.exceptions import MlflowException  # noqa: PLC0415
+
+        try:
+            with self._as_default():
+                root = Path(mlflow.artifacts.download_artifacts(uri, tracking_uri=self.uri))
+        except MlflowException as problem:
+            raise PromotionError(f"no model {uri} in {self.uri}: {problem}; known: {self._known()}") from problem
+        found = sorted(root.glob("artifacts/*/config.json"))
+        if not found:
+            raise PromotionError(f"{uri} is not a model of lesion-search: it holds no artifacts/model/config.json")
+        return found[0].parent
+
+    def _run(self, study: str, tags: dict[str, str]) -> str:
+        experiment = self.client.get_experiment_by_name(study)
+        if experiment is None:  # MLflow never heard of the study: its mirror was off
+            place = (self.artifacts / study).as_uri() if self.uri.startswith("sqlite") else None
+            identifier = self.client.create_experiment(study, artifact_location=place)
+        else:
+            identifier = experiment.experiment_id
+        return str(self.client.create_run(identifier, tags=tags, run_name=f"{study} promotion").info.run_id)
+
+    def _log_scores(self, run_id: str, part: str, evaluation: Evaluation) -> None:
+        for score, interval in evaluation.intervals.items():
+            for end, value in (("", interval.value), ("_low", interval.low), ("_high", interval.high)):
+                if math.isfinite(value):
+                    self.client.log_metric(run_id, f"{part}_{score}{end}", value)
+
+    def _log_model(self, run_id: str, name: str, folder: Path, classes: tuple[str, ...]) -> int:
+        import mlflow.pyfunc  # noqa: PLC0415
+
+        with self._as_default(), mlflow.start_run(run_id=run_id):
+            info = mlflow.pyfunc.log_model(
+                name="model",
+                python_model=str(Path(__file__).with_name("served_model.py")),
+                artifacts={"model": str(folder)},
+                code_paths=[str(Path(lesion.__file__).parent)],
+                signature=_signature(classes),
+                input_example=_example(),
+                pip_requirements=[f"{need}=={version(need).partition('+')[0]}" for need in ("mlflow", *NEEDS)],
+                registered_model_name=name,
+            )
+        return int(info.registered_model_version)
+
+    def _artifact(self, run_id: str, path: str) -> Any:
+        return json.loads(Path(self.client.download_artifacts(run_id, path)).read_text())
+
+    def _known(self) -> str:
+        return ", ".join(f"models:/{m.name}" for m in self.client.search_registered_models()) or "none yet"
+
+    @contextmanager
+    def _as_default(self) -> Iterator[None]:
+        """MLflow's functions, unlike its client, take the server from a global."""
+        import mlflow  # noqa: PLC0415
+
+        # The registry's URI follows the tracking URI as long as nobody sets it; once set, it overrules even
+        # what a client was made with (seen with 3.17).
+        before = mlflow.get_tracking_uri() if mlflow.is_tracking_uri_set() else None
+        mlflow.set_tracking_uri(self.uri)
+        try:
+            yield
+        finally:
+            mlflow.set_tracking_uri(before)  # type: ignore[arg-type]
+
+
+def _signature(classes: tuple[str, ...]) -> Any:
+    from mlflow.models import ModelSignature  # noqa: PLC0415
+    from mlflow.types import ColSpec, Schema  # noqa: PLC0415
+
+    outputs = [ColSpec("double", f"p_{name}") for name in classes]
+    return ModelSignature(
+        inputs=Schema([ColSpec("binary", "image")]),
+        outputs=Schema([*outputs, ColSpec("string", "decision"), ColSpec("double", "confidence")]),
+    )
+
+
+def _example() -> Any:
+    """A photo as a request carries it; no lesion, only a patch of skin colour."""
+    import pandas as pd  # noqa: PLC0415
+    from PIL import Image  # noqa: PLC0415
+
+    photo = io.BytesIO()
+    Image.new("RGB", (64, 64), (224, 172, 150)).save(photo, "JPEG")
+    return pd.DataFrame({"image": [photo.getvalue()]})
+
+
+def _finite(value: float) -> float | None:
+    return value if math.isfinite(value) else None

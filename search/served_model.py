@@ -1,0 +1,49 @@
+"""The logged model as MLflow loads it: photos in, probabilities and a decision out.
+
+MLflow runs this file when it loads a model; the weights beside it are safetensors, so nothing is unpickled.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from typing import Any
+
+import pandas as pd
+from mlflow.models import set_model
+from mlflow.pyfunc.model import PythonModel
+
+from lesion.predictor import Predictor
+
+
+class Served(PythonModel):
+    """A column `image` with the bytes of a photo in each row → one row of p_<class>, decision and confidence.
+
+    Bytes travel in JSON as base64. Paths are not taken: a server would read its own files for strangers.
+    """
+
+    def load_context(self, context: Any) -> None:
+        """Read the model folder."""
+        self._predictor = Predictor.load(context.artifacts["model"])
+
+    def predict(self, context: Any, model_input: pd.DataFrame, params: dict[str, Any] | None = None) -> pd.DataFrame:
+        """Judge every photo; DataError names the first that cannot be read."""
+        photos = [_bytes(photo) for photo in model_input["image"]]
+        probabilities = self._predictor.predict(photos)
+        table = pd.DataFrame(probabilities, columns=[f"p_{name}" for name in self._predictor.classes])
+        best = probabilities.argmax(axis=1)
+        table["decision"] = [self._predictor.classes[index] for index in best]
+        table["confidence"] = probabilities.max(axis=1)
+        return table
+
+
+def _bytes(photo: bytes | str) -> bytes:
+    if isinstance(photo, bytes):
+        return photo
+    try:
+        return base64.b64decode(photo, validate=True)
+    except binascii.Error as problem:
+        raise ValueError(f"an image must be the photo's bytes, in base64: {problem}") from problem
+
+
+set_model(Served())
