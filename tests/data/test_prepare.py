@@ -352,13 +352,22 @@ def test_what_is_wrong_with_a_packed_set_is_told(tmp_path):
 
 
 @pytest.mark.slow
-def test_the_real_sets(tmp_path, shared):
+def test_isic_2017_as_it_is(tmp_path, shared):
     data = prepare(shared / "data" / "isic2017", tmp_path, size=32)
     assert data.default_split == "official"
     assert np.bincount(data.labels[data.split().train]).tolist() == [374, 254, 1372]
+    assert np.bincount(data.labels[data.split().validation]).tolist() == [30, 42, 78]
     assert np.bincount(open_test(tmp_path, "isic2017").labels).tolist() == [117, 90, 393]
+    kinds = [f["kind"] for f in data.manifest["findings"]]
+    assert kinds.count("identical") == 6
+    assert kinds.count("alike") >= 5
+
+
+@pytest.mark.slow
+def test_isic_2018_as_it_is(tmp_path, shared):
     data = prepare(shared / "data" / "isic2018", tmp_path, size=32)
     test = open_test(tmp_path, "isic2018")
     assert data.default_split == "holdout"
+    assert not set(data.table["lesion"]) & set(test.table["lesion"])
     assert data.table["lesion"].nunique() + test.table["lesion"].nunique() == 7470
     assert 1480 < len(test) < 1520
