@@ -6,9 +6,13 @@ import io
 import zipfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image
+
+from lesion.data.packed import PackedDataset
+from lesion.data.prepare import prepare
 
 TRUTH_2017 = "image_id,melanoma,seborrheic_keratosis\n"
 PARTS_2017 = ("Training", "Validation", "Test_v2")
@@ -73,3 +77,8 @@ def two_classes(folder: Path, count: int = 24) -> Path:
     """A manifest of `count` images, alternating mole and melanoma, two images to a lesion."""
     rows = [f"a{i}.jpg,{('mole', 'melanoma')[i // 2 % 2]},L{i // 2}" for i in range(count)]
     return manifest(folder, rows, "image,label,lesion")
+
+
+def pack(source: Path, workspace: Path, **options: Any) -> PackedDataset:
+    """Prepare at 16 pixels in this process, with two folds."""
+    return prepare(source, workspace, **{"size": 16, "workers": 1, "folds": 2} | options)
