@@ -95,7 +95,9 @@ class Ledger:
 
     def ask(self, space: Samples) -> TrialRow:
         """A new trial: a starting point while there are any, else what the sampler proposes."""
-        self.study.sampler = sampler(derived_seed(self.seed, "sampler", len(self._ids)))
+        rows = self._frozen()
+        number = next((row.number for row in rows if row.state == TrialState.WAITING), len(rows))
+        self.study.sampler = sampler(derived_seed(self.seed, "sampler", number))
         with _explained("write to"):
             trial = self.study.ask()
             self._ids[trial.number] = trial._trial_id

@@ -21,7 +21,8 @@ def driving(lock: Path, study: str) -> Iterator[None]:
 
     Raises LedgerError that says who holds it.
     """
-    held = FileLock(lock, timeout=0)
+    # Not at once: `is_driven` of a passing 'status' may hold it for a moment.
+    held = FileLock(lock, timeout=1)
     try:
         held.acquire()
     except Timeout:

@@ -157,7 +157,9 @@ def mirror_of(workspace: Workspace, study: str, identity: Identity, uri: str | N
 
 def deliver_all(mirror: Mirror, rows: Iterable[TrialRow], seconds: float = 300.0) -> None:
     """Bring MLflow up to the ledger now; MirrorError when it did not take everything in time."""
+    rows = list(rows)
     mirror.start(rows)
+    mirror.put(study_event("complete" if all(row.finished for row in rows) else "interrupted", {}))
     if not mirror.close(seconds):
         why = mirror.problem or f"it did not finish in {seconds:.0f} s"
         raise MirrorError(

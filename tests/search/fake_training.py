@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import sys
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -15,6 +16,7 @@ import pandas as pd
 
 from lesion.data import packed
 from lesion.errors import NonFiniteLossError
+from search import run_study
 from search.space import Space, load
 
 SPACE = """
@@ -101,3 +103,25 @@ def make_space(folder: Path, *, trials: int = 4, epochs: int = 3, scheduler: str
     path = folder / f"{name}.yaml"
     path.write_text(SPACE.format(trials=trials, epochs=epochs, scheduler=scheduler))
     return load(path)
+
+
+def main(workspace: Path, trials: int, scheduler: str) -> None:
+    """A search in a process of its own, to be interrupted: prints a line for each change of state."""
+    shown: list[str] = []
+
+    def show(state: Any) -> None:
+        line = f"{state.phase} {[(trial.number, trial.epoch) for trial in state.running]}"
+        if shown[-1:] != [line]:
+            shown.append(line)
+            print(line, flush=True)
+
+    make_data(workspace)
+    space = make_space(workspace, trials=trials, epochs=4, scheduler=scheduler)
+    print(run_study(space, workspace, build=FakeTraining, progress=show, concurrent=2).message, flush=True)
+
+
+if __name__ == "__main__":
+    # Workers know the class by its module's name, which is not "__main__" there.
+    from fake_training import main as main_by_name
+
+    main_by_name(Path(sys.argv[1]), int(sys.argv[2]), sys.argv[3])

@@ -198,7 +198,7 @@ def test_a_second_driver_is_told_who_drives(tmp_path: Path) -> None:
         pass
 
 
-class Killed(Exception):
+class Killed(BaseException):
     pass
 
 

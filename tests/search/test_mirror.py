@@ -1,0 +1,207 @@
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from search.errors import MirrorError
+from search.identity import Identity
+from search.mirror import Mirror, deliver_all, ended, epoch_of, events_of, mirror_of, provenance, started, study_event
+from search.rows import TrialRow
+from search.spool import Spool
+from search.tracking import PARENT, Change, StudyRuns
+from search.workspace import open_workspace
+
+IDENTITY = Identity("tiny", "d1", "holdout", "s1", "mean_auc", "maximize", {"epochs": 3})
+
+
+def row(number: int = 0, state: str = "complete", epochs: int = 2) -> TrialRow:
+    history = {epoch: epoch / 10 for epoch in range(1, epochs + 1)}
+    return TrialRow(number, state, None, epochs, {"loss": "focal", "lr": 0.1}, history, {"seed": 5, "attempt": 1})
+
+
+class Server(StudyRuns):
+    """Remembers what it was sent; `fault` may refuse."""
+
+    def __init__(self, fault: Callable[[], None] = lambda: None) -> None:
+        super().__init__("http://nowhere", Path(), "tiny", "h1", "mean_auc")
+        self.fault, self.log, self._runs = fault, list[tuple[int, Change]](), {}
+
+    def forget(self) -> None:
+        pass
+
+    def write(self, number: int, change: Change) -> None:
+        self.fault()
+        self.log.append((number, change))
+
+
+class RefusalError(Exception):
+    error_code = "INVALID_PARAMETER_VALUE"
+
+
+@pytest.fixture
+def spools(tmp_path: Path) -> tuple[Spool, Spool]:
+    return Spool(tmp_path / "tiny.jsonl"), Spool(tmp_path / "tiny.rejected")
+
+
+@pytest.fixture(autouse=True)
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("search.mirror.PATIENCE", (0.01,))
+
+
+def test_events_arrive_and_leave_no_spool(spools: tuple[Spool, Spool]) -> None:
+    server = Server()
+    mirror = Mirror(server, *spools)
+    mirror.start()
+    mirror.put(epoch_of(0, 1, {"mean_auc": 0.5}))
+    mirror.put(epoch_of(0, 2, {"mean_auc": 0.6}))
+    assert mirror.close(5)
+    told = [epoch for _, change in server.log for epoch in change.epochs]
+    assert told == [1, 2]
+    assert spools[0].events() == []
+
+
+def test_a_server_that_is_down_costs_nothing_and_loses_nothing(spools: tuple[Spool, Spool]) -> None:
+    def down() -> None:
+        raise ConnectionError("refused")
+
+    mirror = Mirror(Server(down), *spools)
+    mirror.start()
+    mirror.put(epoch_of(0, 1, {"mean_auc": 0.5}))
+    assert not mirror.close(0.1)
+    assert mirror.problem == "ConnectionError: refused"
+    later = Server()
+    again = Mirror(later, *spools)
+    again.start()
+    assert again.close(5)
+    assert [list(change.epochs) for _, change in later.log] == [[1]]
+
+
+def test_a_server_that_comes_back_gets_everything(spools: tuple[Spool, Spool]) -> None:
+    faults = iter([True, True, False])
+
+    def shaky() -> None:
+        if next(faults, False):
+            raise TimeoutError("slow")
+
+    server = Server(shaky)
+    mirror = Mirror(server, *spools)
+    mirror.start()
+    mirror.put(epoch_of(0, 1, {"mean_auc": 0.5}))
+    assert mirror.close(5)
+    assert (len(server.log), mirror.problem, mirror.pending) == (1, None, 0)
+
+
+def test_what_mlflow_will_never_take_is_put_aside(spools: tuple[Spool, Spool]) -> None:
+    def refuse() -> None:
+        raise RefusalError("too long")
+
+    mirror = Mirror(Server(refuse), *spools)
+    mirror.start()
+    mirror.put(epoch_of(0, 1, {"mean_auc": 0.5}))
+    assert mirror.close(5)
+    [kept] = spools[1].events()
+    assert (kept["trial"], kept["error"]) == (0, "too long")
+
+
+def test_a_full_disk_does_not_reach_the_search(spools: tuple[Spool, Spool], monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(event: Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(spools[0], "append", refuse)
+    server = Server()
+    mirror = Mirror(server, *spools)
+    mirror.start()
+    mirror.put(epoch_of(0, 1, {"mean_auc": 0.5}))
+    assert mirror.close(5)
+    assert len(server.log) == 1
+
+
+def test_torn_lines_of_a_spool_are_passed_over(tmp_path: Path) -> None:
+    whole = Spool(tmp_path / "whole")
+    for epoch in (1, 2, 3):
+        whole.append(epoch_of(0, epoch, {"mean_auc": 0.5}))
+    content = whole.path.read_bytes()
+    for cut in range(0, len(content), 7):
+        torn = Spool(tmp_path / f"torn-{cut}")
+        torn.path.write_bytes(content[:cut])
+        torn.append(epoch_of(0, 9, {}))
+        # A cut just before a line's end leaves the line whole.
+        lines = content[:cut].count(b"\n") + (content[cut : cut + 1] == b"\n")
+        assert [event["epoch"] for event in torn.events()] == [*range(1, lines + 1), 9]
+
+
+def test_a_trial_told_from_the_ledger_is_complete() -> None:
+    begun, *epochs, end = events_of(row(state="running"), "mean_auc")
+    assert begun["params"] == {"loss": "focal", "lr": 0.1}
+    assert [event["metrics"] for event in epochs] == [{"mean_auc": 0.1}, {"mean_auc": 0.2}]
+    assert end["state"] == "interrupted"
+    assert events_of(row(state="waiting"), "mean_auc") == []
+
+
+def test_what_does_not_arrive_in_time_is_said(spools: tuple[Spool, Spool]) -> None:
+    def down() -> None:
+        raise ConnectionError("refused")
+
+    with pytest.raises(MirrorError, match=r"did not take everything \(5 events wait.*refused"):
+        deliver_all(Mirror(Server(down), *spools), [row()], 0.2)
+
+
+# From here on with MLflow itself, on its own database.
+
+
+@pytest.fixture(scope="module")
+def tracking(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    return f"sqlite:///{tmp_path_factory.mktemp('mlflow') / 'mlflow.db'}"
+
+
+def runs_of(mirror: Mirror) -> dict[int, Any]:
+    mirror.runs.forget()
+    client = mirror.runs.client
+    return {number: client.get_run(run.id) for number, run in mirror.runs.runs().items()}
+
+
+def steps(mirror: Mirror, run: Any) -> list[int]:
+    return [metric.step for metric in mirror.runs.client.get_metric_history(run.info.run_id, "mean_auc")]
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy")
+def test_one_run_a_trial_whatever_is_sent_how_often(tmp_path: Path, tracking: str) -> None:
+    place = open_workspace(tmp_path)
+    for _ in range(2):
+        mirror = mirror_of(place, "often", IDENTITY, tracking)
+        mirror.start()
+        mirror.put(study_event("running", provenance(IDENTITY)))
+        mirror.put(started(row(), provenance(IDENTITY)))
+        for epoch in (1, 2):
+            mirror.put(epoch_of(0, epoch, {"mean_auc": epoch / 10, "ece": 0.1}))
+        mirror.put(ended(row()))
+        mirror.put(study_event("complete", {}))
+        assert mirror.close(60), mirror.problem
+    runs = runs_of(mirror)
+    assert {number: run.info.status for number, run in runs.items()} == {PARENT: "FINISHED", 0: "FINISHED"}
+    assert steps(mirror, runs[0]) == [1, 2]
+    assert runs[0].data.params == {"loss": "focal", "lr": "0.1"}
+    assert runs[0].data.tags["mlflow.parentRunId"] == runs[PARENT].info.run_id
+    assert runs[0].data.tags["lesion.data_hash"] == "d1"
+    assert runs[0].data.metrics["ece"] == 0.1
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy")
+def test_what_is_missing_is_rebuilt_from_the_ledger(tmp_path: Path, tracking: str) -> None:
+    place = open_workspace(tmp_path)
+    mirror = mirror_of(place, "rebuilt", IDENTITY, tracking)
+    mirror.start()
+    mirror.put(started(row(1), {}))
+    mirror.put(epoch_of(1, 1, {"mean_auc": 0.1}))
+    assert mirror.close(60)
+    rows = [row(0), row(1, "pruned"), row(2, "failed", 0), row(3, "running", 1)]
+    for _ in range(2):
+        again = mirror_of(place, "rebuilt", IDENTITY, tracking)
+        deliver_all(again, rows, 60)
+    runs = runs_of(again)
+    statuses = {number: run.info.status for number, run in runs.items() if number != PARENT}
+    assert statuses == {0: "FINISHED", 1: "KILLED", 2: "FAILED", 3: "KILLED"}
+    assert [steps(again, runs[number]) for number in range(4)] == [[1, 2], [1, 2], [], [1]]

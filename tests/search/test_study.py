@@ -1,0 +1,285 @@
+"""Sessions with a training that costs nothing; those that start Ray are marked slow, and most share one Ray."""
+
+import ast
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from fake_training import FakeTraining, make_data, make_space
+
+from lesion.errors import DataError
+from search import run_study, studies, study_status
+from search.cluster import joined, resources_for
+from search.errors import ClusterError, LedgerError, StudyError
+from search.mirror import mirror_of
+from search.progress import Progress, StudyState, count
+from search.retention import KEPT, Retention
+from search.rows import TrialRow
+from search.study import StudyStatus, sync
+from search.tracking import PARENT
+from search.workspace import open_workspace
+
+ASHA = "{asha: {grace: 1, reduction: 2}}"
+HERE = Path(__file__).parent
+mlflow_speaks = pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy")
+
+
+@pytest.fixture(scope="module")
+def shared_ray() -> Iterator[None]:
+    before = os.environ.get("PYTHONPATH")
+    os.environ["PYTHONPATH"] = str(HERE)  # where workers find `fake_training`
+    with joined(None):
+        yield
+    os.environ.pop("PYTHONPATH")
+    if before is not None:
+        os.environ["PYTHONPATH"] = before
+
+
+@pytest.fixture
+def workspace(tmp_path: Path) -> Path:
+    make_data(tmp_path)
+    return tmp_path
+
+
+def runs_in_mlflow(workspace: Path, result: StudyStatus) -> dict[int, Any]:
+    runs = mirror_of(open_workspace(workspace), result.name, result.identity).runs
+    return {
+        number: (run.status, [m.step for m in runs.client.get_metric_history(run.id, "mean_auc")])
+        for number, run in runs.runs().items()
+    }
+
+
+def results_of(study: StudyStatus) -> list[tuple[Any, ...]]:
+    return [(row.number, row.state, row.settings, row.history, row.value, row.seed) for row in study.rows]
+
+
+def finished(number: int, value: float | None, state: str = "complete", epoch: int = 4) -> TrialRow:
+    history = {} if value is None else {epoch: value}
+    return TrialRow(number, state, value, epoch, {}, history, {"seconds": 10.0})
+
+
+@pytest.mark.slow
+@mlflow_speaks
+def test_a_study_runs_extends_and_refuses_other_data(shared_ray: None, workspace: Path) -> None:
+    seen: list[StudyState] = []
+    space = make_space(workspace, trials=5, epochs=4, scheduler=ASHA)
+    result = run_study(space, workspace, build=FakeTraining, progress=seen.append)
+    assert result.complete
+    assert result.message == "tiny: all 5 trials have ended"
+    assert {row.state for row in result.rows} == {"complete", "pruned"}
+    assert [row.number for row in result.rows] == [0, 1, 2, 3, 4]
+    assert result.best is not None
+    assert result.best.state == "complete"
+    assert all(row.attributes["mlflow_run"] for row in result.rows)
+    assert [seen[0].phase, seen[-1].phase] == ["starting", "ended"]
+    assert seen[-1].counts["complete"] + seen[-1].counts["pruned"] == 5
+
+    more = run_study(space, workspace, trials=7, build=FakeTraining)
+    assert more.complete
+    assert more.rows[:5] == result.rows
+    assert len(more.rows) == 7
+    status = {"complete": "FINISHED", "pruned": "KILLED"}
+    expected = {row.number: (status[row.state], list(row.history)) for row in more.rows}
+    assert runs_in_mlflow(workspace, more) == {PARENT: ("FINISHED", []), **expected}
+    assert list((workspace / "ray").iterdir()) == []
+
+    make_data(workspace, label=2)
+    with pytest.raises(StudyError, match="other images or labels than before"):
+        run_study(space, workspace, build=FakeTraining)
+
+
+@pytest.mark.slow
+@mlflow_speaks
+def test_a_worker_that_dies_is_replaced_where_it_was(shared_ray: None, workspace: Path) -> None:
+    whole = run_study(make_space(workspace, trials=3, name="whole"), workspace, build=FakeTraining)
+    (workspace / "fault.json").write_text(json.dumps({"what": "once", "epoch": 2}))
+    torn = run_study(make_space(workspace, trials=3, name="torn"), workspace, build=FakeTraining)
+    assert sorted(row.attempt for row in torn.rows) == [1, 1, 2]
+    assert results_of(torn) == results_of(whole)
+    assert {steps == [1, 2, 3] for n, (_, steps) in runs_in_mlflow(workspace, torn).items() if n != PARENT} == {True}
+
+
+@pytest.mark.slow
+@mlflow_speaks
+def test_a_worker_that_always_dies_is_a_lost_trial(
+    shared_ray: None, workspace: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("search.session.RETRIES", 1)
+    (workspace / "fault.json").write_text(json.dumps({"what": "kill", "epoch": 1}))
+    result = run_study(make_space(workspace, trials=1), workspace, build=FakeTraining)
+    [row] = result.rows
+    assert (row.state, row.failure, row.attempt, row.epoch) == ("failed", "lost", 2, 1)
+    assert result.complete
+    assert result.best is None
+    assert runs_in_mlflow(workspace, result)[0] == ("FAILED", [1])
+
+
+@pytest.mark.slow
+@mlflow_speaks
+def test_hours_end_a_session_and_the_next_one_goes_on(shared_ray: None, workspace: Path) -> None:
+    space = make_space(workspace, trials=3)
+    first = run_study(space, workspace, hours=0, build=FakeTraining)
+    assert (first.ended, first.complete) == ("hours", False)
+    assert "the hours are used up after 0 of 3 trials" in first.message
+    assert run_study(space, workspace, build=FakeTraining).complete
+
+
+def start(workspace: Path, wait: float, trials: int = 4, scheduler: str = "none") -> subprocess.Popen[str]:
+    environment = {**os.environ, "PYTHONPATH": str(HERE), "FAKE_WAIT": str(wait), "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, str(HERE / "fake_training.py"), str(workspace), str(trials), scheduler]
+    with (workspace / "log").open("a") as log:
+        return subprocess.Popen(command, env=environment, stdout=log, stderr=subprocess.STDOUT, text=True)
+
+
+def wait_for(condition: Any, seconds: float = 60) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+
+
+def epochs_in(workspace: Path) -> int:
+    log = (workspace / "log").read_text().splitlines()
+    state = next((line for line in reversed(log) if line.startswith("running [")), "running []")
+    return sum(epoch for _, epoch in ast.literal_eval(state.removeprefix("running ")))
+
+
+def is_running(workspace: Path) -> bool:
+    return "running [(" in (workspace / "log").read_text()
+
+
+def offspring(pid: int) -> list[str]:
+    listing = subprocess.run(["ps", "-eo", "pid,ppid,args"], capture_output=True, text=True, check=True).stdout
+    return [line for line in listing.splitlines()[1:] if line.split()[1] == str(pid)]
+
+
+@pytest.mark.slow
+@mlflow_speaks
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_ends_a_session_in_seconds(workspace: Path, number: signal.Signals) -> None:
+    process = start(workspace, wait=60)
+    wait_for(lambda: is_running(workspace))
+    time.sleep(1)
+    began = time.monotonic()
+    process.send_signal(number)
+    # 3 s on an idle machine, half of it Python's own end; an epoch here takes 60 s.
+    assert process.wait(40) == 0
+    assert time.monotonic() - began < 40
+    log = (workspace / "log").read_text()
+    assert f"interrupted ({number.name}) after 0 of 4 trials, 2 of them half-way" in log
+    status = study_status(workspace, "tiny")
+    assert status.counts == {"interrupted": 2}
+    assert {state for state, _ in runs_in_mlflow(workspace, status).values()} == {"KILLED"}
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+@mlflow_speaks
+def test_a_killed_driver_loses_nothing(workspace: Path) -> None:
+    process = start(workspace, wait=0.7)
+    wait_for(lambda: epochs_in(workspace) >= 2)
+    children = offspring(process.pid)
+    process.kill()
+    process.wait()
+    wait_for(lambda: not [line for line in children if Path(f"/proc/{line.split()[0]}").exists()])
+    assert study_status(workspace, "tiny").counts["interrupted"] == 2
+    assert start(workspace, wait=0).wait(100) == 0
+    status = study_status(workspace, "tiny")
+    assert status.counts == {"complete": 4}
+    assert sorted(row.attempt for row in status.rows) == [1, 1, 2, 2]
+    assert [list(row.history) for row in status.rows] == [[1, 2, 3, 4]] * 4
+    runs = runs_in_mlflow(workspace, status)
+    assert runs == {PARENT: ("FINISHED", []), **{n: ("FINISHED", [1, 2, 3, 4]) for n in range(4)}}
+
+    other = workspace / "uninterrupted"
+    other.mkdir()
+    assert start(other, wait=0).wait(100) == 0
+    whole = study_status(other, "tiny")
+    assert results_of(status) == results_of(whole)
+
+
+def test_what_cannot_be_found_is_named(workspace: Path) -> None:
+    space = make_space(workspace)
+    with pytest.raises(DataError, match="no prepared data set 'tony'; known: tiny"):
+        run_study(space, workspace, data="tony", build=FakeTraining)
+    with pytest.raises(LedgerError, match="no study 'tiny'"):
+        study_status(workspace, "tiny")
+    assert studies(workspace) == []
+
+
+def test_zero_trials_need_no_ray(workspace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("search.mirror.Mirror.start", lambda self, rows: None)
+    monkeypatch.setattr("search.session.FLUSH_INTERRUPTED", 0.0)
+    monkeypatch.setattr("search.session.FLUSH", 0.0)
+    result = run_study(make_space(workspace), workspace, trials=0, build=FakeTraining)
+    assert (result.complete, result.rows, studies(workspace)) == (True, (), ["tiny"])
+    assert "wait for MLflow: run 'lesion-search sync tiny'" in result.message
+
+
+def test_sync_waits_for_no_driver(workspace: Path) -> None:
+    place = open_workspace(workspace)
+    with pytest.raises(LedgerError, match="no study 'tiny'"):
+        sync(place, "tiny")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "concurrent", "cpus", "gpus"),
+    [
+        ({"cpus": 2, "gpus": 0}, 2, 1, 0.0),
+        ({"cpus": 16, "gpus": 0}, 4, 4, 0.0),
+        ({"cpus": 16, "gpus": 0, "concurrent": 16}, 16, 1, 0.0),
+        ({"cpus": 2, "gpus": 0, "concurrent": 5}, 2, 1, 0.0),
+        ({"cpus": 16, "gpus": 4}, 4, 4, 1.0),
+        ({"cpus": 16, "gpus": 4, "concurrent": 2}, 2, 8, 1.0),
+        ({"cpus": 16, "gpus": 2, "gpus_per_trial": 0.4}, 4, 4, 0.4),
+        ({"cpus": 16, "gpus": 4, "gpus_per_trial": 2}, 2, 8, 2.0),
+        ({"cpus": 16, "gpus": 4, "gpus_per_trial": 0}, 4, 4, 0.0),
+        ({"cpus": 64, "gpus": 0, "concurrent": 1, "largest_node": 16}, 1, 16, 0.0),
+    ],
+)
+def test_resources(arguments: dict[str, Any], concurrent: int, cpus: int, gpus: float) -> None:
+    share = resources_for(**arguments)
+    assert (share.concurrent, share.cpus, share.gpus) == (concurrent, cpus, gpus)
+
+
+@pytest.mark.parametrize(("gpus_per_trial", "words"), [(1.0, "there are 0"), (-1, "fraction"), (1.5, "whole")])
+def test_impossible_resources(gpus_per_trial: float, words: str) -> None:
+    with pytest.raises(ClusterError, match=words):
+        resources_for(2, 0, gpus_per_trial=gpus_per_trial)
+
+
+def test_checkpoints_of_the_best_stay_and_predictions_of_all(tmp_path: Path) -> None:
+    retention = Retention(tmp_path, "maximize", [])
+    rows = [finished(n, n / 100) for n in range(KEPT + 2)]
+    rows += [finished(90, 0.99, "pruned", 1), finished(91, None, "failed", 1)]
+    for row in rows:
+        folder = tmp_path / str(row.number)
+        folder.mkdir()
+        (folder / "epoch-0001.ckpt").touch()
+        (folder / "predictions.npz").touch()
+        retention.ended(row)
+    kept = {int(path.parent.name) for path in tmp_path.glob("*/epoch-0001.ckpt")}
+    assert kept == set(range(2, KEPT + 2))
+    assert len(list(tmp_path.glob("*/predictions.npz"))) == len(rows)
+
+
+def test_progress_counts_and_estimates() -> None:
+    empty = StudyState("tiny", "starting", "auc", "maximize", 4, 6, {}, None, (), {}, {}, 0.0, None)
+    seen: list[StudyState] = []
+    progress = Progress(empty, [finished(0, 0.5), finished(1, 0.7), finished(2, None, "failed", 0)], seen.append)
+    progress.concurrent = 2
+    begun = TrialRow(3, "running", 0.6, 2, {}, {2: 0.6}, {})
+    progress.started(begun)
+    progress.show(force=True, phase="running")
+    progress.show()
+    [state] = seen
+    assert (state.best and state.best.number, state.counts["running"], state.running[0].epoch) == (1, 1, 2)
+    assert state.remaining == pytest.approx((3 - 0.5) * 10 / 2)
+    assert count([begun], [])["interrupted"] == 1
