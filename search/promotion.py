@@ -32,13 +32,14 @@ from lesion.predictor import Member, Predictor
 from lesion.settings import resolve
 from search.errors import PromotionError
 from search.registered import Registered, Registry
+from search.retention import KEPT
 from search.rows import TrialRow
 from search.selection import Selection, select
 from search.study import StudyStatus, study_status
 from search.workspace import Workspace, checked_name, existing_workspace
 
 Say = Callable[[str], None]
-ENSEMBLE, VIEWS = 5, 8
+ENSEMBLE, VIEWS = KEPT, 8
 
 
 @dataclass(frozen=True)
@@ -93,6 +94,8 @@ def promote(
     once. Raises LedgerError, PromotionError, DataError, CheckpointError.
     """
     say = progress or (lambda text: None)
+    if not 1 <= ensemble <= KEPT:
+        raise PromotionError(f"an ensemble of {ensemble} trials: must be 1 to {KEPT}, whose checkpoints a study keeps")
     place = existing_workspace(workspace)
     name = checked_name(model or study)
     status = study_status(place, study)
