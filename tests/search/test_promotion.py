@@ -1,0 +1,183 @@
+"""From a study to a registered model, on a drawn data set and three trials of one epoch."""
+
+import io
+import sqlite3
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from PIL import Image
+
+from lesion.data.packed import open_data, open_test
+from lesion.data.prepare import prepare
+from lesion.data.synthesise import synthesise
+from lesion.predictor import Predictor
+from search import promotion
+from search.errors import LedgerError, PromotionError
+from search.ledger import Ending, open_ledger
+from search.promotion import model_folder, promote
+from search.registered import Registry
+from search.selection import select
+from search.space import load
+from search.study import identity_of, study_status
+from search.trial import Job, Order, TrialRun, build_training
+from search.workspace import Workspace, open_workspace
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::UserWarning", "ignore::DeprecationWarning"),
+    pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning"),
+]
+
+SPACE = """
+data: drawn
+objective: balanced_accuracy
+budget: {trials: 3, epochs: 1}
+space:
+  image_size: 32
+  batch_size: 8
+  backbone: squeezenet1_1
+  optimizer: {adamw: {lr: {float: [1.0e-4, 1.0e-3], log: true}}}
+"""
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
+    """A workspace with a study of three trials, the last of them pruned."""
+    torch.set_num_threads(1)
+    folder = tmp_path_factory.mktemp("promotion")
+    place = open_workspace(folder / "workspace")
+    synthesise(folder / "source", images=(18, 12, 12), seed=1, pixels=(48, 48))
+    prepare(folder / "source", place.path, name="drawn", size=40, workers=1, look_alikes=False)
+    (folder / "drawn.yaml").write_text(SPACE)
+    space = load(folder / "drawn.yaml")
+    data = open_data(place.path, "drawn")
+    identity = identity_of(space, data)
+    ledger = open_ledger(place.ledger_url, "drawn", identity, space.seed)
+    job = Job(
+        "drawn",
+        identity.hash,
+        data.path,
+        identity.split,
+        space.objective,
+        1,
+        place.checkpoints("drawn"),
+        build_training,
+    )
+    for state in ("complete", "complete", "pruned"):
+        row = ledger.ask(space)
+        told = TrialRun(job, Order(row.number, row.seed, row.settings)).step()
+        ledger.finish(row.number, Ending(state, 1, told["value"]))
+    return place
+
+
+def test_the_whole_way(place, monkeypatch):
+    said: list[str] = []
+    first = promote("drawn", place, views=2, progress=said.append)
+    assert first.uri == "models:/drawn@champion"
+    assert not first.repeated
+    assert first.test is not None
+    assert len(first.test.images) == first.test_images == len(open_test(place.path, "drawn"))
+    assert "scoring the test part, 12 images, once" in said
+    assert first.metrics["balanced_accuracy"][0] == pytest.approx(first.test.metrics["balanced_accuracy"])
+
+    # The same again: nothing moves, and nobody looks at the test part.
+    monkeypatch.setattr(promotion, "open_test", lambda *_: pytest.fail("the test part was opened a second time"))
+    again = promote("drawn", place, views=2)
+    assert again.repeated
+    assert (again.version, again.metrics) == (first.version, first.metrics)
+
+    # What was registered predicts what was scored.
+    predictor = Predictor.load(model_folder(first.uri, place))
+    monkeypatch.undo()
+    np.testing.assert_allclose(
+        predictor.predict(open_test(place.path, "drawn").images), first.test.probabilities, atol=1e-12
+    )
+
+    # MLflow serves it: bytes in, probabilities and a decision out.
+    import mlflow
+
+    client = Registry(place.tracking_uri, place.artifacts).client
+    version = client.get_model_version_by_alias("drawn", "champion")
+    served = mlflow.pyfunc.load_model(_artifact_folder(place, version.source))
+    answer = served.predict(pd.DataFrame({"image": [_jpeg()]}))
+    assert list(answer.columns) == [*(f"p_{c}" for c in predictor.classes), "decision", "confidence"]
+
+    # Another promotion moves the alias and remembers the one before.
+    second = promote("drawn", place, views=1, ensemble=1)
+    assert second.version != first.version
+    aliases = client.get_registered_model("drawn").aliases
+    assert {name: int(number) for name, number in aliases.items()} == {
+        "champion": second.version,
+        "previous": first.version,
+    }
+    run = client.get_run(second.run_id)
+    assert run.info.status == "FINISHED"
+    assert run.data.metrics["test_balanced_accuracy"] == pytest.approx(second.metrics["balanced_accuracy"][0])
+    evidence = {file.path for file in client.list_artifacts(second.run_id, "evidence")}
+    assert {"evidence/test", "evidence/validation", "evidence/selection.json", "evidence/metrics.json"} <= evidence
+
+
+def test_a_promotion_that_broke_off_at_mlflow_does_not_score_the_test_part_again(place, monkeypatch):
+    monkeypatch.setattr(Registry, "register", lambda *_, **__: (_ for _ in ()).throw(ConnectionError("MLflow is down")))
+    with pytest.raises(ConnectionError):
+        promote("drawn", place, model="second", views=4)
+    monkeypatch.undo()
+    before = {path: path.stat().st_mtime_ns for path in (place.reports / "drawn").glob("*/test.npy")}
+    assert before
+    promote("drawn", place, model="second", views=4)
+    assert {path: path.stat().st_mtime_ns for path in before} == before
+
+
+def test_only_complete_trials_within_a_standard_error_are_chosen(place):
+    status = study_status(place, "drawn")
+    data = open_data(place.path, "drawn")
+    selection = select(place, status, data, 5)
+    assert all(row.state == "complete" for row in selection.rows)
+    first, second = (replace(selection.rows[0], number=number, value=value) for number, value in ((0, 0.1), (1, 0.9)))
+    assert [row.number for row in select(place, replace(status, rows=(first, second)), data, 5).rows] == [1]
+
+
+@pytest.mark.parametrize(
+    ("call", "problem", "message"),
+    [
+        (lambda p: promote("nothing", p), LedgerError, "no study 'nothing'; known: drawn"),
+        (lambda p: promote("drawn", p, ensemble=9), PromotionError, "an ensemble of 9 trials: must be 1 to 5"),
+        (lambda p: model_folder("models:/nobody@champion", p), PromotionError, "no model models:/nobody@champion"),
+        (lambda p: model_folder("nowhere/model", p), PromotionError, "no model 'nowhere/model'"),
+    ],
+)
+def test_what_is_refused(place, call, problem, message):
+    with pytest.raises(problem, match=message):
+        call(place)
+
+
+def test_other_data_under_the_same_name_are_refused(place, monkeypatch):
+    changed = replace(open_data(place.path, "drawn"), content_hash="0" * 64)
+    monkeypatch.setattr(promotion, "open_data", lambda *_: changed)
+    with pytest.raises(PromotionError, match="searched on other data"):
+        promote("drawn", place)
+
+
+def test_a_lost_checkpoint_is_named(place, monkeypatch, tmp_path):
+    row = select(place, study_status(place, "drawn"), open_data(place.path, "drawn"), 1).rows[0]
+    folder = place.trial("drawn", row.number)
+    monkeypatch.setattr(Workspace, "trial", lambda *_: tmp_path)
+    (tmp_path / "predictions.npz").write_bytes((folder / "predictions.npz").read_bytes())
+    with pytest.raises(PromotionError, match=f"the checkpoint of trial {row.number} after epoch 1 .*: it is not there"):
+        promote("drawn", place, views=8, ensemble=1)
+
+
+def _artifact_folder(place: Workspace, source: str) -> str:
+    with sqlite3.connect(place.path / "mlflow.db") as database:
+        query = "select artifact_location from logged_models where model_id = ?"
+        (location,) = database.execute(query, (source.removeprefix("models:/"),)).fetchone()
+    return str(location)
+
+
+def _jpeg() -> bytes:
+    photo = io.BytesIO()
+    Image.new("RGB", (50, 40), (200, 150, 130)).save(photo, "JPEG")
+    return photo.getvalue()
