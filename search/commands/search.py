@@ -1,0 +1,193 @@
+"""``lesion-search check | run | status | sync``: a space becomes a study."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from search.commands.options import (
+    again,
+    command,
+    json_option,
+    natural,
+    non_negative,
+    positive,
+    whole,
+    workspace_option,
+)
+
+if TYPE_CHECKING:
+    from search.commands.options import Commands
+    from search.study import StudyResult
+
+TOP = 5
+"""Trials that a finished session shows."""
+CODES = {"complete": 0, "hours": 0, "SIGINT": 130, "SIGTERM": 143}
+"""Exit code of ``run`` by how its session ended."""
+
+
+def add(commands: Commands) -> None:
+    """The commands around a search."""
+    _add_check(commands)
+    _add_run(commands)
+    _add_status(commands)
+    _add_sync(commands)
+
+
+def _add_check(commands: Commands) -> None:
+    parser = command(
+        commands, "check", check,
+        "Try out every branch of a space file, without training. Every mistake is told with file and line; models "
+        "are built on paper; data set and files of weights are looked for.",
+        "spaces/isic2017.yaml",
+        "spaces/isic2017.yaml --data clinic",
+        "spaces/my.yaml --json",
+    )  # fmt: skip
+    parser.add_argument("space", type=Path, metavar="SPACE", help="space file")
+    parser.add_argument("--data", help="another data set than the file's")
+    workspace_option(parser)
+    json_option(parser)
+
+
+def _add_run(commands: Commands) -> None:
+    parser = command(
+        commands, "run", run,
+        "Search a space, or go on with it. The same command continues an interrupted study and more --trials extend "
+        "it; Ctrl-C stops within seconds and loses nothing.",
+        "spaces/isic2017.yaml",
+        "spaces/isic2017.yaml --trials 100 --hours 8",
+        "spaces/isic2017.yaml --data clinic --name clinic-first --gpus-per-trial 0.5",
+    )  # fmt: skip
+    parser.add_argument("space", type=Path, metavar="SPACE", help="space file")
+    parser.add_argument("--data", help="another data set than the file's: its name in the workspace, or a path")
+    parser.add_argument("--name", help="name of the study (default: the space's)")
+    parser.add_argument("--trials", type=whole, metavar="N", help="trials in all, those that have ended included")
+    parser.add_argument("--hours", type=positive, metavar="H", help="wall clock of this session")
+    parser.add_argument("--concurrent", type=whole, metavar="N", help="trials at a time (default: as many as fit)")
+    parser.add_argument(
+        "--gpus-per-trial", type=non_negative, metavar="SHARE",
+        help="GPUs of a trial, a fraction shares one, 0 stays on CPUs (default 1 where there are any)",
+    )  # fmt: skip
+    parser.add_argument("--address", help="Ray cluster to run on (default: this machine)")
+    workspace_option(parser)
+
+
+def _add_status(commands: Commands) -> None:
+    parser = command(
+        commands, "status", status,
+        "Show the studies of the workspace, or the leaderboard of one.",
+        "",
+        "isic2017",
+        "isic2017 --top 0 --json",
+    )  # fmt: skip
+    parser.add_argument("study", nargs="?", metavar="STUDY", help="name of a study (default: a table of all)")
+    parser.add_argument("--top", type=natural, default=20, metavar="N", help="trials to show, 0 for all (default 20)")
+    workspace_option(parser)
+    json_option(parser)
+
+
+def _add_sync(commands: Commands) -> None:
+    parser = command(
+        commands, "sync", sync,
+        "Bring MLflow up to the ledger. Needed only if MLflow did not answer while a study ran; repeating it changes "
+        "nothing.",
+        "isic2017",
+        "isic2017 --workspace /data/lesions",
+    )  # fmt: skip
+    parser.add_argument("study", metavar="STUDY", help="name of a study")
+    workspace_option(parser)
+
+
+def check(args: argparse.Namespace) -> int:
+    """``check``; 2 where the space has a mistake."""
+    from search.display import bar, print_json  # noqa: PLC0415 - heavy imports wait until they are needed
+    from search.leaderboard import space_json, space_table  # noqa: PLC0415
+    from search.preflight import find_data, misfit_weights, missing_weights  # noqa: PLC0415
+    from search.space import check_space, load  # noqa: PLC0415
+
+    space = load(args.space, data=args.data)
+    data, warning = find_data(args.workspace, space.data)
+    if data is not None:
+        space = load(args.space, data=args.data, classes=data.classes)
+        data.split(space.split)
+    with bar() as progress:
+        report = check_space(space, progress=lambda done, count: progress(done, count, "branches"))
+    problems = [*(f"{space.path}: {problem}" for problem in report.problems), *misfit_weights(space)]
+    warnings = [*([warning] if warning else []), *missing_weights(space)]
+    if args.json:
+        print_json(space_json(report, problems, warnings))
+    else:
+        space_table(report, problems, warnings, again(args, "run", str(args.space)))
+    return 2 if problems else 0
+
+
+def run(args: argparse.Namespace) -> int:
+    """``run``; 0 where the session ended by itself, 1 where every trial failed, 130 after Ctrl-C."""
+    from search.display import searched  # noqa: PLC0415
+    from search.live import followed  # noqa: PLC0415
+    from search.preflight import find_data, require_weights  # noqa: PLC0415
+    from search.space import load  # noqa: PLC0415
+    from search.workspace import open_workspace  # noqa: PLC0415
+
+    space = load(args.space, data=args.data)
+    place = open_workspace(args.workspace)
+    data, _ = find_data(place.path, space.data)
+    if data is not None:
+        space = load(args.space, data=args.data, classes=data.classes)
+    require_weights(space)
+    with followed(searched(space.semantics())) as progress:
+        from search.study import run_study  # noqa: PLC0415 - Ray takes seconds: something is on the screen by now
+
+        result = run_study(
+            space, place, name=args.name, trials=args.trials, hours=args.hours, concurrent=args.concurrent,
+            gpus_per_trial=args.gpus_per_trial, address=args.address, progress=progress,
+        )  # fmt: skip
+    _show_result(result, args)
+    hopeless = bool(result.rows) and all(row.state == "failed" for row in result.rows)
+    return 1 if hopeless else CODES.get(result.ended, 1)
+
+
+def _show_result(result: StudyResult, args: argparse.Namespace) -> None:
+    from search.display import say  # noqa: PLC0415
+    from search.leaderboard import show_leaderboard  # noqa: PLC0415
+
+    show_leaderboard(result, TOP)
+    say(result.message, style="bold")
+    if result.mirror_problem:
+        say(f"MLflow did not take everything: {result.mirror_problem}", style="yellow")
+    say(f"look at it: {again(args, 'status', result.name)}, {again(args, 'ui')}", style="dim")
+    if result.complete and result.best is not None:
+        say(f"next: {again(args, 'promote', result.name)}", style="dim")
+
+
+def status(args: argparse.Namespace) -> int:
+    """``status``."""
+    from search.display import counted, print_json, say  # noqa: PLC0415
+    from search.leaderboard import show_leaderboard, show_studies, study_json  # noqa: PLC0415
+    from search.study import studies, study_status  # noqa: PLC0415
+
+    names = [args.study] if args.study else studies(args.workspace)
+    found = [study_status(args.workspace, name) for name in names]
+    if args.json:
+        listed = [study_json(each) for each in found]
+        print_json(listed[0] if args.study else listed)
+    elif args.study:
+        (study,) = found
+        show_leaderboard(study, args.top or len(study.rows))
+        say(f"{study.name}: {counted(study.counts).plain}" + (", running now" if study.driven else ""))
+    elif found:
+        show_studies(found)
+    else:
+        say(f"no studies yet; begin one: {again(args, 'run', 'SPACE')}")
+    return 0
+
+
+def sync(args: argparse.Namespace) -> int:
+    """``sync``."""
+    from search.display import say  # noqa: PLC0415
+    from search.study import sync as deliver  # noqa: PLC0415
+
+    deliver(args.workspace, args.study)
+    say(f"MLflow holds all of {args.study}")
+    return 0

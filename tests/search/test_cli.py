@@ -1,0 +1,215 @@
+"""The command line itself: what it offers, what it imports, how it ends."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from fake_training import make_data, make_space
+
+from lesion.errors import DataError
+from search import cli
+from search.commands import ui
+from search.errors import MirrorError, SpaceError
+from search.workspace import Workspace
+
+COMMANDS = [
+    "data", "data prepare", "data check", "data synthesise", "data download", "check", "run", "status", "sync", "ui",
+    "promote", "predict",
+]  # fmt: skip
+
+
+def offered(parser: argparse.ArgumentParser, before: str = "") -> Iterator[str]:
+    for action in parser._actions:
+        if isinstance(action, argparse._SubParsersAction):
+            for name, inner in action.choices.items():
+                yield f"{before} {name}".strip()
+                yield from offered(inner, f"{before} {name}".strip())
+
+
+def test_the_commands_are_those_that_are_tested() -> None:
+    assert sorted(offered(cli.build_parser())) == sorted(COMMANDS)
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_help_says_what_it_does_and_shows_examples(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as end:
+        cli.main([*command.split(), "--help"])
+    text = capsys.readouterr().out
+    assert end.value.code == 0
+    assert max(map(len, text.splitlines())) <= 100
+    if command != "data":
+        assert text.count(f"  lesion-search {command}") >= 2, "a command shows two examples or more"
+
+
+def test_every_example_parses() -> None:
+    parser = cli.build_parser()
+    for command in COMMANDS[1:]:
+        with pytest.raises(SystemExit):
+            parser.parse_args([*command.split(), "--no-such-option"])
+    examples = [line.strip() for parser in parsers(cli.build_parser()) for line in (parser.epilog or "").splitlines()]
+    lines = [line.split()[1:] for line in examples if line.startswith("lesion-search")]
+    assert len(lines) > 30
+    for words in lines:
+        assert parser.parse_args(words).run
+
+
+def parsers(parser: argparse.ArgumentParser) -> Iterator[argparse.ArgumentParser]:
+    yield parser
+    for action in parser._actions:
+        if isinstance(action, argparse._SubParsersAction):
+            for inner in action.choices.values():
+                yield from parsers(inner)
+
+
+def test_nothing_heavy_is_imported_for_parsing() -> None:
+    program = """if True:
+        import sys
+        from search.cli import build_parser
+        build_parser().parse_args(["run", "spaces/isic2017.yaml", "--trials", "3"])
+        heavy = "torch ray mlflow optuna numpy pandas rich sklearn yaml ruamel".split()
+        print([name for name in heavy if name in sys.modules])
+    """
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+def test_version(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as end:
+        cli.main(["--version"])
+    assert end.value.code == 0
+    assert capsys.readouterr().out.startswith("lesion-search 0.")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([], "lesion-search: the following arguments are required: COMMAND"),
+        (["srch"], "invalid choice: 'srch'"),
+        (["data"], "lesion-search data: the following arguments are required: COMMAND"),
+        (["data", "prepare"], "lesion-search data prepare: the following arguments are required: SOURCE"),
+        (["data", "prepare", "x", "--size", "big"], "argument --size: invalid int value: 'big'"),
+        (["run"], "lesion-search run: the following arguments are required: SPACE"),
+        (["run", "s.yaml", "--trials", "0"], "argument --trials: 0 is less than 1"),
+        (["run", "s.yaml", "--hours", "-1"], "argument --hours: -1 is not above 0"),
+        (["run", "s.yaml", "--hours", "nan"], "argument --hours: nan is not above 0"),
+        (["run", "s.yaml", "--trial", "3"], "unrecognized arguments: --trial 3"),
+        (["predict", "model"], "the following arguments are required: IMAGE"),
+        (["promote", "s", "--views", "3"], "argument --views: invalid choice: 3"),
+    ],
+)
+def test_mistakes_in_arguments_are_one_line(
+    arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as end:
+        cli.main(arguments)
+    captured = capsys.readouterr()
+    assert end.value.code == 2
+    assert message in captured.err
+    assert "--help)" in captured.err
+    assert len(captured.err.splitlines()) == 1
+    assert captured.out == ""
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "message"),
+    [
+        (DataError("x.csv:3: age is NaN"), 2, "x.csv:3: age is NaN"),
+        (SpaceError([]), 2, ""),
+        (MirrorError("MLflow did not answer"), 1, "MLflow did not answer"),
+        (KeyboardInterrupt(), 130, "interrupted; the same command continues"),
+        (OSError(28, "No space left on device", "/full/x"), 1, "/full/x: No space left on device"),
+    ],
+)
+def test_exit_codes(
+    error: BaseException,
+    code: int,
+    message: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def fail(*args: object, **options: object) -> None:
+        raise error
+
+    monkeypatch.setattr("lesion.data.synthesise.synthesise", fail)
+    monkeypatch.delenv("LESION_DEBUG", raising=False)
+    assert cli.main(["data", "synthesise", "x"]) == code
+    assert capsys.readouterr().err.strip() == message
+
+
+def test_debug_shows_the_traceback(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("LESION_DEBUG", "1")
+    with pytest.raises(DataError):
+        cli.main(["data", "check", str(tmp_path / "none")])
+
+
+def test_a_reader_that_has_seen_enough_is_no_error(tmp_path: Path) -> None:
+    program = "import sys; from search.cli import main; sys.exit(main(sys.argv[1:]))"
+    make_data(tmp_path)
+    words = [sys.executable, "-c", program, "data", "check", str(tmp_path / "data" / "tiny")]
+    with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        process.stdout.close()
+        assert process.stderr.read() == ""
+
+
+def test_check_lists_parameters_and_warns_of_data_that_are_not_there(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    space = make_space(tmp_path)
+    assert cli.main(["check", str(space.path), "--workspace", str(tmp_path / "none"), "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert [parameter["name"] for parameter in found["parameters"]][:2] == ["loss", "loss.focal.gamma"]
+    assert found["problems"] == []
+    assert "no workspace" in found["warnings"][0]
+    make_data(tmp_path)
+    assert cli.main(["check", str(space.path), "--workspace", str(tmp_path)]) == 0
+    text = capsys.readouterr().out
+    assert "loss is focal" in text
+    assert "warning" not in text
+
+
+def test_check_ends_with_2_where_a_branch_cannot_be_trained(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "deep.yaml"
+    path.write_text(
+        "data: d\nobjective: mean_auc\nbudget: {trials: 1, epochs: 1}\n"
+        "space: {backbone: {squeezenet1_1: {trainable_stages: 99}}}\n"
+    )
+    assert cli.main(["check", str(path), "--workspace", str(tmp_path)]) == 2
+    assert "trainable_stages is 99, but the backbone has" in capsys.readouterr().out
+
+
+def test_the_server_listens_to_this_machine_alone_unless_told(tmp_path: Path) -> None:
+    words = ui.server_command(Workspace(tmp_path), "127.0.0.1", 5000)
+    assert words[words.index("--host") + 1] == "127.0.0.1"
+    assert "--allowed-hosts" not in words, "MLflow's own list is this machine alone"
+    words = ui.server_command(Workspace(tmp_path), "0.0.0.0", 5000, ["lab.example.org"])
+    hosts = words[words.index("--allowed-hosts") + 1].split(",")
+    assert {"lab.example.org", "lab.example.org:*", "localhost:*"} <= set(hosts)
+    assert "*" not in hosts
+    assert "http://lab.example.org:5000" in words[words.index("--cors-allowed-origins") + 1].split(",")
+
+
+def test_a_server_elsewhere_is_pointed_to(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://mlflow.example.org:5000")
+    assert cli.main(["ui", "--workspace", str(tmp_path)]) == 0
+    assert "http://mlflow.example.org:5000" in capsys.readouterr().out
+
+
+def test_a_port_that_is_taken_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    import socket
+
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        assert cli.main(["ui", "--workspace", str(tmp_path), "--port", str(port)]) == 2
+    assert f"127.0.0.1:{port} cannot be listened on" in capsys.readouterr().err
