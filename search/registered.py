@@ -39,7 +39,7 @@ NEEDS = (
     "albumentations",
     "opencv-python-headless",
     "scikit-learn",
-    "imbalanced-learn",
+    "matplotlib",
     "pyarrow",
     "filelock",
 )

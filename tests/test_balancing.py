@@ -2,6 +2,8 @@
 
 import numpy as np
 import pytest
+from imblearn.over_sampling import RandomOverSampler
+from imblearn.under_sampling import RandomUnderSampler
 
 from lesion.balancing import balancings
 
@@ -33,3 +35,9 @@ def test_oversampling_repeats_every_image_about_equally_often():
     times = np.bincount(drawn, minlength=len(LABELS))
     for label in range(3):
         assert np.ptp(times[LABELS == label]) <= 1
+
+
+@pytest.mark.parametrize(("name", "independent"), [("oversample", RandomOverSampler), ("downsample", RandomUnderSampler)])
+def test_counts_of_full_balance_are_those_of_imbalanced_learn(name, independent):
+    _, resampled = independent(random_state=0).fit_resample(np.arange(len(LABELS))[:, None], LABELS)
+    assert counts(name) == np.bincount(resampled).tolist()
