@@ -28,18 +28,25 @@ from search.workspace import open_workspace
 
 ASHA = "{asha: {grace: 1, reduction: 2}}"
 HERE = Path(__file__).parent
+# Workers find `fake_training` beside this file; Ray's niceness of 15 would starve them on a machine that is busy.
+WORKERS = {"PYTHONPATH": str(HERE), "RAY_worker_niceness": "0"}
+
+
+def slow(test: Any) -> Any:
+    """A real search: seconds where the machine is free, minutes where others have it."""
+    return pytest.mark.slow(pytest.mark.timeout(400)(test))
+
+
 mlflow_speaks = pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy")
 
 
 @pytest.fixture(scope="module")
 def shared_ray() -> Iterator[None]:
-    before = os.environ.get("PYTHONPATH")
-    os.environ["PYTHONPATH"] = str(HERE)  # where workers find `fake_training`
-    with joined(None):
-        yield
-    os.environ.pop("PYTHONPATH")
-    if before is not None:
-        os.environ["PYTHONPATH"] = before
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in WORKERS.items():
+            patch.setenv(name, value)
+        with joined(None):
+            yield
 
 
 @pytest.fixture
@@ -65,7 +72,7 @@ def finished(number: int, value: float | None, state: str = "complete", epoch: i
     return TrialRow(number, state, value, epoch, {}, history, {"seconds": 10.0})
 
 
-@pytest.mark.slow
+@slow
 @mlflow_speaks
 def test_a_study_runs_extends_and_refuses_other_data(shared_ray: None, workspace: Path) -> None:
     seen: list[StudyState] = []
@@ -95,7 +102,7 @@ def test_a_study_runs_extends_and_refuses_other_data(shared_ray: None, workspace
         run_study(space, workspace, build=FakeTraining)
 
 
-@pytest.mark.slow
+@slow
 @mlflow_speaks
 def test_a_worker_that_dies_is_replaced_where_it_was(shared_ray: None, workspace: Path) -> None:
     whole = run_study(make_space(workspace, trials=3, name="whole"), workspace, build=FakeTraining)
@@ -106,7 +113,7 @@ def test_a_worker_that_dies_is_replaced_where_it_was(shared_ray: None, workspace
     assert {steps == [1, 2, 3] for n, (_, steps) in runs_in_mlflow(workspace, torn).items() if n != PARENT} == {True}
 
 
-@pytest.mark.slow
+@slow
 @mlflow_speaks
 def test_a_worker_that_always_dies_is_a_lost_trial(
     shared_ray: None, workspace: Path, monkeypatch: pytest.MonkeyPatch
@@ -121,7 +128,7 @@ def test_a_worker_that_always_dies_is_a_lost_trial(
     assert runs_in_mlflow(workspace, result)[0] == ("FAILED", [1])
 
 
-@pytest.mark.slow
+@slow
 @mlflow_speaks
 def test_hours_end_a_session_and_the_next_one_goes_on(shared_ray: None, workspace: Path) -> None:
     space = make_space(workspace, trials=3)
@@ -132,7 +139,7 @@ def test_hours_end_a_session_and_the_next_one_goes_on(shared_ray: None, workspac
 
 
 def start(workspace: Path, wait: float, trials: int = 4, scheduler: str = "none") -> subprocess.Popen[str]:
-    environment = {**os.environ, "PYTHONPATH": str(HERE), "FAKE_WAIT": str(wait), "OMP_NUM_THREADS": "1"}
+    environment = {**os.environ, **WORKERS, "FAKE_WAIT": str(wait), "OMP_NUM_THREADS": "1"}
     command = [sys.executable, str(HERE / "fake_training.py"), str(workspace), str(trials), scheduler]
     with (workspace / "log").open("a") as log:
         return subprocess.Popen(command, env=environment, stdout=log, stderr=subprocess.STDOUT, text=True)
@@ -160,7 +167,7 @@ def offspring(pid: int) -> list[str]:
     return [line for line in listing.splitlines()[1:] if line.split()[1] == str(pid)]
 
 
-@pytest.mark.slow
+@slow
 @mlflow_speaks
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_ends_a_session_in_seconds(workspace: Path, number: signal.Signals) -> None:
@@ -179,8 +186,7 @@ def test_a_signal_ends_a_session_in_seconds(workspace: Path, number: signal.Sign
     assert {state for state, _ in runs_in_mlflow(workspace, status).values()} == {"KILLED"}
 
 
-@pytest.mark.slow
-@pytest.mark.timeout(300)
+@slow
 @mlflow_speaks
 def test_a_killed_driver_loses_nothing(workspace: Path) -> None:
     process = start(workspace, wait=0.7)
