@@ -53,7 +53,8 @@ def joined(address: str | None) -> Iterator[None]:
 
     A session that the caller has started already, in a notebook, is used and left alone.
     """
-    for name, value in QUIET.items():
+    # Ray gives its workers a niceness of 15: beside anything else that runs, they would hardly get a turn.
+    for name, value in (*QUIET.items(), ("RAY_worker_niceness", "0")):
         os.environ.setdefault(name, value)
     # Ray's executor complains of trials that the ledger, MLflow and the progress table tell about in words.
     logging.getLogger("ray.tune").setLevel(logging.CRITICAL)

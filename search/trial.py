@@ -232,8 +232,10 @@ def build_training(settings: Mapping[str, Value], job: Job, seed: int) -> Trains
     from lesion.training import Training  # noqa: PLC0415
 
     device = torch.device("cuda" if job.gpus else "cpu")
+    # Beside a GPU the trial's cores decode and augment; on a CPU they train.
+    workers = job.threads - 1 if job.gpus else 0
     data = _opened(job.data)
-    return Training(settings, data, split=job.split, epochs=job.epochs, seed=seed, device=device)
+    return Training(settings, data, split=job.split, epochs=job.epochs, seed=seed, device=device, workers=workers)
 
 
 @lru_cache(maxsize=1)
