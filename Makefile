@@ -15,9 +15,14 @@ WORKSPACE := demo
 ifdef DATA
 NAME := $(notdir $(abspath $(DATA)))
 SOURCE := $(abspath $(DATA))
+# Real sets are ten times as large, and minutes have to be enough for them as well.
+TRIALS := 8
 else
 NAME := demo
 SOURCE := $(WORKSPACE)/drawn
+# The file that is written last.
+DRAWN := $(SOURCE)/ISIC-2017_Test_v2_Part3_GroundTruth.csv
+TRIALS := 10
 endif
 
 LESION := LESION_WORKSPACE=$(WORKSPACE) $(BIN)/lesion-search
@@ -39,12 +44,12 @@ $(STAMP): pyproject.toml constraints.txt
 
 demo: install
 ifndef DATA
-	test -d $(SOURCE) || $(LESION) data synthesise $(SOURCE)
+	test -f $(DRAWN) || { rm -rf $(SOURCE); $(LESION) data synthesise $(SOURCE); }
 endif
 	$(LESION) data check $(SOURCE)
 	$(LESION) data prepare $(SOURCE) --name $(NAME) --size 64
 	$(LESION) check spaces/demo.yaml --data $(NAME)
-	$(LESION) run spaces/demo.yaml --data $(NAME) --name $(NAME) --concurrent 2
+	$(LESION) run spaces/demo.yaml --data $(NAME) --name $(NAME) --trials $(TRIALS) --concurrent 2
 	$(LESION) status $(NAME)
 	$(LESION) promote $(NAME)
 	@$(BIN)/python -c '$(FIRST_PHOTO)' $(SOURCE) $(PHOTO)

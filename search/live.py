@@ -16,7 +16,7 @@ from rich.text import Text
 from search.display import console, counted, duration, in_short, score, table
 from search.progress import StudyState
 
-PHASES = {"starting": "starting Ray", "stopping": "stopping, what runs is kept"}
+PHASES = {"starting": "starting", "stopping": "stopping, what runs is kept"}
 
 
 @contextmanager
@@ -122,7 +122,7 @@ class Lines:
                 told = f"{state.objective} {score(trial.value)}"
                 yield f"trial {trial.number} epoch {trial.epoch}/{state.epochs}: {told}"
         if last is None or _ended(state) > _ended(last):
-            left = f", about {duration(state.remaining)} to go" if state.remaining is not None else ""
+            left = f", about {duration(state.remaining)} to go" if state.remaining else ""
             yield f"{_ended(state)} of {state.target} trials have ended: {counted(state.counts).plain}{left}"
         if state.best is not None and (last is None or last.best is None or last.best.number != state.best.number):
             yield f"best {state.objective} {score(state.best.value)}, trial {state.best.number}"

@@ -16,6 +16,8 @@ from lesion.errors import DataError
 from search import cli
 from search.commands import ui
 from search.errors import MirrorError, SpaceError
+from search.identity import Identity
+from search.space import Space
 from search.workspace import Workspace
 
 COMMANDS = [
@@ -213,3 +215,43 @@ def test_a_port_that_is_taken_is_said(tmp_path: Path, capsys: pytest.CaptureFixt
         port = taken.getsockname()[1]
         assert cli.main(["ui", "--workspace", str(tmp_path), "--port", str(port)]) == 2
     assert f"127.0.0.1:{port} cannot be listened on" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("ended", "states", "code"),
+    [
+        ("complete", ("complete", "failed"), 0),
+        ("hours", ("complete",), 0),
+        ("SIGINT", ("complete", "running"), 130),
+        ("SIGTERM", (), 143),
+        ("complete", ("failed", "failed"), 1),
+    ],
+)
+def test_how_run_ends(
+    ended: str,
+    states: tuple[str, ...],
+    code: int,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    from search.rows import TrialRow
+    from search.study import StudyResult
+
+    space = make_space(tmp_path)
+    make_data(tmp_path)
+    asked: dict[str, object] = {}
+
+    def search(space: Space, place: Workspace, **options: object) -> StudyResult:
+        asked.update(options)
+        rows = tuple(TrialRow(n, state, 0.8, 1, {}, {}, {}) for n, state in enumerate(states))
+        identity = Identity("tiny", "d", "holdout", "s", "mean_auc", "maximize", space.semantics())
+        return StudyResult("tiny", identity, rows, False, ended, target=2)
+
+    monkeypatch.setattr("search.study.run_study", search)
+    words = ["run", str(space.path), "--workspace", str(tmp_path), "--trials", "2", "--hours", "0.5"]
+    assert cli.main(words) == code
+    assert (asked["trials"], asked["hours"], asked["name"]) == (2, 0.5, None)
+    text = capsys.readouterr().out
+    assert ("the same command continues" in text) == (len([s for s in states if s != "running"]) < 2)
+    assert f"status tiny --workspace {tmp_path}" in text

@@ -121,7 +121,7 @@ def test_elsewhere_every_event_is_a_line() -> None:
     lines.tell(state(counts={"complete": 1}, best=row(0, "complete", 0.8), mirror_problem="gone"))
     told = [line.split(maxsplit=1)[1] for line in screen.file.getvalue().splitlines()]
     assert told == [
-        "mine: starting Ray",
+        "mine: starting",
         "0 of 10 trials have ended: none yet",
         "mine: running",
         "trial 0 begins: image_size 64 · focal (gamma 1.5)",
