@@ -22,6 +22,8 @@ QUIET = {
     "TUNE_WARN_THRESHOLD_S": "10",
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_DEDUP_LOGS": "1",
+    # Ray's own niceness of 15 would hardly give a trial its turn beside anything else that runs.
+    "RAY_worker_niceness": "0",
     # Relative paths stay what they were.
     "RAY_CHDIR_TO_TRIAL_DIR": "0",
     # Signals are ours (search.interrupts), and so is the state: Ray's own snapshots are never read.
@@ -53,8 +55,7 @@ def joined(address: str | None) -> Iterator[None]:
 
     A session that the caller has started already, in a notebook, is used and left alone.
     """
-    # Ray gives its workers a niceness of 15: beside anything else that runs, they would hardly get a turn.
-    for name, value in (*QUIET.items(), ("RAY_worker_niceness", "0")):
+    for name, value in QUIET.items():
         os.environ.setdefault(name, value)
     # Ray's executor complains of trials that the ledger, MLflow and the progress table tell about in words.
     logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
