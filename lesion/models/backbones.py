@@ -80,7 +80,7 @@ def _torchvision(
         load_pretrained(whole, name, weights)
     modules = cut(whole)
     stages = [nn.Sequential(*modules[a:b]) for a, b in pairwise((0, *ends))]
-    mean, std = normalisation(name)
+    mean, std = normalisation(name, weights)
     return Backbone(stages, channels, mean, std, trainable_stages=trainable_stages, batch_norm=batch_norm)
 
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import pickle
+import re
 from collections.abc import Mapping
+from math import isqrt
 from pathlib import Path
 
 import safetensors.torch
@@ -11,22 +14,35 @@ from torch import nn
 from torchvision import models
 
 from lesion.errors import WeightsError, unknown
-
-IMAGENET = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
-"""Mean and standard deviation, RGB in [0, 1], of torchvision's training recipes."""
+from lesion.models.cuts import cut
 
 Triple = tuple[float, float, float]
 SUFFIXES = (".pth", ".pt", ".safetensors")
+REPLACED = ("classifier.", "fc.", "head.", "heads.", "AuxLogits.", "aux1.", "aux2.")
+"""Where classifiers are, also those that a model was built without."""
+
+POSITIONS = "encoder.pos_embedding"
+_FORMER_NAMES = (
+    # torchvision's own files of DenseNets and vision transformers have them still.
+    (re.compile(r"(denselayer\d+\.(?:norm|conv))\.([12]\.)"), r"\1\2"),
+    (re.compile(r"(\.mlp)\.linear_1\."), r"\1.0."),
+    (re.compile(r"(\.mlp)\.linear_2\."), r"\1.3."),
+)
 
 
-def normalisation(name: str) -> tuple[Triple, Triple]:
-    """Mean and standard deviation that the weights of backbone `name` expect.
+def normalisation(name: str, weights: str) -> tuple[Triple, Triple]:
+    """Mean and standard deviation, of RGB in [0, 1], that `weights` of backbone `name` expect.
 
-    torchvision's GoogLeNet and Inception were ported from TensorFlow and take images in [-1, 1].
+    torchvision says it of each of its weights (EfficientNetV2-L and the features of VGG-16 are not like the rest); a
+    file is taken to be like the default ones. GoogLeNet and Inception were ported from TensorFlow and take [-1, 1],
+    which torchvision makes of its usual numbers inside them.
     """
     if name in ("googlenet", "inception_v3"):
         return (0.5, 0.5, 0.5), (0.5, 0.5, 0.5)
-    return IMAGENET
+    known = models.get_model_weights(name).__members__
+    recipe = known.get(weights, known["DEFAULT"]).transforms()
+    mean, std = ((float(r), float(g), float(b)) for r, g, b in (recipe.mean, recipe.std))
+    return mean, std
 
 
 def load_pretrained(model: nn.Module, name: str, weights: str) -> None:
@@ -41,14 +57,14 @@ def load_pretrained(model: nn.Module, name: str, weights: str) -> None:
     known = models.get_model_weights(name)
     choice = "DEFAULT" if weights == "imagenet" else weights
     if choice not in known.__members__:
-        names = [*known.__members__, "DEFAULT", "imagenet", "none"]
+        names = [*known.__members__, "imagenet", "none"]
         raise WeightsError(unknown(f"weights of {name}", weights, names) + f"; a file ends in {', '.join(SUFFIXES)}")
     try:
-        state = known[choice].get_state_dict(progress=False, check_hash=True)
-    except OSError as problem:
+        state = known[choice].get_state_dict(progress=False, check_hash=True, map_location="cpu", weights_only=True)
+    except Exception as problem:  # no connection, another hash, a full disk, a torn file of an earlier download
         raise WeightsError(
-            f"weights {weights} of {name} could not be downloaded: {problem}; "
-            "give a file instead, or run once on a machine with a connection"
+            f"weights {weights} of {name} could not be fetched: {_fact(problem)}; give a file instead, or run once "
+            f"on a machine with a connection and copy {Path(torch.hub.get_dir(), 'checkpoints')}"
         ) from problem
     adapt(model, name, state, where=f"torchvision's {weights}")
 
@@ -62,42 +78,60 @@ def read_state(path: Path) -> dict[str, torch.Tensor]:
             return safetensors.torch.load_file(path)
         state = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as problem:  # torch and safetensors raise a dozen kinds for a damaged file
-        raise WeightsError(f"{path} is not a weights file: {str(problem).partition(chr(10))[0]}") from problem
+        raise WeightsError(f"{path} is not a weights file: {_fact(problem)}") from problem
     if not isinstance(state, Mapping) or not all(isinstance(v, torch.Tensor) for v in state.values()):
         raise WeightsError(f"{path} holds {type(state).__name__}, must be a state dict: tensors by name")
     return dict(state)
 
 
 def adapt(model: nn.Module, name: str, state: Mapping[str, torch.Tensor], *, where: str) -> None:
-    """Load `state` into `model`; only the last layer, which the search replaces, may be missing or differ."""
-    own = model.state_dict()
-    if "encoder.pos_embedding" in state:
-        state = {**state, "encoder.pos_embedding": _resampled(state, own)}
-    replaced = ("classifier.", "fc.", "head.", "heads.", "AuxLogits.", "aux1.", "aux2.")
-    body = {key for key in own if not key.startswith(replaced)}
-    missing = sorted(body - state.keys())
-    extra = sorted(key for key in state.keys() - own.keys() if not key.startswith(replaced))
+    """Load `state` into `model`; only what the search replaces, the classifier, may be missing or differ."""
+    own = model.state_dict(keep_vars=True)
+    given = {_present_name(key): tensor for key, tensor in state.items()}
+    if POSITIONS in given and POSITIONS in own:
+        given[POSITIONS] = _resampled(given[POSITIONS], own[POSITIONS])
+    kept = {id(t) for part in cut(model) for t in (*part.parameters(), *part.buffers())}
+    body = {key for key, tensor in own.items() if id(tensor) in kept}
+    # Old files do not count batches; nothing is computed from the count.
+    missing = sorted(key for key in body - given.keys() if not key.endswith("num_batches_tracked"))
+    extra = sorted(key for key in given.keys() - own.keys() if not key.startswith(REPLACED))
     shapes = [
-        f"{key} is {tuple(state[key].shape)}, must be {tuple(own[key].shape)}"
-        for key in sorted(body & state.keys())
-        if state[key].shape != own[key].shape
+        f"{key} is {tuple(given[key].shape)}, must be {tuple(own[key].shape)}"
+        for key in sorted(body & given.keys())
+        if given[key].shape != own[key].shape
     ]
     if missing or extra or shapes:
         facts = [f"{len(missing)} tensors missing (first: {missing[0]})"] if missing else []
         facts += [f"{len(extra)} unknown (first: {extra[0]})"] if extra else []
         facts += [f"{len(shapes)} of another shape (first: {shapes[0]})"] if shapes else []
         raise WeightsError(f"{where} does not fit {name}: {'; '.join(facts)}; are these weights of another model?")
-    fitting = {k: v for k, v in state.items() if k in own and v.shape == own[k].shape}
-    model.load_state_dict(fitting, strict=False)
+    # Laid over the model's own, which say of which version they are: MNASNet refuses tensors that do not.
+    merged = model.state_dict()
+    merged.update({key: given[key] for key in body & given.keys()})
+    model.load_state_dict(merged)
 
 
-def _resampled(state: Mapping[str, torch.Tensor], own: Mapping[str, torch.Tensor]) -> torch.Tensor:
+def _present_name(key: str) -> str:
+    for former, present in _FORMER_NAMES:
+        key = former.sub(present, key)
+    return key
+
+
+def _fact(problem: Exception) -> str:
+    """What went wrong in one line; torch's own advice for such files is to run the code in them."""
+    if isinstance(problem, pickle.UnpicklingError):
+        return "it is damaged, or holds more than tensors, which could run code; save the model's state_dict() alone"
+    return str(problem).partition("\n")[0] or type(problem).__name__
+
+
+def _resampled(given: torch.Tensor, wanted: torch.Tensor) -> torch.Tensor:
     """Position embeddings of a vision transformer, resampled to its number of patches: (1, 1 + T, C)."""
-    given, wanted = state["encoder.pos_embedding"], own.get("encoder.pos_embedding")
-    if wanted is None or given.shape == wanted.shape or given.shape[2] != wanted.shape[2]:
+    if given.shape == wanted.shape or given.ndim != 3 or given.shape[2] != wanted.shape[2]:
+        return given
+    old, new = isqrt(max(0, given.shape[1] - 1)), isqrt(wanted.shape[1] - 1)
+    if old == 0 or old**2 + 1 != given.shape[1]:
         return given
     token, grid = given[:, :1], given[:, 1:]
-    old, new = round(grid.shape[1] ** 0.5), round((wanted.shape[1] - 1) ** 0.5)
     grid = grid.transpose(1, 2).reshape(1, -1, old, old)  # (1, C, old, old)
     grid = nn.functional.interpolate(grid, (new, new), mode="bicubic", align_corners=True)
     return torch.cat([token, grid.flatten(2).transpose(1, 2)], dim=1)
