@@ -18,6 +18,7 @@ from torchvision import models
 
 from lesion.errors import SettingError
 from lesion.models.cuts import PatchTokens, cut
+from lesion.models.paper import OnPaper
 from lesion.models.weights import load_pretrained, normalisation
 from lesion.registry import Range, Registry
 
@@ -101,17 +102,15 @@ def structure(name: str, image_size: int) -> tuple[tuple[int, ...], int]:
     if isinstance(modules[0], PatchTokens):
         return _quarters(len(modules)), x.shape[1]
     ends = [i for i in range(1, len(sides)) if sides[i] < sides[i - 1]]
-    # A pooling layer alone is no stage, it has nothing to train: it goes with the stage before it.
+    # A pooling layer alone is no stage, it has nothing to train: it goes with a stage beside it.
     ends = [e for e in ends if any(True for module in modules[e:] for _ in module.parameters())]
     ends = [e for a, e in pairwise((0, *ends)) if any(True for module in modules[a:e] for _ in module.parameters())]
     return (*ends, len(modules)), x.shape[1]
 
 
 def _skeleton(name: str, image_size: int) -> nn.Module:
-    if name.startswith("regnet"):  # computes its widths with tensors while it is built
+    with OnPaper():
         return _whole(name, image_size).to("meta").eval()
-    with torch.device("meta"):
-        return _whole(name, image_size).eval()
 
 
 def _side(x: torch.Tensor) -> int:

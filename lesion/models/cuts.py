@@ -1,8 +1,10 @@
 """Where each torchvision classification model is cut: the ordered modules that make its feature map.
 
 `cut` takes a whole model apart into the modules before its pooling and classifier. Run one after the other
-on (N, 3, H, W) they give what the model itself computes there, as a map (N, C, H', W'). A family that is not
-listed here (a new torchvision model) is refused by name instead of being cut wrongly.
+on (N, 3, H, W) they give what the model itself computes there, as a map (N, C, H', W'). Two are not quite what their
+own classifier reads: ConvNeXt normalises after pooling, here each place of the map is normalised; and the map of a
+vision transformer is its patch tokens, not the class token. A family that is not listed here (a new torchvision
+model) is refused by name instead of being cut wrongly.
 """
 
 from __future__ import annotations

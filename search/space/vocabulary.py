@@ -77,13 +77,12 @@ class _Model:
 @lru_cache(maxsize=4096)
 def _cannot_build(model: _Model) -> str:
     """Why no model comes of the settings; empty when one does."""
-    import torch  # noqa: PLC0415
-
     from lesion.models import build_model  # noqa: PLC0415
+    from lesion.models.paper import OnPaper  # noqa: PLC0415
     from lesion.settings import resolve  # noqa: PLC0415
 
     try:
-        with torch.device("meta"):
+        with OnPaper():
             build_model(resolve(model.settings), 2, pretrained=False)
     except (LesionError, RuntimeError, ValueError) as error:
         return str(error)
