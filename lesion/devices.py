@@ -6,6 +6,8 @@ from contextlib import AbstractContextManager
 
 import torch
 
+_OUT_OF_MEMORY = ("can't allocate memory", "out of memory", "ALLOC_FAILED")  # torch on the CPU, CUDA, cuBLAS and cuDNN
+
 
 def best_device() -> torch.device:
     """The first CUDA device where there is one, else the CPU."""
@@ -34,4 +36,4 @@ def is_out_of_memory(problem: BaseException) -> bool:
     """Whether an error says that memory ran out, on the device or on the host."""
     if isinstance(problem, torch.OutOfMemoryError | MemoryError):
         return True
-    return isinstance(problem, RuntimeError) and "can't allocate memory" in str(problem)
+    return isinstance(problem, RuntimeError) and any(words in str(problem) for words in _OUT_OF_MEMORY)

@@ -7,6 +7,7 @@ weight never corrects what a resampler corrected already.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Annotated
 
 import numpy as np
@@ -40,12 +41,7 @@ def weighted_cross_entropy(
     Exponent 0 is plain cross entropy, 1 the inverse frequency. The weighted terms are averaged over their
     weights, as in ``torch.nn.CrossEntropyLoss``.
     """
-    weights = torch.from_numpy(class_weights(class_counts, exponent))
-
-    def loss(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-        return F.cross_entropy(logits, labels, weights.to(logits), label_smoothing=label_smoothing)
-
-    return loss
+    return _Weighted(torch.from_numpy(class_weights(class_counts, exponent)), label_smoothing)
 
 
 @losses.register
@@ -64,6 +60,23 @@ def focal(
         return (-alpha * doubt**gamma * log_p).mean()
 
     return loss
+
+
+def mass(loss: Loss, labels: torch.Tensor) -> float:
+    """How much examples with these labels (N,) weigh in the mean that `loss` takes over a batch.
+
+    The loss of a batch is the mean of the losses of its parts, weighted by their mass.
+    """
+    return float(loss.weights[labels.cpu()].sum()) if isinstance(loss, _Weighted) else float(len(labels))
+
+
+@dataclass(frozen=True)
+class _Weighted:
+    weights: torch.Tensor  # (classes,) float64
+    label_smoothing: float
+
+    def __call__(self, logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+        return F.cross_entropy(logits, labels, self.weights.to(logits), label_smoothing=self.label_smoothing)
 
 
 def class_weights(class_counts: NDArray[np.int64], exponent: float = 1.0) -> NDArray[np.float64]:

@@ -57,7 +57,7 @@ def general(
     turns whose probabilities are averaged when predicting. weight_average: decay per step of an exponential
     moving average of the weights, which is then what predicts; 0 leaves it out. clip: largest gradient norm; 0
     leaves it out. epoch: `equal` sees as many examples as the training part has, whatever the balancing;
-    `full` sees the balanced part once. precision: `auto` takes bfloat16 where the device has it.
+    `full` sees the balanced part once; both in whole batches. precision: `auto` takes bfloat16 where the device has it.
     """
 
 

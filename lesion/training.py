@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Mapping
+from copy import deepcopy
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,7 +24,7 @@ from lesion.data.packed import PackedDataset
 from lesion.devices import autocast, best_device, is_out_of_memory, precision_for
 from lesion.errors import CheckpointError, NonFiniteLossError
 from lesion.examples import Epoch, ExampleOrder, batches
-from lesion.losses import losses
+from lesion.losses import losses, mass
 from lesion.metrics import summary
 from lesion.models import Model, build_model
 from lesion.optimisation import optimizers, schedules
@@ -32,6 +33,7 @@ from lesion.registry import Value
 from lesion.settings import resolve
 
 FORMAT = 1
+LOOKED_AT = 50  # steps between looks at the loss: a GPU would wait at each
 
 
 @dataclass(frozen=True)
@@ -98,6 +100,8 @@ class Training:
         loader = batches(epoch, self._batch_size, workers=self._workers, pinned=self.device.type == "cuda")
         for index, (images, labels) in enumerate(loader):
             total += self._update(images, labels, self.epoch * self._steps + index)
+            if index % LOOKED_AT == 0 and not torch.isfinite(total):
+                break
         train_loss = float(total) / self._steps
         if not math.isfinite(train_loss):
             raise NonFiniteLossError(
@@ -140,7 +144,7 @@ class Training:
         return self.model if self._average is None else self._average.model
 
     def state_dict(self) -> dict[str, Any]:
-        """All that is needed to go on: tensors, numbers and strings only."""
+        """All that is needed to go on: tensors, which the next step changes, numbers and strings only."""
         return {
             "format": FORMAT,
             "epoch": self.epoch,
@@ -160,7 +164,8 @@ class Training:
         if other:
             raise CheckpointError(f"the checkpoint is of another training: {', '.join(other)} differ")
         self.model.load_state_dict(state["model"])
-        self.optimizer.load_state_dict(state["optimizer"])
+        # Copied: torch keeps the tensors it is given, and trainings of one state would share their momentum.
+        self.optimizer.load_state_dict(deepcopy(state["optimizer"]))
         if self._average is not None:
             self._average.load_state_dict(state["average"])
         self.epoch, self._parts, self._validated = state["epoch"], state["parts"], None
@@ -198,7 +203,7 @@ class Training:
             self.optimizer.zero_grad()
             try:
                 return sum(
-                    (self._accumulate(i, y, len(y) / len(labels)) for i, y in self._micro_batches(images, labels)),
+                    (self._accumulate(i, y, self._share(y, labels)) for i, y in self._micro_batches(images, labels)),
                     torch.zeros((), device=self.device),
                 )
             except (RuntimeError, MemoryError) as problem:
@@ -210,7 +215,11 @@ class Training:
                 torch.cuda.empty_cache()
 
     def _micro_batches(self, images: torch.Tensor, labels: torch.Tensor) -> zip[tuple[torch.Tensor, torch.Tensor]]:
-        return zip(images.chunk(self._parts), labels.chunk(self._parts), strict=True)
+        # Not chunk, which cuts 10 into 3, 3, 3 and 1: batch norm cannot train on one.
+        return zip(images.tensor_split(self._parts), labels.tensor_split(self._parts), strict=True)
+
+    def _share(self, part: torch.Tensor, labels: torch.Tensor) -> float:
+        return mass(self._loss, part) / mass(self._loss, labels)
 
     def _accumulate(self, images: torch.Tensor, labels: torch.Tensor, share: float) -> torch.Tensor:
         with autocast(self.device, self._precision):

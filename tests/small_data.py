@@ -1,0 +1,41 @@
+"""A packed data set in memory whose classes are told apart by their colour, and a training that is over in a second."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+
+from lesion.data.packed import PackedDataset
+from lesion.training import Training
+
+CLASSES = ("melanoma", "seborrheic_keratosis", "nevus")
+SETTINGS = {
+    "image_size": 24,
+    "batch_size": 4,
+    "backbone": "shufflenet_v2_x0_5",
+    "optimizer.adamw.lr": 1e-3,
+    "weight_average": 0.9,
+    "precision": "float32",
+}
+
+
+def small_data(train=(6, 3, 3), validation=(2, 2, 2), size=24, seed=0):
+    """Noise with one bright channel a class; the last images of each class are held out for validation."""
+    counts = np.add(train, validation)
+    labels = np.repeat(np.arange(3), counts)
+    rng = np.random.default_rng(seed)
+    images = rng.integers(0, 100, (len(labels), size, size, 3), dtype=np.uint8)
+    images[np.arange(len(labels)), :, :, labels] += 120
+    held_out = np.concatenate([np.arange(n) >= n - v for n, v in zip(counts, validation, strict=True)])
+    table = pd.DataFrame({"image": [f"ISIC_{i:07d}" for i in range(len(labels))], "label": labels, "holdout": held_out})
+    manifest = {"splits": ["holdout"], "default_split": "holdout"}
+    return PackedDataset(Path("drawn"), "drawn", CLASSES, size, "stretch", f"drawn-{seed}", table, images, manifest)
+
+
+def small_training(data=None, *, epochs=3, seed=0, workers=0, **settings):
+    """A training whose settings `loss__focal__gamma=1.0` are those of `SETTINGS`, changed."""
+    changed = SETTINGS | {name.replace("__", "."): value for name, value in settings.items()}
+    changed = {name: value for name, value in changed.items() if value is not None}
+    device = torch.device("cpu")
+    return Training(changed, data or small_data(), epochs=epochs, seed=seed, device=device, workers=workers)

@@ -1,0 +1,64 @@
+"""Precision by what the device has, and what counts as memory that ran out."""
+
+import pytest
+import torch
+
+from lesion.devices import autocast, best_device, is_out_of_memory, precision_for
+
+CPU = torch.device("cpu")
+
+
+@pytest.mark.parametrize(
+    ("avx512", "amx", "dtype"),
+    [
+        (False, False, torch.float32),
+        (True, False, torch.bfloat16),
+        (False, True, torch.bfloat16),
+        (True, True, torch.bfloat16),
+    ],
+)
+def test_a_cpu_takes_bfloat16_where_it_has_instructions_for_it(monkeypatch, avx512, amx, dtype):
+    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: avx512)
+    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: amx)
+    assert precision_for(CPU) is dtype
+    assert precision_for(CPU, "float32") is torch.float32
+    assert precision_for(CPU, "bfloat16") is torch.bfloat16
+
+
+def test_a_gpu_that_emulates_bfloat16_takes_float32(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation: including_emulation)
+    assert precision_for(torch.device("cuda")) is torch.float32
+
+
+@pytest.mark.parametrize(("found", "device"), [(True, "cuda"), (False, "cpu")])
+def test_a_gpu_is_taken_where_there_is_one(monkeypatch, found, device):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: found)
+    assert best_device().type == device
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_autocast_computes_in_the_dtype(dtype):
+    with autocast(CPU, dtype):
+        assert torch.nn.functional.linear(torch.ones(2, 2), torch.ones(2, 2)).dtype is dtype
+
+
+def test_memory_that_torch_cannot_get_is_recognised():
+    with pytest.raises(RuntimeError) as problem:
+        torch.empty(2**60, dtype=torch.uint8)
+    assert is_out_of_memory(problem.value)
+
+
+@pytest.mark.parametrize(
+    ("problem", "recognised"),
+    [
+        (torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 MiB."), True),
+        (MemoryError(), True),
+        (RuntimeError("CUDA error: out of memory"), True),
+        (RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"), True),
+        (RuntimeError("cuDNN error: CUDNN_STATUS_ALLOC_FAILED"), True),
+        (RuntimeError("mat1 and mat2 shapes cannot be multiplied"), False),
+        (OSError(12, "Cannot allocate memory: out of memory"), False),  # a fork that failed: halving does not help
+    ],
+)
+def test_out_of_memory(problem, recognised):
+    assert is_out_of_memory(problem) is recognised
