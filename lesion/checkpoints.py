@@ -21,9 +21,10 @@ KEPT = 2
 
 
 def save(state: dict[str, Any], folder: Path) -> Path:
-    """Write the state of a training, which has an `epoch`, and forget all but the last two.
+    """Write the state of a training, which has an `epoch`, and forget all but it and the one before.
 
-    Raises OSError when the disk is full; what stood there before stays.
+    One process at a time writes to a folder; what a killed one left half-written goes too. Raises OSError when the
+    disk is full; what stood there before stays.
     """
     folder.mkdir(parents=True, exist_ok=True)
     buffer = io.BytesIO()
@@ -31,7 +32,9 @@ def save(state: dict[str, Any], folder: Path) -> Path:
     content = buffer.getbuffer()
     path = folder / f"epoch-{state['epoch']:04d}.ckpt"
     write_atomically(path, hashlib.sha256(content).digest(), content)
-    for old in saved(folder)[:-KEPT]:
+    # Later epochs than this one are damaged or of another course, or training would not have come here again.
+    kept = [each for each in saved(folder) if each <= path][-KEPT:]
+    for old in {*saved(folder), *folder.glob(".epoch-*.partial")}.difference(kept):
         old.unlink(missing_ok=True)
     return path
 
@@ -44,7 +47,10 @@ def load(path: Path) -> dict[str, Any]:
         raise CheckpointError(f"{path} cannot be read: {problem}") from problem
     if hashlib.sha256(content[DIGEST:]).digest() != content[:DIGEST]:
         raise CheckpointError(f"{path} is damaged: its checksum differs")
-    state: dict[str, Any] = torch.load(io.BytesIO(content[DIGEST:]), map_location="cpu", weights_only=True)
+    try:
+        state: dict[str, Any] = torch.load(io.BytesIO(content[DIGEST:]), map_location="cpu", weights_only=True)
+    except Exception as problem:  # as written, so it is no checkpoint of ours: torch has a dozen ways to say so
+        raise CheckpointError(f"{path} is not a checkpoint: {type(problem).__name__} when it was read") from problem
     return state
 
 
