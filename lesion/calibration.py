@@ -8,6 +8,8 @@ import numpy.typing as npt
 from lesion.errors import DataError
 
 ROUNDS, TOLERANCE = 1000, 1e-10
+FLOOR = 1e-12
+"""A smaller probability counts as this: no factor, however large, could make up for 0."""
 
 
 def balancing_weights(probabilities: npt.ArrayLike, labels: npt.ArrayLike) -> tuple[float, ...]:
@@ -22,7 +24,7 @@ def balancing_weights(probabilities: npt.ArrayLike, labels: npt.ArrayLike) -> tu
     >>> balancing_weights([[0.2, 0.8], [0.05, 0.95]], [0, 1])[0] > 1
     True
     """
-    p, y = np.asarray(probabilities, np.float64), np.asarray(labels, np.int64)
+    p, y = np.maximum(np.asarray(probabilities, np.float64), FLOOR), np.asarray(labels, np.int64)
     counts = np.bincount(y, minlength=p.shape[1])
     if not counts.all():
         raise DataError(f"class {int(np.argmin(counts))} has no validation image: decisions cannot be balanced")
@@ -32,8 +34,7 @@ def balancing_weights(probabilities: npt.ArrayLike, labels: npt.ArrayLike) -> tu
         adjusted = p * weights
         adjusted /= adjusted.sum(axis=1, keepdims=True)
         mean = share @ adjusted
-        # A class that is never given any probability stays so; its factor is left alone.
-        weights = weights / np.where(mean > 0, mean * p.shape[1], 1.0)
+        weights = weights / (mean * p.shape[1])
         weights /= np.exp(np.log(weights).mean())
         if np.abs(mean * p.shape[1] - 1).max() < TOLERANCE:
             break
