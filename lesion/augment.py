@@ -1,13 +1,17 @@
 """Augmentation: albumentations policies, drawn afresh for every image of every epoch.
 
 A policy is built for the image size and maps an image (H, W, 3), uint8 RGB, to (S, S, 3). `Augmenter` seeds it
-from (seed, epoch, row), so that the same image in the same epoch is drawn the same whoever loads it: with 0, 2
+from (seed, epoch, position), so that the same place of the same epoch is drawn the same whoever loads it: with 0, 2
 or 4 workers, and after a resume. (Left alone, albumentations draws the same in every worker and every epoch.)
 """
 
 from __future__ import annotations
 
+import os
 from typing import Annotated
+
+# Asks the package index for news when it is imported, and warns where there is no network, unless told not to.
+os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
 
 import albumentations as A
 import cv2
@@ -76,15 +80,15 @@ def strong(size: int, *, strength: Strength = 1.0) -> Policy:
 
 
 class Augmenter:
-    """A policy whose every draw is named by (seed, epoch, row)."""
+    """A policy whose every draw is named by (seed, epoch, position)."""
 
     def __init__(self, policy: Policy, seed: int) -> None:
         self._compose = A.Compose(policy)
         self._seed = seed
 
-    def __call__(self, image: Image, epoch: int, row: int) -> Image:
-        """Augment `image`, which is row `row` of the data, as it is seen in epoch `epoch`."""
-        words = np.random.SeedSequence((self._seed, epoch, row)).generate_state(1)
+    def __call__(self, image: Image, epoch: int, position: int) -> Image:
+        """Augment `image` as epoch `epoch` shows it at `position`, its place in the order of that epoch."""
+        words = np.random.SeedSequence((self._seed, epoch, position)).generate_state(1)
         self._compose.set_random_seed(int(words[0]))
         augmented: Image = self._compose(image=image)["image"]
         return augmented

@@ -26,16 +26,18 @@ def predict_probabilities(
     `views` of the eight flips and quarter turns are averaged: 1, 2 (and flipped), 4 (and turned) or 8.
     The model is left in the mode it came in.
     """
+    if len(images) == 0:
+        raise ValueError("no images to predict")
     device = device or next(model.parameters()).device
     dtype = precision_for(device, precision)
     was_training = model.training
     model.eval()
-    batches = [np.asarray(images[i : i + batch_size]) for i in range(0, len(images), batch_size)]
-    with torch.inference_mode():
-        probabilities = [_mean_over_views(model, _tensor(b, image_size, device), views, dtype) for b in batches]
-    model.train(was_training)
-    if not probabilities:
-        raise ValueError("no images to predict")
+    batches = (np.asarray(images[i : i + batch_size]) for i in range(0, len(images), batch_size))
+    try:
+        with torch.inference_mode():
+            probabilities = [_mean_over_views(model, _tensor(b, image_size, device), views, dtype) for b in batches]
+    finally:
+        model.train(was_training)
     return torch.cat(probabilities).cpu().numpy()
 
 
