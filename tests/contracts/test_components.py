@@ -1,14 +1,18 @@
 """What every component must do, tested because it is registered."""
 
+import re
+
 import numpy as np
 import pytest
 import torch
 
 from lesion.augment import Augmenter, augmentations
 from lesion.balancing import balancings
-from lesion.losses import losses
-from lesion.models.backbones import backbones, structure
+from lesion.losses import losses, mass
+from lesion.models import build_model
+from lesion.models.backbones import backbones
 from lesion.models.heads import heads
+from lesion.models.paper import OnPaper
 from lesion.optimisation import optimizers, schedules
 from lesion.registry import Registry
 from lesion.settings import DEFAULTS, REGISTRIES, resolve
@@ -16,7 +20,11 @@ from lesion.settings import DEFAULTS, REGISTRIES, resolve
 LABELS = np.repeat([0, 1, 2], [20, 5, 50])
 LOGITS = torch.randn(16, 3, generator=torch.Generator().manual_seed(0))
 TARGETS = torch.arange(16) % 3
-HUGE = {"regnet_y_128gf", "vit_h_14"}  # over 600 million weights, built for real where meta tensors do not do
+DEEP = re.compile(  # their like is there with fewer layers; over a quarter of a second each
+    "convnext_(base|large)|densenet(161|169|201)|efficientnet_(b[4-7]|v2_[ml])|resnet1|resnext101|wide_resnet101"
+    "|regnet_._(3_2|8|16|32|128)gf|swin_(v2_)?[sb]|vit_[lh]"
+)
+BACKBONES = [pytest.param(name, marks=[pytest.mark.slow] * bool(DEEP.match(name))) for name in backbones]
 
 
 def every(registry: Registry) -> pytest.MarkDecorator:
@@ -37,11 +45,13 @@ def test_every_kind_has_a_default_and_nothing_at_all_is_a_plan():
     assert {kind: choice.name for kind, choice in resolve({}).choices.items()} == DEFAULTS
 
 
-@pytest.mark.parametrize("name", sorted(set(backbones) - HUGE))
-def test_every_backbone_is_cut_into_stages_that_have_something_to_train(name):
-    ends, channels = structure(name, 224)
-    assert 3 <= len(ends) <= 7
-    assert channels >= 256
+@pytest.mark.parametrize("name", BACKBONES)
+def test_every_backbone_is_built_of_stages_that_have_something_to_train(name):
+    with OnPaper():
+        backbone = build_model(resolve({"image_size": 224, "backbone": name}), 3, pretrained=False).backbone
+    assert 3 <= len(backbone.stages) <= 7
+    assert backbone.channels >= 256
+    assert all(any(True for _ in stage.parameters()) for stage in backbone.stages)
 
 
 @every(heads)
@@ -66,6 +76,14 @@ def test_every_loss_is_a_finite_scalar_whose_gradient_is_right(name):
     loss(certain, TARGETS).backward()
     assert certain.grad is not None
     assert torch.isfinite(certain.grad).all()
+
+
+@every(losses)
+def test_every_loss_of_a_batch_is_the_mean_of_its_parts_by_their_mass(name):
+    loss = losses[name].build(np.array([20, 5, 50]))
+    parts = [slice(0, 3), slice(3, 10), slice(10, 16)]
+    mean = sum(loss(LOGITS[part], TARGETS[part]) * mass(loss, TARGETS[part]) for part in parts) / mass(loss, TARGETS)
+    torch.testing.assert_close(mean, loss(LOGITS, TARGETS))
 
 
 @every(balancings)
