@@ -173,7 +173,7 @@ class Registry:
 
         # The registry's URI follows the tracking URI as long as nobody sets it; once set, it overrules even
         # what a client was made with (seen with 3.17).
-        before = mlflow.get_tracking_uri() if mlflow.is_tracking_uri_set() else None
+        before = mlflow.get_tracking_uri() if mlflow.is_tracking_uri_set() else None  # type: ignore[no-untyped-call]
         mlflow.set_tracking_uri(self.uri)
         try:
             yield

@@ -34,10 +34,12 @@ def test_oversampling_repeats_every_image_about_equally_often():
     drawn = balancings["oversample"].build(LABELS, np.random.default_rng(0))
     times = np.bincount(drawn, minlength=len(LABELS))
     for label in range(3):
-        assert np.ptp(times[LABELS == label]) <= 1
+        assert np.ptp(times[label == LABELS]) <= 1
 
 
-@pytest.mark.parametrize(("name", "independent"), [("oversample", RandomOverSampler), ("downsample", RandomUnderSampler)])
+@pytest.mark.parametrize(
+    ("name", "independent"), [("oversample", RandomOverSampler), ("downsample", RandomUnderSampler)]
+)
 def test_counts_of_full_balance_are_those_of_imbalanced_learn(name, independent):
     _, resampled = independent(random_state=0).fit_resample(np.arange(len(LABELS))[:, None], LABELS)
     assert counts(name) == np.bincount(resampled).tolist()
