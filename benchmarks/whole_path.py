@@ -1,7 +1,7 @@
 """The whole path on real images: prepare, search, promote; prints the record as a table in Markdown.
 
     python benchmarks/whole_path.py ../shared/data/isic2017 spaces/isic2017.yaml > benchmarks/isic2017.md
-    python benchmarks/whole_path.py ../shared/data/isic2018 spaces/isic2018.yaml > benchmarks/isic2018.md
+    python benchmarks/whole_path.py ../shared/data/isic2018 spaces/isic2018.yaml --size 160 > benchmarks/isic2018.md
 
 Every step continues or repeats without loss, so on a workspace where the search has ended and the model is promoted
 it only reads and prints. The recorded tables stand beside this file.
@@ -10,14 +10,13 @@ it only reads and prints. The recorded tables stand beside this file.
 from __future__ import annotations
 
 import argparse
+import os
 import platform
 import sys
 from collections.abc import Iterator
 from datetime import date
 from importlib.metadata import version
 from pathlib import Path
-
-import torch
 
 from lesion.data.prepare import prepare
 from search import StudyStatus, promote, run_study
@@ -32,6 +31,8 @@ def main() -> None:
     data = prepare(arguments.source, arguments.workspace, name=space.data, size=arguments.size)
     result = run_study(space, arguments.workspace, trials=arguments.trials, hours=arguments.hours)
     print(result.message, file=sys.stderr)
+    if not result.complete:
+        sys.exit(1)  # the test part is for a search that has ended
     promoted = promote(result.name, arguments.workspace)
     counts = ", ".join(f"{count} {state}" for state, count in result.counts.items() if count)
     print(f"# {result.name}: {len(data)} images to search on, {promoted.test_images} to test on\n")
@@ -66,7 +67,7 @@ def _facts(result: StudyStatus, counts: str) -> Iterator[str]:
     )
     yield "| what | |\n|---|---|"
     software = f"torch {version('torch')}, Python {platform.python_version()}"
-    yield f"| machine | {torch.get_num_threads()} cores, {processor}; {software} |"
+    yield f"| machine | {os.cpu_count()} cores, {processor}; {software} |"
     yield f"| date | {date.today().isoformat()} |"
     yield f"| first trial's start to last trial's end | {(ended - started).total_seconds() / 60:.0f} minutes |"
     yield f"| time in epochs, summed over trials | {sum(row.seconds for row in result.rows) / 60:.0f} minutes |"

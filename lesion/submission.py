@@ -1,7 +1,7 @@
-"""The CSV in which the ISIC challenges take predictions: one row an image, one column a category.
+"""The CSV in which the ISIC scorer takes predictions: `image`, then one column a category.
 
-ISIC 2017 asks for `image_id, melanoma, seborrheic_keratosis`, nevus being what is neither; later challenges
-for `image` and every class.
+ISIC 2017 has two categories, melanoma and seborrheic_keratosis, nevus being what is neither; later challenges have
+every class.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ def write_submission(path: Path, images: Sequence[str], probabilities: npt.Array
     columns = [classes.index(name) for name in categories]
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["image" if len(categories) == len(classes) else "image_id", *categories])
+    writer.writerow(["image", *categories])
     # repr keeps the decimal point of 0.0 and 1.0: the scorer refuses a column of integers
     writer.writerows([name, *map(repr, row)] for name, row in zip(ids, p[:, columns].tolist(), strict=True))
     write_atomically(path, text.getvalue().encode())
@@ -40,12 +40,18 @@ def write_submission(path: Path, images: Sequence[str], probabilities: npt.Array
 
 
 def image_ids(images: Sequence[str]) -> list[str]:
-    """Names without folder and photo suffix; DataError names the first that occurs twice.
+    """Names without photo suffix, and without folder unless two folders hold the same name.
+
+    Raises DataError naming the first that occurs twice all the same.
 
     >>> image_ids(["photos/ISIC_0000001.jpg", "ISIC_0000002"])
     ['ISIC_0000001', 'ISIC_0000002']
+    >>> image_ids(["melanoma/1.jpg", "nevus/1.jpg"])
+    ['melanoma/1', 'nevus/1']
     """
     ids = [_image_id(name) for name in images]
+    if len(set(ids)) < len(ids):
+        ids = [str(Path(name).with_name(_image_id(name))) for name in images]
     seen: dict[str, str] = {}
     for given, name in zip(images, ids, strict=True):
         if name in seen:

@@ -12,6 +12,7 @@ from typing import Any
 import ray
 from ray._private import ray_constants
 
+from lesion.data.prepare import cores
 from search.errors import ClusterError
 
 QUIET = {
@@ -70,7 +71,7 @@ def joined(address: str | None) -> Iterator[None]:
 def _started(address: str | None) -> Iterator[None]:
     quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
     alone: dict[str, Any] = {
-        "num_cpus": os.cpu_count(),
+        "num_cpus": cores(),
         "include_dashboard": False,
         "object_store_memory": OBJECT_STORE,
         "_node_ip_address": "127.0.0.1",

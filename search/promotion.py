@@ -15,7 +15,7 @@ import json
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +40,8 @@ from search.workspace import Workspace, checked_name, existing_workspace
 
 Say = Callable[[str], None]
 ENSEMBLE, VIEWS = KEPT, 8
+TESTED = "test.npy"
+"""Probabilities of the test part, in the folder of one promotion."""
 
 
 @dataclass(frozen=True)
@@ -47,7 +49,8 @@ class Promotion:
     """A model in the registry and what it was promoted on.
 
     `metrics` holds every test score as [value, low, high]; `test` and `validation` are None when `repeated`: the same
-    trials had been promoted before, and the test part was not opened again.
+    trials had been promoted before, and the test part was not opened again. `opened` counts the models of this study
+    that the test part has scored, this one among them: of several, the best figure is too good.
     """
 
     model: str
@@ -59,6 +62,7 @@ class Promotion:
     test: Evaluation | None
     validation: Evaluation | None
     repeated: bool
+    opened: int = 1
 
     alias = "champion"
 
@@ -74,6 +78,10 @@ class Promotion:
         text = f"{self.model} version {self.version} ({who}) is {self.uri}"
         if self.repeated:
             text += "; it was promoted before, and the test part was not opened again"
+        if self.opened > 1:
+            text += (
+                f". {self.opened} models of this study have seen the test part: the best of their figures is too good"
+            )
         return text
 
 
@@ -99,30 +107,30 @@ def promote(
     place = existing_workspace(workspace)
     name = checked_name(model or study)
     status = study_status(place, study)
+    if status.driven:
+        raise PromotionError(f"{study} is being searched at this moment; wait for its end, or stop it with Ctrl-C")
     data = _same_data(place, status)
-    rows = data.split(status.identity.split).validation
     with _alone(place, name):
         selection = select(place, status, data, ensemble)
         registry = Registry(tracking_uri or place.tracking_uri, place.artifacts)
-        key = _key(status, selection, views)
+        key = _key(status, data, selection, views)
         known = registry.find(name, key)
         if known is not None:
             registry.move_alias(name, known.version)
-            return _repeated(name, known, selection)
+            return _repeated(name, known, selection, _openings(place, study))
         say(f"building a model of {_named(selection)}")
-        predictor = _predictor(place, status, data, selection, views)
+        predictor, validation = _predictor(place, status, data, selection, views)
         evidence = place.reports / study / f"promotion-{key[:12]}"
         test = open_test(place.path, data.name)
         say(f"scoring the test part, {len(test)} images, once")
         scored = _evaluate(test, _tested(predictor, test, evidence))
-        validation = _evaluate(data, predictor.predict(data.images[rows]), rows)
         _write_evidence(evidence, scored, validation, status, selection)
         say("logging the model to MLflow")
         with tempfile.TemporaryDirectory() as scratch:
             folder = predictor.save(Path(scratch) / "model")
             registered = registry.register(name, key, status, folder, evidence, scored, validation)
         registry.move_alias(name, registered.version)
-    return _promoted(name, registered, selection, scored, validation)
+    return _promoted(name, registered, selection, scored, validation, _openings(place, study))
 
 
 def model_folder(model: str, workspace: Workspace | Path | str | None = None, tracking_uri: str | None = None) -> Path:
@@ -155,16 +163,22 @@ def _alone(place: Workspace, name: str) -> Iterator[None]:
         raise PromotionError(f"{name} is being promoted by another process; wait for it") from None
 
 
-def _key(status: StudyStatus, selection: Selection, views: int) -> str:
+def _key(status: StudyStatus, data: PackedDataset, selection: Selection, views: int) -> str:
     """What makes two promotions the same."""
-    members = sorted((row.number, row.epoch) for row in selection.rows)
-    made_of = json.dumps([status.identity.hash, members, views])
+    members = sorted((row.number, row.epoch, row.seed) for row in selection.rows)
+    tested = data.manifest.get("test") or {}
+    made_of = json.dumps([status.identity.hash, members, views, tested.get("content_hash")])
     return hashlib.sha256(made_of.encode()).hexdigest()
+
+
+def _openings(place: Workspace, study: str) -> int:
+    return len(list((place.reports / study).glob(f"promotion-*/{TESTED}")))
 
 
 def _predictor(
     place: Workspace, status: StudyStatus, data: PackedDataset, selection: Selection, views: int
-) -> Predictor:
+) -> tuple[Predictor, Evaluation]:
+    """The model, its decisions balanced on validation, and its scores there."""
     members = tuple(_member(place, status.name, row, data) for row in selection.rows)
     provenance = {
         "study": status.name,
@@ -173,8 +187,11 @@ def _predictor(
     }
     plain = Predictor(members, data.classes, views, None, data.name, provenance)
     rows = data.split(status.identity.split).validation
-    weights = balancing_weights(plain.predict(data.images[rows]), data.labels[rows])
-    return Predictor(members, data.classes, views, weights, data.name, provenance)
+    probabilities = plain.predict(data.images[rows])
+    weights = balancing_weights(probabilities, data.labels[rows])
+    balanced = probabilities * weights
+    validation = _evaluate(data, balanced / balanced.sum(axis=1, keepdims=True), rows)
+    return replace(plain, class_weights=weights), validation
 
 
 def _member(place: Workspace, study: str, row: TrialRow, data: PackedDataset) -> Member:
@@ -191,7 +208,7 @@ def _member(place: Workspace, study: str, row: TrialRow, data: PackedDataset) ->
 
 def _tested(predictor: Predictor, test: PackedDataset, folder: Path) -> NDArray[np.float64]:
     """Probabilities of the test part; kept before anything is done with them, and never computed a second time."""
-    kept = folder / "test.npy"
+    kept = folder / TESTED
     if not kept.exists():
         folder.mkdir(parents=True, exist_ok=True)
         partial = folder / "test.partial.npy"
@@ -234,7 +251,7 @@ def _write_evidence(
 
 
 def _promoted(
-    name: str, registered: Registered, selection: Selection, test: Evaluation, validation: Evaluation
+    name: str, registered: Registered, selection: Selection, test: Evaluation, validation: Evaluation, opened: int
 ) -> Promotion:
     return Promotion(
         name,
@@ -246,12 +263,13 @@ def _promoted(
         test,
         validation,
         False,
+        opened,
     )
 
 
-def _repeated(name: str, known: Registered, selection: Selection) -> Promotion:
+def _repeated(name: str, known: Registered, selection: Selection, opened: int) -> Promotion:
     return Promotion(
-        name, known.version, selection.rows, known.run_id, known.metrics, known.test_images, None, None, True
+        name, known.version, selection.rows, known.run_id, known.metrics, known.test_images, None, None, True, opened
     )
 
 

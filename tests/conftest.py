@@ -15,3 +15,10 @@ def shared() -> Path:
     if not (folder / "data").is_dir():
         pytest.skip(f"no real images: {folder}/data is not there (set LESION_SHARED)")
     return folder
+
+
+@pytest.fixture(autouse=True)
+def _nobody_else_s_workspace(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No test may write to the workspace, ledger or tracking server of whoever runs it."""
+    for name in ("LESION_WORKSPACE", "LESION_LEDGER", "MLFLOW_TRACKING_URI", "MLFLOW_REGISTRY_URI"):
+        monkeypatch.delenv(name, raising=False)

@@ -60,7 +60,7 @@ def test_from_drawn_images_to_a_prediction(tmp_path: Path) -> None:
     shown = lesion(tmp_path, *words, before="sys.modules['ray'] = None; ")
     assert "decision" in shown
     lines = (tmp_path / "out.csv").read_text().splitlines()
-    assert lines[0] == "image_id,melanoma,seborrheic_keratosis"
+    assert lines[0] == "image,melanoma,seborrheic_keratosis"
     assert len(lines) == 2
     (tmp_path / "empty.jpg").write_bytes(b"")
     lesion(tmp_path, "predict", promoted["uri"], str(photo), "empty.jpg", code=1)

@@ -152,14 +152,14 @@ def test_the_table_prints_decides_and_writes_the_official_csv(tmp_path, predicto
     assert list(frame.columns) == ["image", "decision", "confidence", *(f"p_{name}" for name in CLASSES)]
     assert set(frame["decision"]) <= set(CLASSES)
     written = pd.read_csv(table.official_csv(tmp_path / "p.csv"))
-    assert list(written.columns) == ["image_id", "melanoma", "seborrheic_keratosis"]
-    assert written["image_id"].tolist() == ["ISIC_0000000", "ISIC_0000001", "ISIC_0000002"]
+    assert list(written.columns) == ["image", "melanoma", "seborrheic_keratosis"]
+    assert written["image"].tolist() == ["ISIC_0000000", "ISIC_0000001", "ISIC_0000002"]
 
 
 def test_a_table_of_nothing_but_broken_files_is_empty(tmp_path, predictor):
     table = predictor.predict_files([tmp_path / "absent.jpg"])
     assert table.to_frame().empty
-    assert table.official_csv(tmp_path / "p.csv").read_text().splitlines() == ["image_id,melanoma,seborrheic_keratosis"]
+    assert table.official_csv(tmp_path / "p.csv").read_text().splitlines() == ["image,melanoma,seborrheic_keratosis"]
 
 
 def test_weights_with_nan_are_found_when_they_predict(photos):

@@ -108,6 +108,8 @@ def test_the_whole_way(place, monkeypatch):
     # Another promotion moves the alias and remembers the one before.
     second = promote("drawn", place, views=1, ensemble=1)
     assert second.version != first.version
+    assert (first.opened, second.opened) == (1, 2)
+    assert "2 models of this study have seen the test part" in second.message
     aliases = client.get_registered_model("drawn").aliases
     assert {name: int(number) for name, number in aliases.items()} == {
         "champion": second.version,
@@ -138,6 +140,13 @@ def test_only_complete_trials_within_a_standard_error_are_chosen(place):
     assert all(row.state == "complete" for row in selection.rows)
     first, second = (replace(selection.rows[0], number=number, value=value) for number, value in ((0, 0.1), (1, 0.9)))
     assert [row.number for row in select(place, replace(status, rows=(first, second)), data, 5).rows] == [1]
+
+
+def test_a_study_that_is_being_searched_is_left_alone(place, monkeypatch):
+    running = replace(study_status(place, "drawn"), driven=True)
+    monkeypatch.setattr(promotion, "study_status", lambda *_: running)
+    with pytest.raises(PromotionError, match="is being searched at this moment"):
+        promote("drawn", place)
 
 
 @pytest.mark.parametrize(
