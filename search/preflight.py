@@ -22,35 +22,38 @@ def find_data(workspace: Path | None, name: str) -> tuple[PackedDataset | None, 
         return None, str(problem)
 
 
-def weights_files(space: Space) -> Iterator[tuple[str, str]]:
-    """Backbone and file, for every file of weights that a trial of `space` may load."""
+def named_weights(space: Space) -> Iterator[tuple[str, str]]:
+    """Backbone and weights, a file or torchvision's name, for all that a trial of `space` may load."""
     for part in space.tree.parts:
         if part.kind != "backbone":
             continue
         for option in part.options:
             for name, domain in option.settings:
                 if name == "weights":
-                    yield from ((option.name, file) for file in _files(domain))
+                    yield from ((option.name, weights) for weights in _weights(domain))
 
 
 def missing_weights(space: Space) -> list[str]:
     """Weights files that are not there, in words."""
     return [
         f"{space.path}: backbone {name}: no weights file {file} (looked in {Path.cwd()})"
-        for name, file in weights_files(space)
-        if not Path(file).is_file()
+        for name, file in named_weights(space)
+        if file.endswith(SUFFIXES) and not Path(file).is_file()
     ]
 
 
-def misfit_weights(space: Space) -> list[str]:
-    """Weights files that do not fit their backbone, in words; each is loaded once."""
+def misfit_weights(space: Space, *, fetch: bool = False) -> list[str]:
+    """Weights that do not fit their backbone, in words; each is loaded once.
+
+    With `fetch` torchvision's own are downloaded too, so that no trial finds out that there is no connection.
+    """
     from lesion.models import build_model  # noqa: PLC0415 - torch takes seconds, and most spaces name no file
     from lesion.settings import resolve  # noqa: PLC0415
 
     found = []
     sizes = {name: domain.probes[0] for name, domain in space.tree.general if name == "image_size"}
-    for name, file in weights_files(space):
-        if not Path(file).is_file():
+    for name, file in named_weights(space):
+        if not (Path(file).is_file() if file.endswith(SUFFIXES) else fetch):
             continue
         try:
             build_model(resolve({**sizes, "backbone": name, f"backbone.{name}.weights": file}), 2, pretrained=True)
@@ -60,12 +63,12 @@ def misfit_weights(space: Space) -> list[str]:
 
 
 def require_weights(space: Space) -> None:
-    """Raise WeightsError, a line for every weights file that is missing or does not fit."""
-    mistakes = [*missing_weights(space), *misfit_weights(space)]
+    """Raise WeightsError, a line for all weights that are missing, cannot be had or do not fit."""
+    mistakes = [*missing_weights(space), *misfit_weights(space, fetch=True)]
     if mistakes:
         raise WeightsError("\n".join(mistakes))
 
 
-def _files(domain: Domain) -> list[str]:
+def _weights(domain: Domain) -> list[str]:
     values = domain.options if isinstance(domain, Choice) else domain.probes[:1]
-    return [value for value in values if isinstance(value, str) and value.endswith(SUFFIXES)]
+    return [value for value in values if isinstance(value, str) and value != "none"]

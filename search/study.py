@@ -26,6 +26,7 @@ from search.interrupts import Interrupts
 from search.ledger import open_ledger, open_storage
 from search.locks import driving, is_driven
 from search.mirror import deliver_all, mirror_of
+from search.preflight import require_weights
 from search.progress import StudyState
 from search.rows import TrialRow, best_row, row_of
 from search.session import Plan, Session
@@ -113,13 +114,15 @@ def run_study(
     `address` or on this machine. `progress` is called about twice a second.
 
     Ctrl-C and SIGTERM end the session within seconds and return; the same call continues. Raises SpaceError, DataError,
-    WorkspaceError, ClusterError, LedgerError, and StudyError when the study exists for other data or another space.
+    WeightsError, WorkspaceError, ClusterError, LedgerError, and StudyError when the study exists for other data or
+    another space.
     """
     began = time.monotonic()
     place = open_workspace(workspace)
     space = space if isinstance(space, Space) else load(Path(space))
     study = checked_name(name or space.name)
     packed = open_data(place.path, data or space.data)
+    require_weights(space)
     identity = identity_of(space, packed)
     plan = Plan(
         workspace=place,

@@ -126,7 +126,7 @@ def run(args: argparse.Namespace) -> int:
     """``run``; 0 where the session ended by itself, 1 where every trial failed, 130 after Ctrl-C."""
     from search.display import searched  # noqa: PLC0415
     from search.live import followed  # noqa: PLC0415
-    from search.preflight import find_data, require_weights  # noqa: PLC0415
+    from search.preflight import find_data  # noqa: PLC0415
     from search.space import load  # noqa: PLC0415
     from search.workspace import open_workspace  # noqa: PLC0415
 
@@ -135,7 +135,6 @@ def run(args: argparse.Namespace) -> int:
     data, _ = find_data(place.path, space.data)
     if data is not None:
         space = load(args.space, data=args.data, classes=data.classes)
-    require_weights(space)
     with followed(searched(space.semantics())) as progress:
         from search.study import run_study  # noqa: PLC0415 - Ray takes seconds: something is on the screen by now
 
