@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import torch
@@ -39,13 +40,15 @@ class Model(nn.Module):
         return logits
 
 
-def build_model(plan: Plan, classes: int, *, pretrained: bool = True) -> Model:
+def build_model(plan: Plan, classes: Sequence[str] | int, *, pretrained: bool = True) -> Model:
     """The model of a plan, its new layers initialised from torch's generator.
 
+    `classes` are the names in order, or their number where no head asks for names.
     `pretrained=False` leaves the weights file unread, for a model whose trained weights are loaded next.
     Raises WeightsError and SettingError.
     """
     choice = plan.choices["backbone"]
     backbone = backbones[choice.name].build(plan.general["image_size"], pretrained, **choice.settings)
     head = plan.choices["head"]
-    return Model(backbone, heads[head.name].build(backbone.channels, classes, **head.settings))
+    names = [f"class {n}" for n in range(classes)] if isinstance(classes, int) else classes
+    return Model(backbone, heads[head.name].build(backbone.channels, names, **head.settings))

@@ -1,11 +1,12 @@
 """Heads: from a feature map to class logits.
 
-A head is built from the channels of the map and the number of classes and maps (N, channels, H, W) to
+A head is built from the channels of the map and the names of the classes and maps (N, channels, H, W) to
 logits (N, classes), so that every head goes on every backbone.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Annotated
 
 from torch import nn
@@ -18,20 +19,20 @@ Dropout = Annotated[float, Range(0.0, 0.95)]
 
 
 @heads.register
-def linear(channels: int, classes: int, *, dropout: Dropout = 0.2) -> nn.Module:
+def linear(channels: int, classes: Sequence[str], *, dropout: Dropout = 0.2) -> nn.Module:
     """Global average pooling, dropout, one linear layer."""
-    return nn.Sequential(_pool(), nn.Dropout(dropout), _linear(channels, classes))
+    return nn.Sequential(_pool(), nn.Dropout(dropout), _linear(channels, len(classes)))
 
 
 @heads.register
 def dense(
-    channels: int, classes: int, *, units: Annotated[int, Range(1, 8192)] = 256, dropout: Dropout = 0.5
+    channels: int, classes: Sequence[str], *, units: Annotated[int, Range(1, 8192)] = 256, dropout: Dropout = 0.5
 ) -> nn.Module:
     """Global average pooling, a ReLU layer of `units`, dropout, one linear layer."""
     hidden = nn.Linear(channels, units)
     nn.init.kaiming_normal_(hidden.weight, nonlinearity="relu")
     nn.init.zeros_(hidden.bias)
-    return nn.Sequential(_pool(), hidden, nn.ReLU(), nn.Dropout(dropout), _linear(units, classes))
+    return nn.Sequential(_pool(), hidden, nn.ReLU(), nn.Dropout(dropout), _linear(units, len(classes)))
 
 
 def _pool() -> nn.Module:

@@ -57,7 +57,7 @@ def test_every_backbone_is_built_of_stages_that_have_something_to_train(name):
 @every(heads)
 @pytest.mark.parametrize("side", [1, 7])
 def test_every_head_maps_a_feature_map_to_logits_with_gradients(name, side):
-    head = heads[name].build(12, 3)
+    head = heads[name].build(12, ("melanoma", "seborrheic_keratosis", "nevus"))
     features = torch.randn(4, 12, side, side, requires_grad=True)
     logits = head(features)
     assert logits.shape == (4, 3)
