@@ -24,7 +24,7 @@ def none(labels: Positions, rng: np.random.Generator) -> Positions:
     return np.arange(len(labels))
 
 
-@balancings.register
+@balancings.register(corrects=lambda settings: True)
 def oversample(
     labels: Positions, rng: np.random.Generator, *, ratio: Annotated[float, Range(0.0, 1.0)] = 1.0
 ) -> Positions:
@@ -37,7 +37,7 @@ def oversample(
     return np.sort(np.concatenate([_repeat(m, max(len(m), target), rng) for m in members]))
 
 
-@balancings.register
+@balancings.register(corrects=lambda settings: True)
 def downsample(
     labels: Positions, rng: np.random.Generator, *, ratio: Annotated[float, Range(1.0, None)] = 1.0
 ) -> Positions:

@@ -29,7 +29,7 @@ def cross_entropy(class_counts: NDArray[np.int64], *, label_smoothing: Smoothing
     return lambda logits, labels: F.cross_entropy(logits, labels, label_smoothing=label_smoothing)
 
 
-@losses.register
+@losses.register(corrects=lambda settings: settings.get("exponent", 1.0) != 0.0)
 def weighted_cross_entropy(
     class_counts: NDArray[np.int64],
     *,

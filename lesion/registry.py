@@ -28,7 +28,7 @@ import typing
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, TypeVar
+from typing import Any, TypeVar, overload
 
 from lesion.errors import SettingError, unknown
 
@@ -97,6 +97,10 @@ class Setting:
         return " or ".join("nothing" if t is types.NoneType else t.__name__ for t in self.types)
 
 
+def _never(settings: Mapping[str, Value]) -> bool:
+    return False
+
+
 @dataclass(frozen=True)
 class Component:
     """A registered function, with its settings read from its signature."""
@@ -104,10 +108,12 @@ class Component:
     kind: str
     name: str
     build: Callable[..., Any]
+    corrects: Callable[[Mapping[str, Value]], bool] = _never
+    """Whether it corrects class imbalance under these settings, which may leave out what has a default."""
 
     @cached_property
     def settings(self) -> Mapping[str, Setting]:
-        """Keyword-only arguments by name."""
+        """What a space file may set, by name: the keyword-only arguments."""
         hints = typing.get_type_hints(self.build, include_extras=True)
         return {
             p.name: _setting(p.name, hints.get(p.name, Any), p.default)
@@ -136,31 +142,72 @@ class Component:
         return {name: given.get(name, s.default) for name, s in self.settings.items()}
 
 
+Family = Callable[[str], Component | None]
+"""Finds components whose names follow a pattern, such as ``timm/<name>``."""
+
+
 class Registry(Mapping[str, Component]):
-    """The components of one kind, by name."""
+    """The components of one kind, by name; iteration lists those registered one by one, not the families."""
 
     def __init__(self, kind: str) -> None:
         self.kind = kind
         self._components: dict[str, Component] = {}
+        self._families: list[Family] = []
 
-    def register(self, function: F) -> F:
-        """Decorator: make `function` known under its own name (a trailing underscore is dropped)."""
-        self.add(function.__name__.rstrip("_"), function)
-        return function
+    @overload
+    def register(self, function: F) -> F: ...
 
-    def add(self, name: str, function: Callable[..., Any]) -> None:
+    @overload
+    def register(self, *, corrects: Callable[[Mapping[str, Value]], bool]) -> Callable[[F], F]: ...
+
+    def register(
+        self, function: F | None = None, *, corrects: Callable[[Mapping[str, Value]], bool] = _never
+    ) -> F | Callable[[F], F]:
+        """Decorator: make a function known under its own name (a trailing underscore is dropped).
+
+        `corrects` tells whether the component corrects class imbalance under given settings; none does unless it
+        says so.
+        """
+
+        def known(function: F) -> F:
+            self.add(function.__name__.rstrip("_"), function, corrects=corrects)
+            return function
+
+        return known if function is None else known(function)
+
+    def add(
+        self,
+        name: str,
+        function: Callable[..., Any],
+        *,
+        corrects: Callable[[Mapping[str, Value]], bool] = _never,
+    ) -> None:
         """Make `function` known as `name`; a name is given once."""
         if name in self._components:
             raise ValueError(f"{self.kind} {name!r} is registered twice")
-        self._components[name] = Component(self.kind, name, function)
+        self._components[name] = Component(self.kind, name, function, corrects)
+
+    def add_family(self, family: Family) -> None:
+        """Ask `family` for every name that nothing was registered under.
+
+        It returns the component, or None when the name is not one of its own; it raises SettingError when the name is
+        its own and wrong. The components of a family are found by name and not listed: there may be no end of them.
+        """
+        self._families.append(family)
 
     def __getitem__(self, name: str) -> Component:
-        if name not in self._components:
-            raise SettingError(unknown(self.kind, name, self._components))
-        return self._components[name]
+        if name in self._components:
+            return self._components[name]
+        for family in self._families:
+            if (component := family(name)) is not None:
+                return component
+        raise SettingError(unknown(self.kind, name, self._components))
 
     def __contains__(self, name: object) -> bool:
-        return name in self._components
+        try:
+            return isinstance(name, str) and self[name] is not None
+        except SettingError:
+            return False
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._components)

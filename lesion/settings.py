@@ -97,9 +97,7 @@ def resolve(flat: Mapping[str, Value]) -> Plan:
 
 def corrects_imbalance(kind: str, name: str, settings: Mapping[str, Value]) -> bool:
     """Whether this component corrects for class imbalance, as weighted losses and resampling do."""
-    if kind == "balancing":
-        return name != "none"
-    return kind == "loss" and name == "weighted_cross_entropy" and settings.get("exponent", 1.0) != 0.0
+    return REGISTRIES[kind][name].corrects(settings)
 
 
 def _component_name(kind: str, name: Value) -> str:
@@ -112,8 +110,9 @@ def _place(given: dict[str, dict[str, Value]], names: Mapping[str, str], path: s
     kind, _, rest = path.partition(".")
     if kind not in REGISTRIES:
         raise SettingError(unknown("kind of component", kind, REGISTRIES))
-    name, _, setting = rest.rpartition(".")
-    if name != names[kind]:
+    # Both may hold dots (timm/resnet50.a1_in1k, cap.count): only the chosen name tells where the setting begins.
+    name, setting = rest[: len(names[kind])], rest[len(names[kind]) + 1 :]
+    if name != names[kind] or not rest.startswith(f"{name}.") or not setting:
         raise SettingError(f"{path} is set, but the {kind} is {names[kind]}")
     given[kind][setting] = value
 

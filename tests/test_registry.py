@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 import pytest
 
 from lesion.errors import SettingError
-from lesion.registry import Range, Registry
+from lesion.registry import Component, Range, Registry
 
 things = Registry("thing")
 
@@ -62,3 +62,32 @@ def test_a_name_is_given_once():
 
 def test_summary_is_the_first_line():
     assert things["sample"].summary == "A thing."
+
+
+def test_a_family_is_asked_for_names_that_nothing_was_registered_under():
+    registry = Registry("shape")
+
+    @registry.register(corrects=lambda settings: settings.get("sides") == 3)
+    def polygon(*, sides: int = 4) -> int:
+        """A polygon."""
+        return sides
+
+    def stars(name: str) -> Component | None:
+        if not name.startswith("star/"):
+            return None
+        if not name[5:].isdigit():
+            raise SettingError(f"shape {name}: a star has a number of points")
+        return Component("shape", name, lambda: int(name[5:]))
+
+    registry.add_family(stars)
+    assert registry["star/5"].build() == 5
+    assert "star/5" in registry
+    assert "star/many" not in registry
+    assert list(registry) == ["polygon"]
+    with pytest.raises(SettingError, match="a star has a number of points"):
+        registry["star/many"]
+    with pytest.raises(SettingError, match="no shape 'sphere'; known: polygon"):
+        registry["sphere"]
+    assert registry["polygon"].corrects({"sides": 3})
+    assert not registry["polygon"].corrects({})
+    assert not registry["star/5"].corrects({})
