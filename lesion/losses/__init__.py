@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import torch
 
-from lesion.losses import entropy, focal  # noqa: F401 - importing registers
+from lesion.losses import class_balanced, cost_matrix, entropy, focal, logit_adjusted  # noqa: F401 - importing registers
 from lesion.losses.base import Loss, MeanLoss, losses
 from lesion.losses.entropy import class_weights
 
