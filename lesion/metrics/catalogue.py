@@ -35,7 +35,8 @@ class Metric:
 METRICS: Mapping[str, Metric] = MappingProxyType(
     {
         "mean_auc": Metric(
-            "maximize", "ranking AUC: ISIC 2017's mean of melanoma and keratosis AUC, elsewhere macro_auc"
+            "maximize",
+            "ranking AUC: ISIC 2017's mean of melanoma and keratosis AUC, the AUC of two classes, elsewhere macro_auc",
         ),
         "macro_auc": Metric("maximize", "mean over the classes of the one-against-rest AUC"),
         "micro_auc": Metric("maximize", "AUC over all (image, class) pairs together"),
