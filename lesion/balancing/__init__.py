@@ -1,0 +1,8 @@
+"""Balancing: which images of the training part are drawn, how often, and what lies between them."""
+
+from __future__ import annotations
+
+from lesion.balancing import chains, rows  # noqa: F401 - importing registers
+from lesion.balancing.draws import Draws, Part, Vectors, balancings
+
+__all__ = ["Draws", "Part", "Vectors", "balancings"]
