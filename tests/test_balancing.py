@@ -109,3 +109,23 @@ def test_draws_with_a_chance_keep_it_when_taken_and_joined():
     np.testing.assert_allclose(draws.take(np.array([0, 2])).chance, [0.8, 0.2])
     joined = draws.concatenate(draws.take(np.array([0, 1])))
     np.testing.assert_allclose(joined.chance.sum(), 1.0)
+
+
+@pytest.mark.parametrize(("exponent", "expected"), [(0.0, [1, 1, 1]), (1.0, [1.7825, 2.6247, 0.4859])])
+def test_class_weights_are_those_of_the_published_runs(exponent, expected):
+    drawn = draw(part_of(ISIC2017), "class_weights", exponent=exponent)
+    np.testing.assert_allclose(drawn.class_weights, expected, atol=5e-5)
+    assert len(drawn) == 2000
+
+
+def test_g8_2_weighs_seven_classes():
+    weights = draw(part_of(ISIC2018), "class_weights").class_weights
+    np.testing.assert_allclose(weights, [1.286, 0.213, 2.784, 4.375, 1.302, 12.44, 10.08], rtol=2e-3)
+
+
+@pytest.mark.parametrize(("exponent", "shares"), [(0.0, [0.187, 0.127, 0.686]), (1.0, [1 / 3, 1 / 3, 1 / 3])])
+def test_the_sampler_draws_classes_between_as_they_are_and_equally_often(exponent, shares):
+    part = part_of(ISIC2017)
+    drawn = draw(part, "balanced_sampler", exponent=exponent)
+    np.testing.assert_allclose(np.bincount(part.labels, drawn.chance), shares)
+    np.testing.assert_allclose(drawn.counts(part) / 2000, shares, atol=5e-4)
