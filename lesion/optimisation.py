@@ -1,10 +1,14 @@
-"""Optimizers and learning-rate schedules."""
+"""Optimizers, and schedules of their learning rates.
+
+A schedule maps the step, counted from 0, to a factor of the full learning rate, from 0 to 1. One that follows the
+validation part is told its score after each epoch, and has a state (see `Follower`).
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from math import cos, pi
-from typing import Annotated
+from collections.abc import Callable, Iterable, Mapping
+from math import cos, inf, pi
+from typing import Annotated, Protocol, runtime_checkable
 
 from torch import nn, optim
 
@@ -17,6 +21,39 @@ LearningRate = Annotated[float, Range(1e-8, 10.0)]
 Decay = Annotated[float, Range(0.0, 1.0)]
 Factor = Annotated[float, Range(0.0, 1.0)]
 Schedule = Callable[[int], float]
+
+
+@runtime_checkable
+class Follower(Protocol):
+    """A schedule that follows the validation part."""
+
+    def __call__(self, step: int) -> float:
+        """Factor at step `step`."""
+
+    def observe(self, monitor: float) -> None:
+        """Take in the score of the epoch that is over; higher is better."""
+
+    def state_dict(self) -> dict[str, float]:
+        """What `load_state_dict` needs to go on."""
+
+    def load_state_dict(self, state: Mapping[str, float]) -> None:
+        """Go on from there."""
+
+
+@optimizers.register
+def adam(
+    backbone: nn.Module,
+    head: nn.Module,
+    *,
+    lr: LearningRate = 1e-4,
+    l2: Decay = 0.0,
+    backbone_factor: Factor = 1.0,
+) -> optim.Optimizer:
+    """Adam (Kingma & Ba 2015, arXiv:1412.6980); the backbone learns at lr × `backbone_factor`.
+
+    The penalty l2/2 · ‖w‖² is part of the loss, so that Adam rescales its gradient too; Keras' ``l2(x)`` is 2x here.
+    """
+    return optim.Adam(_groups(backbone, head, lr, l2, backbone_factor), lr=lr)
 
 
 @optimizers.register
@@ -40,11 +77,15 @@ def sgd(
     lr: LearningRate = 1e-2,
     momentum: Annotated[float, Range(0.0, 0.999)] = 0.9,
     weight_decay: Decay = 1e-4,
+    nesterov: bool = True,
     backbone_factor: Factor = 1.0,
 ) -> optim.Optimizer:
-    """Stochastic gradient descent with Nesterov momentum; the backbone learns at lr × `backbone_factor`."""
+    """Stochastic gradient descent with momentum, Nesterov's or plain; the backbone learns at lr × `backbone_factor`.
+
+    `weight_decay` is the factor of w in its gradient: Keras' ``l2(x)`` is 2x here.
+    """
     groups = _groups(backbone, head, lr, weight_decay, backbone_factor)
-    return optim.SGD(groups, lr=lr, momentum=momentum, nesterov=momentum > 0)
+    return optim.SGD(groups, lr=lr, momentum=momentum, nesterov=nesterov and momentum > 0)
 
 
 @schedules.register
@@ -86,6 +127,69 @@ def step(
         return gamma**drops
 
     return factor
+
+
+@schedules.register
+def milestones(
+    steps: int,
+    steps_per_epoch: int,
+    *,
+    first: Factor = 0.5,
+    second: Factor = 0.75,
+    gamma: Factor = 0.1,
+) -> Schedule:
+    """Multiply the learning rate by `gamma` when shares `first` and `second` of the training are over."""
+
+    def factor(at: int) -> float:
+        return float(gamma ** sum(at >= share * steps for share in (first, second)))
+
+    return factor
+
+
+@schedules.register
+def plateau(
+    steps: int,
+    steps_per_epoch: int,
+    *,
+    factor: Factor = 0.5,
+    patience: Annotated[int, Range(1, None)] = 2,
+    floor: Factor = 0.01,
+) -> Schedule:
+    """Multiply the learning rate by `factor` after each `patience` epochs without a better validation score.
+
+    The rate never falls below `floor`, a share of the full one. An epoch that equals the best is not better; patience
+    counts as in Keras, so torch's ``ReduceLROnPlateau`` does the same with one less.
+    """
+    return Plateau(factor, patience, floor)
+
+
+class Plateau:
+    """The schedule `plateau`; a `Follower`."""
+
+    def __init__(self, factor: float, patience: int, floor: float) -> None:
+        self._factor, self._patience, self._floor = factor, patience, floor
+        self._rate, self._best, self._flat = 1.0, -inf, 0
+
+    def __call__(self, step: int) -> float:
+        """Factor at any step of the epoch at hand."""
+        return self._rate
+
+    def observe(self, monitor: float) -> None:
+        """Take in the score of the epoch that is over; higher is better, NaN is not."""
+        if monitor > self._best:
+            self._best, self._flat = monitor, 0
+            return
+        self._flat += 1
+        if self._flat == self._patience:
+            self._rate, self._flat = max(self._floor, self._rate * self._factor), 0
+
+    def state_dict(self) -> dict[str, float]:
+        """What `load_state_dict` needs to go on."""
+        return {"rate": self._rate, "best": self._best, "flat": self._flat}
+
+    def load_state_dict(self, state: Mapping[str, float]) -> None:
+        """Go on from there."""
+        self._rate, self._best, self._flat = state["rate"], state["best"], int(state["flat"])
 
 
 def _groups(
