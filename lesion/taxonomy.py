@@ -128,7 +128,6 @@ def _read(name: str) -> Any:
 
 def _paths(name: str, tree: Any, above: tuple[str, ...]) -> Iterator[tuple[str, ...]]:
     """Paths of words from the root to every class of a tree of mappings that ends in lists."""
-    place = f"taxonomy {name}: " + (f"under {' → '.join(above)}" if above else "the file")
     if isinstance(tree, Mapping) and tree:
         for word, below in tree.items():
             yield from _paths(name, below, (*above, str(word)))
@@ -136,7 +135,8 @@ def _paths(name: str, tree: Any, above: tuple[str, ...]) -> Iterator[tuple[str, 
         yield from ((*above, leaf) for leaf in tree)
     else:
         raise SettingError(
-            f"{place} stands {tree!r}; must be words with more below each, or at the end a list of classes"
+            f"taxonomy {name}: {' → '.join(above) or 'the file'} holds {tree!r}; "
+            "must hold words with more below each, or at the end a list of classes"
         )
 
 

@@ -97,11 +97,11 @@ def test_a_taxonomy_that_does_not_fit(name, classes, message):
         ("a: [x]\nb: {c: [y]}", "a → x has 2 levels and b → c → y has 3; all paths must be equally long"),
         ("a: [b]\nb: [c]", "b stands at levels [1, 2]; a word has one level"),
         ("a: [x]\na: [y]", "cannot be read: "),
-        ("a: [1, 2]", "under a stands [1, 2]; must be words"),
-        ("a: {b: []}", "under a → b stands []; must be words"),
-        ("a: x", "under a stands 'x'; must be words"),
-        ("[x, y]", "the file stands ['x', 'y']; must be words"),
-        ("", "the file stands None; must be words"),
+        ("a: [1, 2]", "a holds [1, 2]; must hold words"),
+        ("a: {b: []}", "a → b holds []; must hold words"),
+        ("a: x", "a holds 'x'; must hold words"),
+        ("[x, y]", "the file holds ['x', 'y']; must hold words"),
+        ("", "the file holds None; must hold words"),
     ],
 )
 def test_bad_files(text, message, tmp_path):
