@@ -32,8 +32,8 @@ def test_dense_has_a_layer_between():
 
 @pytest.mark.parametrize("name", list(heads))
 def test_at_first_every_class_is_about_as_likely(name):
-    head = heads[name].build(1280, ISIC2018).eval()
-    probabilities = head(torch.rand(20, 1280, 2, 2)).softmax(dim=1)
+    head = heads[name].build(320, ISIC2018).eval()
+    probabilities = head(torch.rand(20, 320, 2, 2)).softmax(dim=1)
     assert (probabilities - 1 / 7).abs().max() < 0.1
 
 
@@ -42,5 +42,51 @@ def test_dropout_is_on_while_training_only(name):
     head = heads[name].build(12, CLASSES, dropout=0.5)
     assert not torch.equal(head(MAP), head(MAP))
     assert torch.equal(head.eval()(MAP), head(MAP))
-    without = heads[name].build(12, CLASSES, dropout=0.0)
+    none = {setting: 0.0 for setting in heads[name].settings if setting.endswith("dropout")}
+    without = heads[name].build(12, CLASSES, **none)
     assert torch.equal(without(MAP), without(MAP))
+
+
+def test_multi_sample_dropout_averages_the_logits_of_its_samples():
+    head = heads["multi_sample_dropout"].build(12, CLASSES, samples=3, dropout=0.5)
+    torch.manual_seed(1)
+    logits = head(MAP)
+    torch.manual_seed(1)
+    masked = torch.nn.functional.dropout(MAP.mean(dim=(2, 3)).expand(3, -1, -1), 0.5)
+    torch.testing.assert_close(logits, torch.stack([head[-1](sample) for sample in masked]).mean(dim=0))
+
+
+@pytest.mark.parametrize(("pooling", "power"), [("average_and_max", 3.0), ("mixed", 3.0), ("generalised_mean", 2.5)])
+def test_generalised_pooling(pooling, power):
+    pool, _, layer = heads["generalised_pooling"].build(12, CLASSES, pooling=pooling, power=power)
+    positive = MAP.abs() + 0.1
+    average, largest = positive.mean(dim=(2, 3)), positive.flatten(2).max(dim=2)[0]
+    expected = {
+        "average_and_max": torch.cat([average, largest], dim=1),
+        "mixed": (average + largest) / 2,
+        "generalised_mean": (positive.double() ** 2.5).mean(dim=(2, 3)) ** (1 / 2.5),
+    }[pooling]
+    torch.testing.assert_close(pool(positive), expected.float())
+    assert layer.in_features == expected.shape[1]
+
+
+def test_a_large_power_of_large_numbers_is_the_maximum_and_has_a_gradient():
+    pool = heads["generalised_pooling"].build(12, CLASSES, pooling="generalised_mean", power=20.0)[0]
+    features = (MAP * 1e6).requires_grad_()
+    torch.testing.assert_close(pool(features), features.amax(dim=(2, 3)).clamp_min(0), rtol=0.15, atol=1.0)
+    pool(features).sum().backward()
+    assert torch.isfinite(features.grad).all()
+    assert torch.isfinite(pool.log_power.grad)
+    assert pool.log_power.grad > 0
+
+
+def test_channel_attention_weighs_channels():
+    attention, *_ = heads["channel_attention"].build(12, CLASSES, reduction=3)
+    narrow, _, wide = attention.bottleneck
+    assert narrow.out_features == 4
+
+    def through(x):
+        return (x @ narrow.weight.T + narrow.bias).clamp_min(0) @ wide.weight.T + wide.bias
+
+    weights = torch.sigmoid(through(MAP.mean(dim=(2, 3))) + through(MAP.flatten(2).max(dim=2)[0]))
+    torch.testing.assert_close(attention(MAP), torch.einsum("nchw,nc->nchw", MAP, weights))
