@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from lesion.balancing import chains, rows, weights  # noqa: F401 - importing registers
+from lesion.balancing import chains, rows, smote, weights  # noqa: F401 - importing registers
 from lesion.balancing.copies import VIEWS, blended, shown
 from lesion.balancing.draws import Draws, Part, Vectors, balancings
 
