@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lesion.errors import LesionError
+from search.space.overrides import Given
 from search.space.reader import load
 from search.space.space import Space
 from search.space.tree import Branch, Parameter, Settings
@@ -61,33 +62,39 @@ def check(
     path: Path | str,
     *,
     data: str | None = None,
+    classes: Sequence[str] = (),
+    overrides: Given = (),
     limit: int = BRANCHES,
     vocabulary: Vocabulary | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> CheckReport:
     """Read a space file and try out its branches; SpaceError when the file itself has mistakes.
 
+    `data`, `classes` and `overrides` are those of `load`.
+
     Of more than `limit` branches a random part is taken, always the same one, and the report says so.
     `progress` is told how many branches are done, and of how many, after each.
     """
     words = vocabulary or of_lesion()
-    return check_space(load(path, data=data, vocabulary=words), limit=limit, vocabulary=words, progress=progress)
+    space = load(path, data=data, classes=classes, overrides=overrides, vocabulary=words)
+    return check_space(space, classes=classes, limit=limit, vocabulary=words, progress=progress)
 
 
 def check_space(
     space: Space,
     *,
+    classes: Sequence[str] = (),
     limit: int = BRANCHES,
     vocabulary: Vocabulary | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> CheckReport:
-    """Try out the branches of a space that is read already."""
+    """Try out the branches of a space that is read already; `classes` are those of the data set, where it is there."""
     words = vocabulary or of_lesion()
     count = space.branch_count()
     found: dict[str, Problem] = {}
     chosen = _chosen(count, limit)
     for walked, branch in enumerate(map(space.tree.branch, chosen), start=1):
-        for message, settings in _problems(space, branch, words).items():
+        for message, settings in _problems(space, branch, space.classes(classes), words).items():
             first = found.get(message, Problem(message, branch, settings, 0))
             found[message] = Problem(message, first.branch, first.settings, first.branches + 1)
         if progress is not None:
@@ -102,13 +109,13 @@ def _chosen(count: int, limit: int) -> Sequence[int]:
     return sorted(random.Random(0).sample(range(min(count, sys.maxsize)), limit))
 
 
-def _problems(space: Space, branch: Branch, words: Vocabulary) -> dict[str, Settings]:
+def _problems(space: Space, branch: Branch, classes: Sequence[str], words: Vocabulary) -> dict[str, Settings]:
     """Message → settings, each message once."""
     found: dict[str, Settings] = {}
     for settings in (space.example(branch), *space.corners(branch)):
         try:
             words.resolve(settings)
-            words.build(settings)
+            words.build(settings, classes)
         except LesionError as error:
             found.setdefault(str(error), settings)
     return found

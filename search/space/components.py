@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from dataclasses import replace
 from itertools import islice, product
 
-from lesion.errors import unknown
-from lesion.registry import Component, Registry, Value
+from lesion.errors import SettingError, unknown
+from lesion.registry import Component, Value
 from search.space.domains import Choice, Domain, order
 from search.space.tree import Option, Part
 from search.space.values import FORMS, read_domain
@@ -27,12 +27,16 @@ def read_parts(node: Node, words: Vocabulary, mistakes: Mistakes) -> tuple[Part,
 def _part(kind: str, node: Node, words: Vocabulary, mistakes: Mistakes) -> Part:
     options: dict[str, Option] = {}
     for name, place, settings in _named(kind, node, mistakes):
-        if name not in words.kinds[kind]:
-            mistakes.add(place, unknown(kind, name, words.kinds[kind]))
-        elif name in options:
+        if name in options:
             mistakes.add(place, f"the choice of {kind} has {name} twice")
+            continue
+        try:
+            component = words.kinds[kind][name]
+        except SettingError as problem:
+            # The registry knows best: a name may be one of a family, and wrong within it.
+            mistakes.add(place, str(problem))
         else:
-            options[name] = _option(words.kinds[kind], name, place, settings, words, mistakes)
+            options[name] = _option(component, place, settings, words, mistakes)
     return Part(kind, tuple(options[name] for name in sorted(options)))
 
 
@@ -82,11 +86,8 @@ def _single(kind: str, node: Node, mistakes: Mistakes) -> Iterator[tuple[str, Pl
         )
 
 
-def _option(
-    registry: Registry, name: str, place: Place, node: Node | None, words: Vocabulary, mistakes: Mistakes
-) -> Option:
-    component = registry[name]
-    path = f"{component.kind}.{name}"
+def _option(component: Component, place: Place, node: Node | None, words: Vocabulary, mistakes: Mistakes) -> Option:
+    path = f"{component.kind}.{component.name}"
     given = node.mapping if node is not None else {}
     if given is None and node is not None and node.value is not None:
         mistakes.add(node.place, f"{path} must be a mapping of settings, or nothing")
@@ -95,7 +96,7 @@ def _option(
         mistakes.add(place, f"{path} needs {', '.join(missing)}")
     settings = _settings(component, path, node, mistakes) if given and node is not None else {}
     ordered = tuple(sorted(settings.items()))
-    return Option(name, ordered, _may_correct(component, ordered, words))
+    return Option(component.name, ordered, _may_correct(component, ordered, words))
 
 
 def _settings(component: Component, path: str, node: Node, mistakes: Mistakes) -> dict[str, Domain]:

@@ -19,6 +19,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from search.errors import SpaceError
+from search.space.chains import written_out
+from search.space.vocabulary import Vocabulary
 from search.space.yaml_tree import Mistakes, Node, Place, read
 
 MAX_ANCESTORS = 16
@@ -26,13 +28,13 @@ OWN = ("name", "description", "extends")
 MERGED = ("budget", "space")
 
 
-def read_family(path: Path, kinds: Container[str], mistakes: Mistakes) -> Node:
-    """The tree of a file with what it inherits; `kinds` are the keys of `space` that are components."""
-    return _read(path, kinds, mistakes, ())
+def read_family(path: Path, words: Vocabulary, mistakes: Mistakes) -> Node:
+    """The tree of a file with what it inherits, lists of steps written out."""
+    return _read(path, words, mistakes, ())
 
 
-def _read(path: Path, kinds: Container[str], mistakes: Mistakes, children: tuple[Path, ...]) -> Node:
-    root = read(path, mistakes)
+def _read(path: Path, words: Vocabulary, mistakes: Mistakes, children: tuple[Path, ...]) -> Node:
+    root = written_out(read(path, mistakes), words.chained, mistakes)
     parent = (root.mapping or {}).get("extends")
     if parent is None:
         return root
@@ -43,7 +45,7 @@ def _read(path: Path, kinds: Container[str], mistakes: Mistakes, children: tuple
     target = Path(os.path.normpath(path.parent / parent.value))
     line = (*children, path)
     _check_line(target, line, place, mistakes)
-    return merge(root, _inherited(target, kinds, mistakes, line, place), kinds)
+    return merge(root, _inherited(target, words, mistakes, line, place), words.kinds)
 
 
 def _check_line(target: Path, line: tuple[Path, ...], place: Place, mistakes: Mistakes) -> None:
@@ -54,11 +56,11 @@ def _check_line(target: Path, line: tuple[Path, ...], place: Place, mistakes: Mi
         raise mistakes.fail(place, f"more than {MAX_ANCESTORS} files that extend one another")
 
 
-def _inherited(target: Path, kinds: Container[str], mistakes: Mistakes, line: tuple[Path, ...], place: Place) -> Node:
+def _inherited(target: Path, words: Vocabulary, mistakes: Mistakes, line: tuple[Path, ...], place: Place) -> Node:
     if not target.is_file():
         mistakes.add(place, f"extends {str(target)!r}, which is no file; the path starts at this file's folder")
         raise SpaceError(mistakes.found)
-    return _read(target, kinds, mistakes, line)
+    return _read(target, words, mistakes, line)
 
 
 def merge(child: Node, parent: Node, kinds: Container[str]) -> Node:
@@ -70,7 +72,7 @@ def merge(child: Node, parent: Node, kinds: Container[str]) -> Node:
         mine, theirs = _entries(child)[key], inherited[key]
         if mine.mapping is not None and theirs.mapping is not None:
             node = _merge_space(mine, theirs, kinds) if key == "space" else _overlay(mine, theirs)
-            merged = _with(merged, key, node)
+            merged = merged.put(key, node)
     return merged
 
 
@@ -78,11 +80,12 @@ def _merge_space(child: Node, parent: Node, kinds: Container[str]) -> Node:
     merged = _overlay(child, parent)
     for kind in _entries(child):
         if kind in kinds and kind in _entries(parent):
-            merged = _with(merged, kind, _merge_component(_entries(child)[kind], _entries(parent)[kind]))
+            merged = merged.put(kind, merge_component(_entries(child)[kind], _entries(parent)[kind]))
     return merged
 
 
-def _merge_component(child: Node, parent: Node) -> Node:
+def merge_component(child: Node, parent: Node) -> Node:
+    """The value of a component: the options of `child`, with the settings of `parent` where it gives none."""
     theirs = _options(parent)
     if isinstance(child.value, str):
         return _option(child, theirs)
@@ -94,9 +97,9 @@ def _merge_component(child: Node, parent: Node) -> Node:
         return _with_options(child, theirs)
     if inner.items is not None:
         # A listed option is a name, or a mapping of one name to its settings.
-        items = tuple(_merge_component(item, parent) for item in inner.items)
-        return _with(child, "choice", replace(inner, value=items))
-    return _with(child, "choice", _with_options(inner, theirs))
+        items = tuple(merge_component(item, parent) for item in inner.items)
+        return child.put("choice", inner.holding(items))
+    return child.put("choice", _with_options(inner, theirs))
 
 
 def _option(name: Node, theirs: Mapping[str, Node]) -> Node:
@@ -112,9 +115,9 @@ def _with_options(options: Node, theirs: Mapping[str, Node]) -> Node:
         if name not in theirs:
             continue
         if settings.value is None:
-            options = _with(options, name, theirs[name])
+            options = options.put(name, theirs[name])
         elif settings.mapping is not None:
-            options = _with(options, name, _overlay(settings, theirs[name]))
+            options = options.put(name, _overlay(settings, theirs[name]))
     return options
 
 
@@ -136,7 +139,3 @@ def _entries(node: Node) -> dict[str, Node]:
 def _overlay(child: Node, parent: Node) -> Node:
     keys = {**parent.keys, **child.keys}
     return replace(child, value={**_entries(parent), **_entries(child)}, keys=keys)
-
-
-def _with(node: Node, key: str, value: Node) -> Node:
-    return replace(node, value={**_entries(node), key: value})

@@ -4,24 +4,25 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
 
 from lesion.errors import SettingError, unknown
+from lesion.tasks import Spec, Spelled, Task, spelled
 from search.space.balance import check_balance
 from search.space.components import read_parts
 from search.space.domains import Domain
 from search.space.inherit import read_family
+from search.space.overrides import Given, Overrides, overruled, read_overrides
 from search.space.points import read_points
 from search.space.space import Asha, Budget, Space
-from search.space.tree import Tree
+from search.space.tree import Settings, Tree
 from search.space.values import read_domain
 from search.space.vocabulary import Vocabulary, of_lesion
 from search.space.yaml_tree import Mistakes, Node, Place
 
 KEYS = (
-    "name", "description", "extends", "data", "split", "objective", "budget", "scheduler", "seed", "space",
+    "name", "description", "extends", "data", "split", "task", "objective", "budget", "scheduler", "seed", "space",
     "start_with", "allow_double_balancing", "balance_once",
 )  # fmt: skip
 SAFE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
@@ -33,20 +34,24 @@ def load(
     *,
     data: str | None = None,
     classes: Sequence[str] = (),
+    overrides: Given = (),
     vocabulary: Vocabulary | None = None,
 ) -> Space:
     """Read and check a space file; SpaceError lists all its mistakes, each with file, line and the likely fix.
 
-    `data` replaces the file's data set. With `classes`, an objective of one class (``auc_melanoma``) is checked
-    against them.
+    `data` replaces the file's data set; `overrides` are values by path, or ``PATH=VALUE`` texts, that overrule the
+    file's (see `search.space.overrides`). With `classes`, those of the data set, the task and an objective of one class
+    (``auc_melanoma``) are checked against them.
     """
     path = Path(path)
     mistakes = Mistakes()
     words = vocabulary or of_lesion()
-    root = read_family(path, words.kinds, mistakes)
+    root = read_family(path, words, mistakes)
+    given = read_overrides(overrides, mistakes)
+    root = overruled(root, given, words, mistakes)
     if data is not None:
-        root = replace(root, value={**(root.mapping or {}), "data": Node(data, root.place)})
-    space = _File(root, path, words, mistakes).space(classes)
+        root = root.put("data", Node(data, root.place))
+    space = _File(root, path, words, given, mistakes).space(classes)
     mistakes.raise_any()
     return space
 
@@ -54,17 +59,18 @@ def load(
 class _File:
     """One file being read; a key that is missing or wrong yields a stand-in, and a mistake."""
 
-    def __init__(self, root: Node, path: Path, words: Vocabulary, mistakes: Mistakes) -> None:
-        self.root, self.path, self.words, self.mistakes = root, path, words, mistakes
+    def __init__(self, root: Node, path: Path, words: Vocabulary, overrides: Overrides, mistakes: Mistakes) -> None:
+        self.root, self.path, self.words, self.overrides, self.mistakes = root, path, words, overrides, mistakes
         self.entries = root.mapping or {}
 
     def space(self, classes: Sequence[str]) -> Space:
         self._check_keys(self.root, KEYS, "key of a space file")
         allow = self._scalar("allow_double_balancing", bool, "true or false", False)
-        objective, direction = self._objective(classes)
+        task = self._task(classes)
+        objective, direction = self._objective(classes if task is None else [str(name) for name, _ in task])
         budget = self._budget()
         tree = self._tree(allow)
-        points = self.entries.get("start_with")
+        start_with, notes = self._points(tree)
         return Space(
             path=self.path,
             name=self._name(),
@@ -77,8 +83,11 @@ class _File:
             scheduler=self._scheduler(budget),
             seed=self._seed(),
             tree=tree,
-            start_with=read_points(points, tree, self.mistakes) if points else (),
+            start_with=start_with,
             allow_double_balancing=allow,
+            task=task,
+            overrides=self.overrides.texts,
+            notes=notes,
         )
 
     def _check_keys(self, node: Node, known: Sequence[str], what: str) -> None:
@@ -129,6 +138,23 @@ class _File:
         if not 0 <= seed < 2**32:
             self.mistakes.add(self.entries["seed"].place, f"seed is {seed}, must be from 0 to {2**32 - 1}")
         return seed
+
+    def _task(self, classes: Sequence[str]) -> Spelled | None:
+        node = self.entries.get("task")
+        if node is None:
+            return None
+        try:
+            spec = _spec(node)
+            if classes:
+                Task.read(spec, classes)
+            return spelled(spec)
+        except SettingError as error:
+            self.mistakes.add(node.place, str(error))
+            return None
+
+    def _points(self, tree: Tree) -> tuple[tuple[Settings, ...], tuple[str, ...]]:
+        node = self.entries.get("start_with")
+        return read_points(node, tree, self.overrides, self.mistakes) if node else ((), ())
 
     def _objective(self, classes: Sequence[str]) -> tuple[str, str]:
         name = self._required("objective", str, "a metric on the validation part, such as balanced_accuracy")
@@ -232,3 +258,19 @@ class _File:
             self.words.resolve(tree.example(tree.branch(0)))
         except SettingError as error:
             self.mistakes.add(node.place, f"{tree.branch(0)}: {error}")
+
+
+def _spec(node: Node) -> Spec:
+    """A task as `lesion.tasks` reads it: a word, or names with a word or a list of words each."""
+    if isinstance(node.value, str):
+        return node.value
+    wanted = "one class that is told from the rest, or groups: {benign: rest, malignant: [MEL, BCC]}"
+    if node.mapping is None:
+        raise SettingError(f"task must be {wanted}")
+    groups: dict[str, str | list[str]] = {}
+    for name, members in node.mapping.items():
+        words = [each.value for each in (members.items if members.items is not None else (members,))]
+        if not all(isinstance(word, str) for word in words):
+            raise SettingError(f"task: {name} must be a class, a list of classes, or rest; a task is {wanted}")
+        groups[name] = str(members.value) if members.items is None else [str(word) for word in words]
+    return groups

@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
+from lesion.tasks import Spelled, described
 from search.space.domains import Json
 from search.space.tree import Branch, Parameter, Settings, Tree
 
@@ -41,7 +42,11 @@ class Asha:
 
 @dataclass(frozen=True)
 class Space:
-    """A checked space file; picklable. `start_with` holds points in the names that Optuna knows."""
+    """A checked space file; picklable.
+
+    `task` is as `lesion.tasks.spelled` gives it, None for the classes of the data set as they are. `start_with` holds
+    points in the names that Optuna knows; `notes` is what was left out of them because an override took it away.
+    """
 
     path: Path
     name: str
@@ -56,6 +61,9 @@ class Space:
     tree: Tree
     start_with: tuple[Settings, ...] = ()
     allow_double_balancing: bool = False
+    task: Spelled | None = None
+    overrides: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
 
     def sample(self, trial: BaseTrial) -> Settings:
         """Complete flat settings of `trial`, fixed ones included; asks for the branch taken only."""
@@ -77,6 +85,10 @@ class Space:
         """Settings of `branch` at the low and at the high end of every range."""
         return self.tree.corners(branch)
 
+    def classes(self, data: Sequence[str]) -> tuple[str, ...]:
+        """What a model of this space tells apart, on a data set of the classes `data` (none where it is not there)."""
+        return tuple(data) if self.task is None else tuple(str(name) for name, _ in self.task)
+
     def parameters(self) -> tuple[Parameter, ...]:
         """The searched parameters: name, distribution and condition in words."""
         return tuple(self.tree.parameters())
@@ -94,6 +106,8 @@ class Space:
         }
         if self.tree.balance_once:
             tree["balance_once"] = True
+        if self.task is not None:
+            tree["task"] = cast("list[Json]", self.task)
         return {"objective": self.objective, "epochs": self.budget.epochs, **tree}
 
     @cached_property
@@ -123,7 +137,9 @@ def difference(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
 
 def _flat(semantics: Mapping[str, Any]) -> dict[str, str]:
     """Dotted path → what stands there, as a space file would spell it."""
-    flat = {key: _text(semantics[key]) for key in semantics.keys() - {"general", "components"}}
+    flat = {key: _text(semantics[key]) for key in semantics.keys() - {"general", "components", "task"}}
+    if "task" in semantics:
+        flat["task"] = described(semantics["task"])
     flat |= {name: _text(value) for name, value in semantics.get("general", {}).items()}
     for kind, options in semantics.get("components", {}).items():
         flat[kind] = ", ".join(sorted(options))

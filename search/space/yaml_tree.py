@@ -88,6 +88,15 @@ class Node:
         """Where `key` of this mapping stands."""
         return self.keys.get(key, self.place)
 
+    def put(self, key: str, value: Node, place: Place | None = None) -> Node:
+        """The mapping with `value` at `key`; `place` is where a new key stands, if not where it stood."""
+        keys = {**self.keys, key: place} if place is not None else self.keys
+        return replace(self, value={**(self.mapping or {}), key: value}, keys=keys)
+
+    def holding(self, items: tuple[Node, ...]) -> Node:
+        """The list with other elements."""
+        return replace(self, value=items)
+
 
 class Mistakes:
     """The mistakes found so far; reading goes on after each, so that a user sees all of them at once."""
@@ -115,7 +124,7 @@ def read(path: Path, mistakes: Mistakes) -> Node:
     whole = Place(str(path), 0)
     text = _text(path, whole, mistakes)
     try:
-        root = _Builder(text, str(path), mistakes).document()
+        root = _Builder(text, whole, mistakes).document()
     except MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         place = Place(str(path), mark.line + 1, mark.column + 1) if mark else whole
@@ -125,6 +134,15 @@ def read(path: Path, mistakes: Mistakes) -> Node:
     if root.mapping is None:
         raise mistakes.fail(root.place, "a space file is a mapping: data: …, objective: …, budget: …, space: …")
     return root
+
+
+def read_value(text: str, whole: Place, mistakes: Mistakes) -> Node:
+    """The tree of a value given outside a file, such as ``{focal: {gamma: 2}}``; all of it stands at `whole`."""
+    try:
+        return _Builder(text, whole, mistakes, lines=False).document() if text.strip() else Node(None, whole)
+    except YAMLError as error:
+        what = getattr(error, "problem", None) or getattr(error, "context", None) or " ".join(str(error).split())
+        raise mistakes.fail(whole, f"this is no YAML: {what}") from None
 
 
 def _text(path: Path, whole: Place, mistakes: Mistakes) -> str:
@@ -155,11 +173,14 @@ def _nearest_file(path: Path) -> str:
 
 
 class _Builder:
-    """Reads the events of one document once, from first to last."""
+    """Reads the events of one document once, from first to last.
 
-    def __init__(self, text: str, file: str, mistakes: Mistakes) -> None:
+    `whole` is where the text is from; with `lines`, places tell the line in it.
+    """
+
+    def __init__(self, text: str, whole: Place, mistakes: Mistakes, *, lines: bool = True) -> None:
         self.events: Iterator[Any] = YAML(typ="safe", pure=True).parse(text)
-        self.file = file
+        self.whole, self.lines = whole, lines
         self.mistakes = mistakes
         self.anchors: dict[str, Node] = {}
 
@@ -167,7 +188,7 @@ class _Builder:
         next(self.events)  # the stream's start
         start = next(self.events)
         if isinstance(start, StreamEndEvent):
-            raise self.mistakes.fail(Place(self.file, 1), "the file is empty")
+            raise self.mistakes.fail(self.spot(1), "the file is empty")
         self._check_version(start)
         root = self.node(next(self.events), 0)
         next(self.events)  # the document's end
@@ -178,10 +199,13 @@ class _Builder:
 
     def _check_version(self, start: DocumentStartEvent) -> None:
         if start.version is not None and tuple(start.version) != (1, 2):
-            raise self.mistakes.fail(Place(self.file, 1), "space files are YAML 1.2; leave the %YAML line out")
+            raise self.mistakes.fail(self.spot(1), "space files are YAML 1.2; leave the %YAML line out")
 
     def place(self, event: Any) -> Place:
-        return Place(self.file, event.start_mark.line + 1, event.start_mark.column + 1)
+        return self.spot(event.start_mark.line + 1, event.start_mark.column + 1)
+
+    def spot(self, line: int, column: int = 1) -> Place:
+        return Place(self.whole.file, line, column) if self.lines else self.whole
 
     def node(self, event: Any, depth: int) -> Node:
         place = self.place(event)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Annotated, Any, Literal
 
 from lesion.errors import SettingError
-from lesion.registry import Component, Range, Registry, Value
+from lesion.registry import Component, Range, Registry, Setting, Value
 from search.space import Vocabulary
 from search.space.vocabulary import direction
 
@@ -53,6 +54,39 @@ def downsample(*, ratio: Annotated[float, Range(1, None)] = 1.0) -> None:
     """Resampling."""
 
 
+@dataclass(frozen=True)
+class Chain(Component):
+    """Balancings joined by +, their settings by the name of their link."""
+
+    @property
+    def settings(self) -> Mapping[str, Setting]:  # type: ignore[override]
+        """Of all links."""
+        links = [balancings[link] for link in self.name.split("+")]
+        return {
+            f"{link.name}.{name}": replace(setting, name=f"{link.name}.{name}")
+            for link in links
+            for name, setting in link.settings.items()
+        }
+
+
+def chain(name: str) -> Component | None:
+    """A family of chains."""
+    if "+" not in name:
+        return None
+    if missing := [link for link in name.split("+") if link not in balancings]:
+        raise SettingError(f"balancing {name}: no balancing {missing[0]!r}")
+    return Chain("balancing", name, lambda: None)
+
+
+def net(name: str) -> Component | None:
+    """A family of backbones with dots in their names."""
+    return Component("backbone", name, resnet) if name.startswith("net/") else None
+
+
+balancings.add_family(chain)
+backbones.add_family(net)
+
+
 def general(
     *,
     image_size: Annotated[int, Range(16, 1024)] = 128,
@@ -73,16 +107,23 @@ def corrects(kind: str, name: str, settings: Mapping[str, Value]) -> bool:
 def resolve(flat: Mapping[str, Any]) -> None:
     """Every setting belongs to the chosen component and has its type; large images are too much for a VGG."""
     for path, value in flat.items():
-        kind, *rest = path.split(".")
+        kind, *rest = path.split(".", 1)
         if not rest and kind in KINDS:
-            given = {p.split(".")[2]: v for p, v in flat.items() if p.startswith(f"{kind}.")}
-            KINDS[kind][value].fill(given)
+            own = f"{kind}.{value}."
+            KINDS[kind][value].fill({p.removeprefix(own): v for p, v in flat.items() if p.startswith(own)})
         elif not rest:
             Component("training", "general", general).setting(kind).check(value)
-        elif flat[kind] != rest[0]:
+        elif not rest[0].startswith(f"{flat[kind]}."):
             raise SettingError(f"{path} is set, but the {kind} is {flat[kind]}")
     if flat.get("backbone") == "vgg" and flat.get("image_size", 0) > 512:
         raise SettingError("a vgg takes images of 512 pixels at most")
 
 
-WORDS = Vocabulary(KINDS, Component("training", "general", general), direction, corrects, resolve, resolve)
+def build(flat: Mapping[str, Any], classes: Sequence[str]) -> None:
+    """Nothing is built."""
+    resolve(flat)
+
+
+WORDS = Vocabulary(
+    KINDS, Component("training", "general", general), direction, corrects, resolve, build, frozenset({"balancing"})
+)

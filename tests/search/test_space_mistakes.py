@@ -146,7 +146,7 @@ def test_a_bad_file(tmp_path: Path, text: str, message: str) -> None:
 
 KEYS = {
     "epochs: 3": "1: no key of a space file 'epochs'; known: allow_double_balancing, balance_once, budget, data,"
-    " description, extends, name, objective, scheduler, seed, space, split, start_with",
+    " description, extends, name, objective, scheduler, seed, space, split, start_with, task",
     "objectiv: x": "1: no key of a space file 'objectiv'",
     "name: ../up": "1: the study name '../up' must be up to 64 letters, digits, - _ and .",
     "name: a/b": "1: the study name 'a/b' must be",
