@@ -1,62 +1,104 @@
 """The order in which a training sees its examples, as a pure function of seed and epoch.
 
-The balanced training part is passed over again and again, shuffled anew each time, and an epoch is the next
-piece of that endless row. Nothing about the order has to be saved to continue it.
+What balancing lets be drawn is passed over again and again, shuffled anew each time, and an epoch is the next piece of
+that endless row. Nothing about the order has to be saved to continue it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Protocol
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch.utils.data import DataLoader, Dataset
 
-from lesion.augment import Augmenter
+from lesion.augment import Augmenter, resize
+from lesion.balancing import Draws, blended, shown
 
-Rows = NDArray[np.int64]
+Indices = NDArray[np.int64]
 
 
 class ExampleOrder:
-    """Which rows epoch `e` shows: `length` of them, from shuffled passes over `rows`."""
+    """Which of the draws epoch `e` shows: `length` of them, from shuffled passes over all of them.
 
-    def __init__(self, rows: Rows, length: int, seed: int) -> None:
-        self._rows, self._length, self._seed = rows, length, seed
+    Draws that have a chance are drawn by it, with replacement.
+    """
 
-    def epoch(self, epoch: int) -> Rows:
-        """Rows of epoch `epoch`, counted from 0: (length,)."""
+    def __init__(self, draws: Draws, length: int, seed: int) -> None:
+        self._draws, self._length, self._seed = draws, length, seed
+
+    def epoch(self, epoch: int) -> Indices:
+        """Indices into the draws that epoch `epoch`, counted from 0, shows: (length,)."""
+        count = len(self._draws)
+        if self._draws.chance is not None:
+            rng = np.random.default_rng((self._seed, epoch))
+            return rng.choice(count, self._length, p=self._draws.chance)
         start, stop = epoch * self._length, (epoch + 1) * self._length
-        passes = range(start // len(self._rows), (stop - 1) // len(self._rows) + 1)
-        shown = np.concatenate([self._shuffled(number) for number in passes])
-        offset = start - passes.start * len(self._rows)
-        return shown[offset : offset + self._length]
+        passes = range(start // count, (stop - 1) // count + 1)
+        passed = np.concatenate([self._shuffled(number) for number in passes])
+        offset = start - passes.start * count
+        return passed[offset : offset + self._length]
 
-    def _shuffled(self, number: int) -> Rows:
-        return np.random.default_rng((self._seed, number)).permutation(self._rows)
+    def _shuffled(self, number: int) -> Indices:
+        return np.random.default_rng((self._seed, number)).permutation(len(self._draws))
+
+
+class Source(Protocol):
+    """Where the examples of a draw come from."""
+
+    def example(self, index: int, epoch: int, position: int) -> torch.Tensor:
+        """What the model sees of draw `index` at place `position` of epoch `epoch`."""
+
+
+class Photos:
+    """Augmented images of draws from a training part: uint8 (S, S, 3).
+
+    `images` are those of the whole packed set, `rows` where the training part stands in it; a synthetic draw is
+    blended from two images of `size` pixels and then augmented like any other.
+    """
+
+    def __init__(self, images: NDArray[np.uint8], rows: Indices, draws: Draws, size: int, augmenter: Augmenter) -> None:
+        self._images, self._rows, self._draws, self._size = images, rows, draws, size
+        self._augmenter = augmenter
+
+    def example(self, index: int, epoch: int, position: int) -> torch.Tensor:
+        """The image of draw `index`, augmented."""
+        # Seeded by position: an image that balancing repeats is augmented differently each time.
+        image = self._augmenter(self._drawn(index), epoch, position)
+        return torch.from_numpy(np.ascontiguousarray(image))
+
+    def _drawn(self, index: int) -> NDArray[np.uint8]:
+        draws = self._draws
+        image = self._photo(draws.row[index], draws.copy[index])
+        if not draws.blend[index]:
+            return image
+        partner = self._photo(draws.partner[index], draws.partner_copy[index])
+        return blended(resize(image, self._size), resize(partner, self._size), float(draws.blend[index]))
+
+    def _photo(self, row: int, copy: int) -> NDArray[np.uint8]:
+        return shown(np.asarray(self._images[self._rows[row]]), int(copy))
 
 
 class Epoch(Dataset[tuple[torch.Tensor, int]]):
-    """The augmented images and labels of one epoch; image uint8 (S, S, 3)."""
+    """The examples of one epoch in order, each with the index of its draw."""
 
-    def __init__(self, images: NDArray[np.uint8], labels: Rows, rows: Rows, augmenter: Augmenter, epoch: int) -> None:
-        self._images, self._labels, self._rows = images, labels, rows
-        self._augmenter, self._epoch = augmenter, epoch
+    def __init__(self, source: Source, indices: Indices, epoch: int) -> None:
+        self._source, self._indices, self._epoch = source, indices, epoch
 
     def __len__(self) -> int:
-        return len(self._rows)
+        return len(self._indices)
 
     def __getitem__(self, position: int) -> tuple[torch.Tensor, int]:
-        row = self._rows[position]
-        # Seeded by position: an image that balancing repeats is augmented differently each time.
-        image = self._augmenter(np.asarray(self._images[row]), self._epoch, position)
-        return torch.from_numpy(np.ascontiguousarray(image)), int(self._labels[row])
+        index = int(self._indices[position])
+        return self._source.example(index, self._epoch, position), index
 
 
 def batches(
     epoch: Epoch, batch_size: int, *, workers: int, pinned: bool
 ) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-    """Batches in order: images uint8 (B, S, S, 3) and labels (B,); the same whatever `workers` is."""
+    """Batches in order: examples (B, …) and the indices of their draws (B,); the same whatever `workers` is."""
     loader = DataLoader(
         epoch,
         batch_size=batch_size,

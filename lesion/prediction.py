@@ -15,6 +15,7 @@ def predict_probabilities(
     model: Model,
     images: NDArray[np.uint8],
     *,
+    people: torch.Tensor | None = None,
     image_size: int,
     views: int = 1,
     batch_size: int = 64,
@@ -24,6 +25,7 @@ def predict_probabilities(
     """Class probabilities (N, classes) of RGB images (N, H, H, 3), any H; each row sums to 1.
 
     `views` of the eight flips and quarter turns are averaged: 1, 2 (and flipped), 4 (and turned) or 8.
+    `people` (N, width) is what `lesion.metadata` encodes; a model that asks for it takes None for nothing known.
     The model is left in the mode it came in.
     """
     if len(images) == 0:
@@ -32,10 +34,19 @@ def predict_probabilities(
     dtype = precision_for(device, precision)
     was_training = model.training
     model.eval()
-    batches = (np.asarray(images[i : i + batch_size]) for i in range(0, len(images), batch_size))
+    places = [slice(i, i + batch_size) for i in range(0, len(images), batch_size)]
     try:
         with torch.inference_mode():
-            probabilities = [_mean_over_views(model, _tensor(b, image_size, device), views, dtype) for b in batches]
+            probabilities = [
+                _mean_over_views(
+                    model,
+                    _tensor(np.asarray(images[place]), image_size, device),
+                    None if people is None else people[place].to(device),
+                    views,
+                    dtype,
+                )
+                for place in places
+            ]
     finally:
         model.train(was_training)
     return torch.cat(probabilities).cpu().numpy()
@@ -56,13 +67,15 @@ def _tensor(batch: NDArray[np.uint8], size: int, device: torch.device) -> torch.
     return to_model_input(torch.from_numpy(np.stack([resize(image, size) for image in batch])), device)
 
 
-def _mean_over_views(model: Model, images: torch.Tensor, views: int, dtype: torch.dtype) -> torch.Tensor:
+def _mean_over_views(
+    model: Model, images: torch.Tensor, people: torch.Tensor | None, views: int, dtype: torch.dtype
+) -> torch.Tensor:
     # Two views: as it is and mirrored; four: both of a half turn too; eight: all.
     stride = 1 if views in (1, 2, 8) else 2
     shown = [(v // 2 * 2 * stride + v % 2) for v in range(views)]
     total = torch.zeros(1, dtype=torch.float64, device=images.device)
     for view in shown:
         with autocast(images.device, dtype):
-            logits = model(dihedral(images, view).contiguous(memory_format=torch.channels_last))
+            logits = model(dihedral(images, view).contiguous(memory_format=torch.channels_last), people)
         total = total + logits.double().softmax(dim=1)  # (N, classes)
     return total / views

@@ -21,18 +21,19 @@ from lesion.augment import augmentations
 from lesion.balancing import balancings
 from lesion.errors import SettingError, unknown
 from lesion.losses import losses
-from lesion.models import backbones, heads
+from lesion.models import backbones, heads, metadatas
 from lesion.optimisation import optimizers, schedules
 from lesion.registry import Component, Range, Registry, Value
 
 REGISTRIES: Mapping[str, Registry] = {
-    r.kind: r for r in (backbones, heads, losses, balancings, augmentations, optimizers, schedules)
+    r.kind: r for r in (backbones, heads, metadatas, losses, balancings, augmentations, optimizers, schedules)
 }
 """Every kind of component."""
 
 DEFAULTS: Mapping[str, str] = {
     "backbone": "mobilenet_v2",
     "head": "linear",
+    "metadata": "none",
     "loss": "cross_entropy",
     "balancing": "none",
     "augmentation": "dihedral",
@@ -50,6 +51,9 @@ def general(
     clip: Annotated[float, Range(0.0, None)] = 0.0,
     epoch: Literal["equal", "full"] = "equal",
     precision: Literal["auto", "float32", "bfloat16"] = "auto",
+    monitor: Literal["mean_auc", "macro_auc", "balanced_accuracy", "accuracy", "log_loss"] = "mean_auc",
+    early_stopping: Annotated[int, Range(0, 1000)] = 0,
+    keep: Literal["last", "best"] = "last",
 ) -> None:
     """Settings of the training as a whole.
 
@@ -58,6 +62,9 @@ def general(
     moving average of the weights, which is then what predicts; 0 leaves it out. clip: largest gradient norm; 0
     leaves it out. epoch: `equal` sees as many examples as the training part has, whatever the balancing;
     `full` sees the balanced part once; both in whole batches. precision: `auto` takes bfloat16 where the device has it.
+    monitor: the metric of the validation part that the next two and a plateau schedule follow. early_stopping: epochs
+    without a better one after which a trial is over; 0 never stops it. keep: the weights that are judged and promoted,
+    of the last epoch or of the best so far (whose score then flatters, being the best of many).
     """
 
 

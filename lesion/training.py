@@ -17,22 +17,22 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from lesion.augment import Augmenter, augmentations
 from lesion.averaging import WeightAverage
-from lesion.balancing import balancings
 from lesion.data.packed import PackedDataset
-from lesion.devices import autocast, best_device, is_out_of_memory, precision_for
+from lesion.devices import autocast, best_device, precision_for
 from lesion.errors import CheckpointError, NonFiniteLossError
-from lesion.examples import Epoch, ExampleOrder, batches
-from lesion.losses import losses, mass
+from lesion.losses import Loss, losses, weighted
+from lesion.material import gather, people
 from lesion.metrics import summary
 from lesion.models import Model, build_model
-from lesion.optimisation import optimizers, schedules
+from lesion.optimisation import Follower, Schedule, optimizers, schedules
+from lesion.pace import Pace
 from lesion.prediction import predict_probabilities, to_model_input
 from lesion.registry import Value
 from lesion.settings import resolve
+from lesion.stepping import Batch, Gradients
 
-FORMAT = 1
+FORMAT, READS = 2, (1, 2)
 LOOKED_AT = 50  # steps between looks at the loss: a GPU would wait at each
 
 
@@ -72,76 +72,48 @@ class Training:
         self.data, self.split = data, data.split(split)
         self.identity = Identity(dict(settings), seed, epochs, data.content_hash, self.split.hash)
         self._seed, self._workers = seed, workers
-        self._labels = data.table["label"].to_numpy(np.int64)
-        self._rows = self._balanced_rows()
         general = self.plan.general
-        self._batch_size = min(general["batch_size"], len(self._rows))
-        shown = len(self.split.train) if general["epoch"] == "equal" else len(self._rows)
-        self._steps = max(1, shown // self._batch_size)
-        self._order = ExampleOrder(self._rows, self._steps * self._batch_size, self._stream("order"))
-        self._augmenter = Augmenter(self._policy(), self._stream("augmentation"))
         self._precision = precision_for(self.device, general["precision"])
+        self._material = gather(self.plan, data, self.split, self._stream)
+        self._people = people(self.plan, data, self.split.validation)
+        self._pace = Pace(general["monitor"], data.classes, general["early_stopping"])
         self._validated: NDArray[np.float64] | None = None
-        self._parts = 1  # micro-batches of a step; doubled when memory runs out
         self._build()
 
     def step(self) -> dict[str, float]:
         """Train one epoch and judge it on the validation part.
 
         Returns `epoch`, `train_loss`, `lr`, `examples` (seen so far), `seconds` (of this epoch) and the metrics
-        of `lesion.metrics.summary`. Raises NonFiniteLossError.
+        of `lesion.metrics.summary`, of the best epoch so far where the best is kept. Raises NonFiniteLossError.
         """
         start = time.perf_counter()
-        # Dropout draws from torch's global generator, the only one it knows.
-        torch.manual_seed(self._stream("dropout", self.epoch))
-        self.model.train()
-        epoch = Epoch(self.data.images, self._labels, self._order.epoch(self.epoch), self._augmenter, self.epoch)
-        total = torch.zeros((), device=self.device)
-        loader = batches(epoch, self._batch_size, workers=self._workers, pinned=self.device.type == "cuda")
-        for index, (images, labels) in enumerate(loader):
-            total += self._update(images, labels, self.epoch * self._steps + index)
-            if index % LOOKED_AT == 0 and not torch.isfinite(total):
-                break
-        train_loss = float(total) / self._steps
-        if not math.isfinite(train_loss):
-            raise NonFiniteLossError(
-                f"the loss is {train_loss} in epoch {self.epoch + 1}; a lower lr is the usual cure"
-            )
+        train_loss = self._train()
         self.epoch += 1
-        self._validated = None
-        if not np.isfinite(self.predict()).all():
-            raise NonFiniteLossError(f"the model predicts no numbers after epoch {self.epoch}; try a lower lr")
-        scores = summary(self.predict(), self._labels[self.split.validation], self.data.classes)
+        self._judge()
         return {
             "epoch": float(self.epoch),
             "train_loss": train_loss,
             "lr": float(self.optimizer.param_groups[-1]["lr"]),
-            "examples": float(self.epoch * self._steps * self._batch_size),
+            "examples": float(self.epoch * self._material.steps * self._material.batch_size),
             "seconds": time.perf_counter() - start,
-            **scores,
+            **self._scores(self.predict()),
         }
 
-    def predict(self) -> NDArray[np.float64]:
-        """Probabilities (N, classes) of the validation part; computed once an epoch."""
-        if self._validated is None:
-            self._validated = self._probabilities(self.split.validation)
-        return self._validated
+    @property
+    def finished(self) -> bool:
+        """Whether nothing is left to do: the last epoch is over, or the patience with the validation part."""
+        return self.epoch >= self.epochs or self._pace.exhausted
 
-    def _probabilities(self, rows: NDArray[np.int64]) -> NDArray[np.float64]:
-        general = self.plan.general
-        return predict_probabilities(
-            self.predicting_model,
-            self.data.images[rows],
-            image_size=general["image_size"],
-            views=general["views"],
-            device=self.device,
-            precision=general["precision"],
-        )
+    def predict(self) -> NDArray[np.float64]:
+        """Probabilities (N, classes) of the validation part by `predicting_model`; computed once an epoch."""
+        if self._validated is None:
+            self._validated = self._probabilities(self.predicting_model)
+        return self._validated
 
     @property
     def predicting_model(self) -> Model:
-        """The model that is judged and kept: the average of the weights where one is kept, else the last."""
-        return self.model if self._average is None else self._average.model
+        """The model that is judged and kept: of the best epoch where the best is kept, else as it is now."""
+        return self._current if self._best is None else self._best
 
     def state_dict(self) -> dict[str, Any]:
         """All that is needed to go on: tensors, which the next step changes, numbers and strings only."""
@@ -149,16 +121,20 @@ class Training:
             "format": FORMAT,
             "epoch": self.epoch,
             "identity": {**vars(self.identity), "settings": dict(self.identity.settings)},
-            "parts": self._parts,
+            "parts": self._gradients.parts,
             "model": self.model.state_dict(),
             "average": None if self._average is None else self._average.state_dict(),
+            "best": None if self._best is None else self._best.state_dict(),
             "optimizer": self.optimizer.state_dict(),
+            "schedule": self._schedule.state_dict() if isinstance(self._schedule, Follower) else None,
+            "pace": self._pace.state_dict(),
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on from `state`; CheckpointError when it is of another training, and nothing changes."""
-        if state.get("format") != FORMAT:
-            raise CheckpointError(f"the checkpoint has format {state.get('format')!r}, this program reads {FORMAT}")
+        if state.get("format") not in READS:
+            known = " and ".join(map(str, READS))
+            raise CheckpointError(f"the checkpoint has format {state.get('format')!r}, this program reads {known}")
         given, own = state["identity"], {**vars(self.identity), "settings": dict(self.identity.settings)}
         other = sorted(key for key in own if given.get(key) != own[key])
         if other:
@@ -168,28 +144,54 @@ class Training:
         self.optimizer.load_state_dict(deepcopy(state["optimizer"]))
         if self._average is not None:
             self._average.load_state_dict(state["average"])
-        self.epoch, self._parts, self._validated = state["epoch"], state["parts"], None
+        if state["format"] > 1:  # before that nothing followed the validation part
+            self._pace.load_state_dict(state["pace"])
+            if self._best is not None:
+                self._best.load_state_dict(state["best"])
+            if isinstance(self._schedule, Follower):
+                self._schedule.load_state_dict(state["schedule"])
+        self.epoch, self._gradients.parts, self._validated = state["epoch"], state["parts"], None
 
     def _build(self) -> None:
         torch.manual_seed(self._stream("weights"))  # torch's layers initialise from the global generator
-        self.model = build_model(self.plan, len(self.data.classes)).to(self.device)
+        self.model = build_model(self.plan, self.data.classes).to(self.device)
         self.model.to(memory_format=torch.channels_last)
         optimizer, schedule, loss = (self.plan.choices[k] for k in ("optimizer", "schedule", "loss"))
         self.optimizer: torch.optim.Optimizer = optimizers[optimizer.name].build(
-            self.model.backbone, self.model.head, **optimizer.settings
+            self.model.backbone, self.model.added, **optimizer.settings
         )
         self._rates = [group["lr"] for group in self.optimizer.param_groups]
-        self._schedule = schedules[schedule.name].build(self.epochs * self._steps, self._steps, **schedule.settings)
-        counts = np.bincount(self._labels[self._rows], minlength=len(self.data.classes))
-        self._loss = losses[loss.name].build(counts, **loss.settings)
+        steps = self._material.steps
+        self._schedule: Schedule = schedules[schedule.name].build(self.epochs * steps, steps, **schedule.settings)
+        plain: Loss = losses[loss.name].build(self._material.counts, **loss.settings)
+        self._loss = plain if self._material.class_weights is None else weighted(plain, self._material.class_weights)
+        self._gradients = Gradients(self._logits, self._loss, self.device)
         decay = self.plan.general["weight_average"]
         self._average = WeightAverage(self.model, decay) if decay else None
+        best = self.plan.general["keep"] == "best"
+        self._best = deepcopy(self._current).requires_grad_(False).eval() if best else None
 
-    def _update(self, images: torch.Tensor, labels: torch.Tensor, step: int) -> torch.Tensor:
+    def _train(self) -> float:
+        """One pass; its mean loss."""
+        # Dropout draws from torch's global generator, the only one it knows.
+        torch.manual_seed(self._stream("dropout", self.epoch))
+        self.model.train()
+        total = torch.zeros((), device=self.device)
+        first, pinned = self.epoch * self._material.steps, self.device.type == "cuda"
+        for index, batch in enumerate(self._material.epoch(self.epoch, workers=self._workers, pinned=pinned)):
+            total += self._update(batch, first + index)
+            if index % LOOKED_AT == 0 and not torch.isfinite(total):
+                break
+        loss = float(total) / self._material.steps
+        if not math.isfinite(loss):
+            raise NonFiniteLossError(f"the loss is {loss} in epoch {self.epoch + 1}; a lower lr is the usual cure")
+        return loss
+
+    def _update(self, batch: Batch, step: int) -> torch.Tensor:
         """One optimizer step; returns the loss before it, a scalar that stays on the device."""
         for group, rate in zip(self.optimizer.param_groups, self._rates, strict=True):
             group["lr"] = rate * self._schedule(step)
-        loss = self._backward(images, labels)
+        loss = self._gradients.accumulate(batch, self.optimizer)
         if clip := self.plan.general["clip"]:
             torch.nn.utils.clip_grad_norm_(self.model.parameters(), clip)
         self.optimizer.step()
@@ -197,49 +199,46 @@ class Training:
             self._average.update(self.model, step)
         return loss
 
-    def _backward(self, images: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-        """Gradients of the batch, in as many micro-batches as memory asks for."""
-        while True:
-            self.optimizer.zero_grad()
-            try:
-                return sum(
-                    (self._accumulate(i, y, self._share(y, labels)) for i, y in self._micro_batches(images, labels)),
-                    torch.zeros((), device=self.device),
-                )
-            except (RuntimeError, MemoryError) as problem:
-                if not is_out_of_memory(problem) or 4 * self._parts > len(labels):
-                    raise
-            # Outside the except clause, which would keep the failed step's tensors alive.
-            self._parts *= 2
-            if self.device.type == "cuda":
-                torch.cuda.empty_cache()
-
-    def _micro_batches(self, images: torch.Tensor, labels: torch.Tensor) -> zip[tuple[torch.Tensor, torch.Tensor]]:
-        # Not chunk, which cuts 10 into 3, 3, 3 and 1: batch norm cannot train on one.
-        return zip(images.tensor_split(self._parts), labels.tensor_split(self._parts), strict=True)
-
-    def _share(self, part: torch.Tensor, labels: torch.Tensor) -> float:
-        return mass(self._loss, part) / mass(self._loss, labels)
-
-    def _accumulate(self, images: torch.Tensor, labels: torch.Tensor, share: float) -> torch.Tensor:
+    def _logits(self, batch: Batch) -> torch.Tensor:
+        people = None if batch.people is None else batch.people.to(self.device, non_blocking=True)
+        labels = batch.labels.to(self.device, non_blocking=True) if self._loss.spells else None
         with autocast(self.device, self._precision):
-            logits = self.model(to_model_input(images, self.device))
-        loss: torch.Tensor = self._loss(logits.float(), labels.to(self.device, non_blocking=True)) * share
-        loss.backward()  # type: ignore[no-untyped-call]
-        return loss.detach()
+            logits: torch.Tensor = self.model(to_model_input(batch.examples, self.device), people, labels)
+        return logits
 
-    def _balanced_rows(self) -> NDArray[np.int64]:
-        choice = self.plan.choices["balancing"]
-        train = self.split.train
-        rng = np.random.default_rng(self._stream("balancing"))
-        positions = balancings[choice.name].build(self._labels[train], rng, **choice.settings)
-        rows: NDArray[np.int64] = train[positions]
-        return rows
+    def _judge(self) -> None:
+        """Look at the validation part: which epoch is the best, and what the schedule makes of it."""
+        probabilities = self._probabilities(self._current)
+        if not np.isfinite(probabilities).all():
+            raise NonFiniteLossError(f"the model predicts no numbers after epoch {self.epoch}; try a lower lr")
+        scores = self._scores(probabilities)
+        better = self._pace.observe(scores)
+        if isinstance(self._schedule, Follower):
+            self._schedule.observe(self._pace.worth(scores))
+        if self._best is None or better:
+            self._validated = probabilities
+        if self._best is not None and better:
+            self._best.load_state_dict(self._current.state_dict())
 
-    def _policy(self) -> list[Any]:
-        choice: Any = self.plan.choices["augmentation"]
-        policy: list[Any] = augmentations[choice.name].build(self.plan.general["image_size"], **choice.settings)
-        return policy
+    @property
+    def _current(self) -> Model:
+        """The average of the weights where one is kept, else the weights."""
+        return self.model if self._average is None else self._average.model
+
+    def _scores(self, probabilities: NDArray[np.float64]) -> dict[str, float]:
+        return summary(probabilities, self.data.labels[self.split.validation], self.data.classes)
+
+    def _probabilities(self, model: Model) -> NDArray[np.float64]:
+        general = self.plan.general
+        return predict_probabilities(
+            model,
+            self.data.images[self.split.validation],
+            people=self._people,
+            image_size=general["image_size"],
+            views=general["views"],
+            device=self.device,
+            precision=general["precision"],
+        )
 
     def _stream(self, purpose: str, *numbers: int) -> int:
         """Seed of one purpose: generators of different purposes never share their numbers."""

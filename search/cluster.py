@@ -35,6 +35,12 @@ QUIET = {
     # Ray 2.60 announces a change of the next version on every start.
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
 }
+KEEP_MEMORY = {
+    # glibc gives large blocks back to the kernel after each step and has them zeroed again at the next: kept, a step of
+    # MobileNetV2 at 192 pixels on two cores is 12 % faster (36.9 → 41.3 images a second).
+    "MALLOC_MMAP_THRESHOLD_": str(2**32),
+    "MALLOC_TRIM_THRESHOLD_": str(2**34),
+}
 OBJECT_STORE = 80 * 1024 * 1024
 """Bytes; trials exchange numbers, their images are mapped from files."""
 CONCURRENT_ON_CPU = 4
@@ -56,7 +62,7 @@ def joined(address: str | None) -> Iterator[None]:
 
     A session that the caller has started already, in a notebook, is used and left alone.
     """
-    for name, value in QUIET.items():
+    for name, value in (QUIET | KEEP_MEMORY).items():
         os.environ.setdefault(name, value)
     # Ray's executor complains of trials that the ledger, MLflow and the progress table tell about in words.
     logging.getLogger("ray.tune").setLevel(logging.CRITICAL)

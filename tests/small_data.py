@@ -29,6 +29,7 @@ def small_data(train=(6, 3, 3), validation=(2, 2, 2), size=24, seed=0):
     images[np.arange(len(labels)), :, :, labels] += 120
     held_out = np.concatenate([np.arange(n) >= n - v for n, v in zip(counts, validation, strict=True)])
     table = pd.DataFrame({"image": [f"ISIC_{i:07d}" for i in range(len(labels))], "label": labels, "holdout": held_out})
+    table = table.assign(age=rng.choice([35.0, 60.0, np.nan], len(labels)), sex="female", site="unknown")
     manifest = {"splits": ["holdout"], "default_split": "holdout"}
     return PackedDataset(Path("drawn"), "drawn", CLASSES, size, "stretch", f"drawn-{seed}", table, images, manifest)
 

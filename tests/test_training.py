@@ -14,6 +14,8 @@ from lesion.errors import CheckpointError, NonFiniteLossError
 VARIANTS = {
     "adamw": {"augmentation": "strong", "head": "dense", "clip": 1.0, "views": 2},
     "sgd": {"optimizer": "sgd", "optimizer__adamw__lr": None, "balancing": "oversample", "loss": "focal"},
+    "best": {"keep": "best", "schedule": "plateau", "schedule__plateau__patience": 1, "metadata": "concatenate"},
+    "words": {"head": "taxonomy_decoder", "loss": "path"},
     "no average": {"weight_average": 0.0, "schedule": "step", "backbone__shufflenet_v2_x0_5__trainable_stages": 2},
 }
 
@@ -101,7 +103,7 @@ def test_a_checkpoint_of_another_training_is_refused_and_changes_nothing(change,
     before = deepcopy(training.state_dict())
     with pytest.raises(CheckpointError, match=f"of another training: {differs} differ"):
         training.load_state_dict(state)
-    with pytest.raises(CheckpointError, match="has format 0, this program reads 1"):
+    with pytest.raises(CheckpointError, match="has format 0, this program reads 1 and 2"):
         training.load_state_dict(state | {"format": 0})
     assert same(training.state_dict(), before)
 

@@ -1,5 +1,6 @@
 """What every component must do, tested because it is registered."""
 
+import dataclasses
 import re
 
 import numpy as np
@@ -7,8 +8,9 @@ import pytest
 import torch
 
 from lesion.augment import Augmenter, augmentations
-from lesion.balancing import balancings
-from lesion.losses import losses, mass
+from lesion.balancing import Draws, Part, balancings
+from lesion.classes import ClassCounts
+from lesion.losses import Loss, losses, weighted
 from lesion.models import build_model
 from lesion.models.backbones import backbones
 from lesion.models.heads import heads
@@ -17,7 +19,11 @@ from lesion.optimisation import optimizers, schedules
 from lesion.registry import Registry
 from lesion.settings import DEFAULTS, REGISTRIES, resolve
 
-LABELS = np.repeat([0, 1, 2], [20, 5, 50])
+NAMES = ("melanoma", "seborrheic_keratosis", "nevus")
+LABELS = np.repeat([0, 1, 2], [20, 8, 50])
+COUNTS = ClassCounts(NAMES, np.array([20, 5, 50]), np.array([10, 5, 50]))
+ASKED: dict[str, dict[str, object]] = {"cost_matrix": {"positive": "melanoma"}}
+"""Settings of components that have no default for three classes."""
 LOGITS = torch.randn(16, 3, generator=torch.Generator().manual_seed(0))
 TARGETS = torch.arange(16) % 3
 DEEP = re.compile(  # their like is there with fewer layers; over a quarter of a second each
@@ -57,7 +63,7 @@ def test_every_backbone_is_built_of_stages_that_have_something_to_train(name):
 @every(heads)
 @pytest.mark.parametrize("side", [1, 7])
 def test_every_head_maps_a_feature_map_to_logits_with_gradients(name, side):
-    head = heads[name].build(12, ("melanoma", "seborrheic_keratosis", "nevus"))
+    head = heads[name].build(12, NAMES)
     features = torch.randn(4, 12, side, side, requires_grad=True)
     logits = head(features)
     assert logits.shape == (4, 3)
@@ -66,9 +72,13 @@ def test_every_head_maps_a_feature_map_to_logits_with_gradients(name, side):
     assert torch.isfinite(features.grad).all()
 
 
+def built_loss(name: str) -> Loss:
+    return losses[name].build(COUNTS, **ASKED.get(name, {}))
+
+
 @every(losses)
 def test_every_loss_is_a_finite_scalar_whose_gradient_is_right(name):
-    loss = losses[name].build(np.array([20, 5, 50]))
+    loss = built_loss(name)
     logits = LOGITS.double().requires_grad_()
     assert loss(logits, TARGETS).shape == ()
     assert torch.autograd.gradcheck(lambda z: loss(z, TARGETS), (logits,))
@@ -79,20 +89,47 @@ def test_every_loss_is_a_finite_scalar_whose_gradient_is_right(name):
 
 
 @every(losses)
-def test_every_loss_of_a_batch_is_the_mean_of_its_parts_by_their_mass(name):
-    loss = losses[name].build(np.array([20, 5, 50]))
+@pytest.mark.parametrize("class_weights", [None, np.array([0.5, 3.0, 1.0])])
+def test_every_loss_of_a_batch_is_the_mean_of_its_parts_by_their_mass(name, class_weights):
+    loss = built_loss(name) if class_weights is None else weighted(built_loss(name), class_weights)
     parts = [slice(0, 3), slice(3, 10), slice(10, 16)]
-    mean = sum(loss(LOGITS[part], TARGETS[part]) * mass(loss, TARGETS[part]) for part in parts) / mass(loss, TARGETS)
-    torch.testing.assert_close(mean, loss(LOGITS, TARGETS))
+    masses = [loss.masses(TARGETS[part]).sum() for part in parts]
+    mean = sum(loss(LOGITS[part], TARGETS[part]) * mass for part, mass in zip(parts, masses, strict=True)) / sum(masses)
+    torch.testing.assert_close(mean, loss(LOGITS, TARGETS), check_dtype=False)
+
+
+@every(losses)
+def test_every_loss_with_class_weights_is_that_of_examples_that_count_as_often(name):
+    weights = np.array([2.0, 1.0, 3.0])
+    often = torch.from_numpy(np.repeat(np.arange(16), weights[TARGETS.numpy()].astype(int)))
+    loss = built_loss(name)
+    torch.testing.assert_close(
+        weighted(loss, weights)(LOGITS, TARGETS), loss(LOGITS[often], TARGETS[often]), check_dtype=False
+    )
 
 
 @every(balancings)
 def test_every_balancing_is_seeded_and_stays_inside_the_training_part(name):
-    first, again = (balancings[name].build(LABELS, np.random.default_rng(5)) for _ in range(2))
-    assert np.array_equal(first, again)
-    assert first.dtype == np.int64
-    assert set(first) <= set(range(len(LABELS)))
-    assert set(LABELS[first]) == {0, 1, 2}
+    part = Part(LABELS, NAMES, {on: Vectors() for on in ("features", "pixels")})
+    everything = Draws.everything(len(LABELS))
+    first, again = (balancings[name].build(part, everything, np.random.default_rng(5)) for _ in range(2))
+    for field in dataclasses.fields(Draws):
+        assert np.array_equal(getattr(first, field.name), getattr(again, field.name)), field.name
+    for rows in (first.row, first.partner):
+        assert rows.dtype == np.int64
+        assert set(rows) <= set(range(len(LABELS)))
+    assert np.array_equal(LABELS[first.row], LABELS[first.partner])
+    assert set(LABELS[first.row]) == {0, 1, 2}
+    assert ((first.blend >= 0) & (first.blend <= 1)).all()
+
+
+class Vectors:
+    """Noise with a place for each class, the same for every copy."""
+
+    key, width = "noise", 4
+
+    def read(self, row, copy):
+        return np.random.default_rng(0).normal(size=(len(LABELS), 4))[row] + LABELS[row, None]
 
 
 @every(augmentations)
