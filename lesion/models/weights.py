@@ -30,7 +30,7 @@ _FORMER_NAMES = (
 )
 
 
-def normalisation(name: str, weights: str) -> tuple[Triple, Triple]:
+def normalisation_of(name: str, weights: str) -> tuple[Triple, Triple]:
     """Mean and standard deviation, of RGB in [0, 1], that `weights` of backbone `name` expect.
 
     torchvision says it of each of its weights (EfficientNetV2-L and the features of VGG-16 are not like the rest); a

@@ -10,7 +10,7 @@ from lesion.models import build_model
 from lesion.models.backbones import backbones, structure
 from lesion.models.cuts import cut
 from lesion.models.paper import OnPaper
-from lesion.models.weights import normalisation
+from lesion.models.weights import normalisation_of
 from lesion.settings import resolve
 from search.space.vocabulary import build_on_paper
 
@@ -165,7 +165,7 @@ def test_a_model_normalises_by_itself():
     torch.manual_seed(0)
     model = build_model(resolve({"image_size": 32, "backbone": "squeezenet1_1"}), 3).eval()
     images = torch.rand(2, 3, 32, 32)
-    mean, std = (torch.tensor(part).view(3, 1, 1) for part in normalisation("squeezenet1_1", "none"))
+    mean, std = (torch.tensor(part).view(3, 1, 1) for part in normalisation_of("squeezenet1_1", "none"))
     torch.testing.assert_close(model(images), model.head(model.backbone((images - mean) / std)))
     assert not torch.allclose(model(images), model.head(model.backbone(images)))
 

@@ -14,7 +14,7 @@ from torchvision import models
 
 from lesion.errors import WeightsError
 from lesion.models.backbones import backbones
-from lesion.models.weights import adapt, load_pretrained, normalisation
+from lesion.models.weights import adapt, load_pretrained, normalisation_of
 
 NAME = "shufflenet_v2_x0_5"
 
@@ -232,12 +232,12 @@ HALVES = (0.5, 0.5, 0.5), (0.5, 0.5, 0.5)
     ],
 )
 def test_normalisation_belongs_to_the_weights(name, weights, expected):
-    assert normalisation(name, weights) == expected
+    assert normalisation_of(name, weights) == expected
 
 
 def test_googlenet_takes_what_torchvision_makes_of_its_usual_input():
     images = torch.rand(2, 3, 32, 32)
     mean, std = (torch.tensor(part).view(3, 1, 1) for part in IMAGENET)
     theirs = models.GoogLeNet(aux_logits=False, transform_input=True, init_weights=False)._transform_input
-    ours, spread = (torch.tensor(part).view(3, 1, 1) for part in normalisation("googlenet", "imagenet"))
+    ours, spread = (torch.tensor(part).view(3, 1, 1) for part in normalisation_of("googlenet", "imagenet"))
     torch.testing.assert_close((images - ours) / spread, theirs((images - mean) / std))
