@@ -129,3 +129,9 @@ def test_the_sampler_draws_classes_between_as_they_are_and_equally_often(exponen
     drawn = draw(part, "balanced_sampler", exponent=exponent)
     np.testing.assert_allclose(np.bincount(part.labels, drawn.chance), shares)
     np.testing.assert_allclose(drawn.counts(part) / 2000, shares, atol=5e-4)
+
+
+def test_a_cap_leaves_something_or_is_refused():
+    assert draw(part_of(ISIC2017), "cap", fraction=0.001).counts(part_of(ISIC2017)).tolist() == [1, 1, 1]
+    with pytest.raises(SettingError, match=r"cap\.of_class is b, of which no image is drawn"):
+        draw(part_of({"a": 3, "b": 0}), "cap", of_class="b")

@@ -64,9 +64,9 @@ def cap(
     if of_class is not None:
         ceiling = int(counts[part.label(of_class)])
     else:
-        ceiling = count or int((fraction or 0.5) * counts.max())
+        ceiling = count or max(1, int((fraction or 0.5) * counts.max()))
     if ceiling == 0:
-        raise SettingError(f"cap would leave no image: class {of_class} is not drawn")
+        raise SettingError(f"cap.of_class is {of_class}, of which no image is drawn: nothing would be left")
     return _down_to(draws, _members(part, draws), ceiling, rng)
 
 
