@@ -28,7 +28,7 @@ from torch import nn
 from lesion.augment import resize
 from lesion.errors import DataError
 from lesion.models import Model
-from lesion.prediction import dihedral, to_model_input
+from lesion.prediction import dihedral, to_model_input, views_shown
 from lesion.registry import Value
 
 FORMAT = 1
@@ -95,6 +95,19 @@ class Embeddings:
                     device=self.model.mean.device,
                 )
         return self._open[view]
+
+    def predict(
+        self, model: Model, rows: NDArray[np.int64], people: torch.Tensor | None, views: int
+    ) -> NDArray[np.float64]:
+        """Class probabilities (N, classes) of the images at `rows` by the head of `model`, averaged over `views`."""
+        device = model.mean.device
+        total = torch.zeros(1, dtype=torch.float64, device=device)
+        with _evaluating(model), torch.inference_mode():
+            for view in views_shown(views):
+                maps = torch.from_numpy(np.asarray(self.maps(view)[rows], np.float32)).to(device)
+                known = None if people is None else people.to(device)
+                total = total + model.classify(maps, known).double().softmax(dim=1)  # (N, classes)
+        return (total / views).cpu().numpy()
 
 
 def cached_maps(

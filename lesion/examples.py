@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 from torch.utils.data import DataLoader, Dataset
 
 from lesion.augment import Augmenter, resize
-from lesion.balancing import Draws, blended, shown
+from lesion.balancing import VIEWS, Draws, blended, shown
+from lesion.embeddings import Embeddings
 
 Indices = NDArray[np.int64]
 
@@ -79,6 +80,28 @@ class Photos:
 
     def _photo(self, row: int, copy: int) -> NDArray[np.uint8]:
         return shown(np.asarray(self._images[self._rows[row]]), int(copy))
+
+
+class StoredMaps:
+    """Feature maps of draws, as a frozen backbone made them once: float32 (C, H, W).
+
+    `rows` says where the training part stands among the embeddings. No augmentation takes part: what is shown differs
+    from epoch to epoch by its order alone.
+    """
+
+    def __init__(self, embeddings: Embeddings, rows: Indices, draws: Draws) -> None:
+        self._embeddings, self._rows, self._draws = embeddings, rows, draws
+
+    def example(self, index: int, epoch: int, position: int) -> torch.Tensor:
+        """The map of draw `index`, or what lies between two."""
+        draws = self._draws
+        shown = self._map(draws.row[index], draws.copy[index])
+        if draws.blend[index]:
+            shown += float(draws.blend[index]) * (self._map(draws.partner[index], draws.partner_copy[index]) - shown)
+        return torch.from_numpy(shown)
+
+    def _map(self, row: int, copy: int) -> NDArray[np.float32]:
+        return self._embeddings.maps(VIEWS[int(copy)])[self._rows[row]].astype(np.float32)
 
 
 class Epoch(Dataset[tuple[torch.Tensor, int]]):

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from lesion.augment import Augmenter, augmentations
-from lesion.balancing import Draws, Part, balancings
+from lesion.balancing import Draws, Part, Vectors
+from lesion.balancing.store import drawn
+from lesion.balancing.vectors import Features, Pixels
 from lesion.classes import ClassCounts
 from lesion.data.packed import PackedDataset, Split
-from lesion.examples import Epoch, ExampleOrder, Photos, Source, batches
+from lesion.embeddings import Embeddings
+from lesion.examples import Epoch, ExampleOrder, Photos, Source, StoredMaps, batches
 from lesion.metadata import encode
 from lesion.settings import Plan
 from lesion.stepping import Batch
@@ -46,16 +50,26 @@ class Material:
             yield Batch(examples, people, self.labels[indices])
 
 
-def gather(plan: Plan, data: PackedDataset, split: Split, stream: Stream) -> Material:
-    """Balance the training part of `split` and lay out its order; SettingError when it cannot be balanced so."""
-    part = Part(data.labels[split.train], data.classes, key=f"{data.content_hash}/{split.hash}")
-    draws = _balanced(plan, part, stream)
+def gather(
+    plan: Plan,
+    data: PackedDataset,
+    split: Split,
+    stream: Stream,
+    *,
+    embeddings: Embeddings | None = None,
+    cache: Path | None = None,
+) -> Material:
+    """Balance the training part of `split` and lay out its order; SettingError when it cannot be balanced so.
+
+    With `embeddings` the examples are their feature maps, else augmented photos. What is drawn among neighbours is kept
+    in `cache`.
+    """
+    part = _part(plan, data, split, embeddings)
+    choice = plan.choices["balancing"]
+    draws = drawn(part, choice.name, choice.settings, np.random.default_rng(stream("balancing")), cache)
     general = plan.general
     batch_size = min(general["batch_size"], len(draws))
     steps = max(1, (len(part) if general["epoch"] == "equal" else len(draws)) // batch_size)
-    choice = plan.choices["augmentation"]
-    policy = augmentations[choice.name].build(general["image_size"], **choice.settings)
-    augmenter = Augmenter(policy, stream("augmentation"))
     return Material(
         counts=ClassCounts(data.classes, draws.counts(part), Draws.everything(len(part)).counts(part)),
         class_weights=draws.class_weights,
@@ -64,7 +78,9 @@ def gather(plan: Plan, data: PackedDataset, split: Split, stream: Stream) -> Mat
         batch_size=batch_size,
         steps=steps,
         order=ExampleOrder(draws, steps * batch_size, stream("order")),
-        source=Photos(data.images, split.train, draws, general["image_size"], augmenter),
+        source=_photos(plan, data, split, draws, stream)
+        if embeddings is None
+        else StoredMaps(embeddings, split.train, draws),
     )
 
 
@@ -75,8 +91,14 @@ def people(plan: Plan, data: PackedDataset, rows: NDArray[np.int64]) -> torch.Te
     return torch.from_numpy(encode(data.table.iloc[rows]))
 
 
-def _balanced(plan: Plan, part: Part, stream: Stream) -> Draws:
-    choice = plan.choices["balancing"]
-    rng = np.random.default_rng(stream("balancing"))
-    draws: Draws = balancings[choice.name].build(part, Draws.everything(len(part)), rng, **choice.settings)
-    return draws
+def _part(plan: Plan, data: PackedDataset, split: Split, embeddings: Embeddings | None) -> Part:
+    vectors: dict[str, Vectors] = {"pixels": Pixels(data.images, split.train, plan.general["image_size"])}
+    if embeddings is not None:
+        vectors["features"] = Features(embeddings, split.train)
+    return Part(data.labels[split.train], data.classes, vectors, key=f"{data.content_hash}/{split.hash}")
+
+
+def _photos(plan: Plan, data: PackedDataset, split: Split, draws: Draws, stream: Stream) -> Photos:
+    choice, size = plan.choices["augmentation"], plan.general["image_size"]
+    policy = augmentations[choice.name].build(size, **choice.settings)
+    return Photos(data.images, split.train, draws, size, Augmenter(policy, stream("augmentation")))

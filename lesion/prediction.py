@@ -63,6 +63,16 @@ def dihedral(images: torch.Tensor, view: int) -> torch.Tensor:
     return turned.flip(3) if view % 2 else turned
 
 
+def views_shown(views: int) -> list[int]:
+    """Which of the eight views are averaged: two are the image and its mirror image, four those of a half turn too.
+
+    >>> views_shown(4)
+    [0, 1, 4, 5]
+    """
+    stride = 1 if views in (1, 2, 8) else 2
+    return [v // 2 * 2 * stride + v % 2 for v in range(views)]
+
+
 def _tensor(batch: NDArray[np.uint8], size: int, device: torch.device) -> torch.Tensor:
     return to_model_input(torch.from_numpy(np.stack([resize(image, size) for image in batch])), device)
 
@@ -70,11 +80,8 @@ def _tensor(batch: NDArray[np.uint8], size: int, device: torch.device) -> torch.
 def _mean_over_views(
     model: Model, images: torch.Tensor, people: torch.Tensor | None, views: int, dtype: torch.dtype
 ) -> torch.Tensor:
-    # Two views: as it is and mirrored; four: both of a half turn too; eight: all.
-    stride = 1 if views in (1, 2, 8) else 2
-    shown = [(v // 2 * 2 * stride + v % 2) for v in range(views)]
     total = torch.zeros(1, dtype=torch.float64, device=images.device)
-    for view in shown:
+    for view in views_shown(views):
         with autocast(images.device, dtype):
             logits = model(dihedral(images, view).contiguous(memory_format=torch.channels_last), people)
         total = total + logits.double().softmax(dim=1)  # (N, classes)

@@ -14,11 +14,12 @@ lesion.errors.SettingError: loss.focal.gamma is set, but the loss is cross_entro
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated, Any, Literal
 
 from lesion.augment import augmentations
 from lesion.balancing import balancings
+from lesion.balancing.store import seeks_on
 from lesion.errors import SettingError, unknown
 from lesion.losses import losses
 from lesion.models import backbones, heads, metadatas
@@ -86,6 +87,11 @@ class Plan:
     general: Mapping[str, Any]
     choices: Mapping[str, Choice]
 
+    @property
+    def on_features(self) -> bool:
+        """Whether the head learns on feature maps that a frozen backbone made once: neighbours are sought there."""
+        return seeks_on(self.choices["balancing"].settings) == "features"
+
 
 def resolve(flat: Mapping[str, Value]) -> Plan:
     """Check flat settings and fill in the defaults; SettingError names the path."""
@@ -100,6 +106,16 @@ def resolve(flat: Mapping[str, Value]) -> Plan:
             _place(given, names, path, value)
     choices = {kind: Choice(name, _fill(kind, name, given[kind])) for kind, name in names.items()}
     return Plan(_fill_general(scalars), choices)
+
+
+def on_frozen_backbone(plan: Plan) -> Plan:
+    """The plan as it is; where the head learns on features, with none of the backbone trained."""
+    if not plan.on_features:
+        return plan
+    backbone = plan.choices["backbone"]
+    frozen = backbone.settings | {"trainable_stages": 0, "trainable_layers": None}
+    settings = {name: value for name, value in frozen.items() if name in backbone.settings}
+    return replace(plan, choices=plan.choices | {"backbone": Choice(backbone.name, settings)})
 
 
 def corrects_imbalance(kind: str, name: str, settings: Mapping[str, Value]) -> bool:

@@ -11,6 +11,7 @@ import time
 from collections.abc import Mapping
 from copy import deepcopy
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -20,7 +21,8 @@ from numpy.typing import NDArray
 from lesion.averaging import WeightAverage
 from lesion.data.packed import PackedDataset
 from lesion.devices import autocast, best_device, precision_for
-from lesion.errors import CheckpointError, NonFiniteLossError
+from lesion.embeddings import Embeddings
+from lesion.errors import CheckpointError, NonFiniteLossError, SettingError
 from lesion.losses import Loss, losses, weighted
 from lesion.material import gather, people
 from lesion.metrics import summary
@@ -29,7 +31,7 @@ from lesion.optimisation import Follower, Schedule, optimizers, schedules
 from lesion.pace import Pace
 from lesion.prediction import predict_probabilities, to_model_input
 from lesion.registry import Value
-from lesion.settings import resolve
+from lesion.settings import on_frozen_backbone, resolve
 from lesion.stepping import Batch, Gradients
 
 FORMAT, READS = 2, (1, 2)
@@ -52,7 +54,8 @@ class Training:
 
     `settings` are flat (see `lesion.settings`), `epochs` is the length that the learning-rate schedule is laid
     out for, `seed` decides all that is random. `workers` load and augment beside a GPU; on a CPU they would
-    take the cores that train. Raises SettingError and WeightsError.
+    take the cores that train. `cache` is a folder for what trainings share: feature maps of a frozen backbone, draws
+    among neighbours. Raises SettingError, WeightsError, and DataError when the cache cannot be written.
     """
 
     def __init__(
@@ -65,8 +68,9 @@ class Training:
         split: str | None = None,
         device: torch.device | None = None,
         workers: int = 0,
+        cache: Path | None = None,
     ) -> None:
-        self.plan = resolve(settings)
+        self.plan = on_frozen_backbone(resolve(settings))
         self.device = device or best_device()
         self.epochs, self.epoch = epochs, 0
         self.data, self.split = data, data.split(split)
@@ -74,7 +78,11 @@ class Training:
         self._seed, self._workers = seed, workers
         general = self.plan.general
         self._precision = precision_for(self.device, general["precision"])
-        self._material = gather(self.plan, data, self.split, self._stream)
+        torch.manual_seed(self._stream("weights"))  # torch's layers initialise from the global generator
+        self.model = build_model(self.plan, data.classes).to(self.device)
+        self.model.to(memory_format=torch.channels_last)
+        self._embeddings = self._embedded(cache)
+        self._material = gather(self.plan, data, self.split, self._stream, embeddings=self._embeddings, cache=cache)
         self._people = people(self.plan, data, self.split.validation)
         self._pace = Pace(general["monitor"], data.classes, general["early_stopping"])
         self._validated: NDArray[np.float64] | None = None
@@ -152,10 +160,23 @@ class Training:
                 self._schedule.load_state_dict(state["schedule"])
         self.epoch, self._gradients.parts, self._validated = state["epoch"], state["parts"], None
 
+    def _embedded(self, cache: Path | None) -> Embeddings | None:
+        """The feature maps that take the place of photos where the head alone learns."""
+        if not self.plan.on_features:
+            return None
+        if cache is None:
+            raise SettingError("a head that learns on features needs a folder for them: give Training a cache")
+        backbone = self.plan.choices["backbone"]
+        return Embeddings(
+            self.model,
+            self.data.images,
+            self.plan.general["image_size"],
+            self.data.content_hash,
+            {"name": backbone.name, **backbone.settings},
+            cache / "features",
+        )
+
     def _build(self) -> None:
-        torch.manual_seed(self._stream("weights"))  # torch's layers initialise from the global generator
-        self.model = build_model(self.plan, self.data.classes).to(self.device)
-        self.model.to(memory_format=torch.channels_last)
         optimizer, schedule, loss = (self.plan.choices[k] for k in ("optimizer", "schedule", "loss"))
         self.optimizer: torch.optim.Optimizer = optimizers[optimizer.name].build(
             self.model.backbone, self.model.added, **optimizer.settings
@@ -202,6 +223,8 @@ class Training:
     def _logits(self, batch: Batch) -> torch.Tensor:
         people = None if batch.people is None else batch.people.to(self.device, non_blocking=True)
         labels = batch.labels.to(self.device, non_blocking=True) if self._loss.spells else None
+        if self._embeddings is not None:
+            return self.model.classify(batch.examples.to(self.device, non_blocking=True), people, labels)
         with autocast(self.device, self._precision):
             logits: torch.Tensor = self.model(to_model_input(batch.examples, self.device), people, labels)
         return logits
@@ -230,6 +253,8 @@ class Training:
 
     def _probabilities(self, model: Model) -> NDArray[np.float64]:
         general = self.plan.general
+        if self._embeddings is not None:
+            return self._embeddings.predict(model, self.split.validation, self._people, general["views"])
         return predict_probabilities(
             model,
             self.data.images[self.split.validation],

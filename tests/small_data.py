@@ -34,9 +34,10 @@ def small_data(train=(6, 3, 3), validation=(2, 2, 2), size=24, seed=0):
     return PackedDataset(Path("drawn"), "drawn", CLASSES, size, "stretch", f"drawn-{seed}", table, images, manifest)
 
 
-def small_training(data=None, *, epochs=3, seed=0, workers=0, **settings):
+def small_training(data=None, *, epochs=3, seed=0, workers=0, cache=None, **settings):
     """A training whose settings `loss__focal__gamma=1.0` are those of `SETTINGS`, changed."""
     changed = SETTINGS | {name.replace("__", "."): value for name, value in settings.items()}
     changed = {name: value for name, value in changed.items() if value is not None}
     device = torch.device("cpu")
-    return Training(changed, data or small_data(), epochs=epochs, seed=seed, device=device, workers=workers)
+    data = data or small_data()
+    return Training(changed, data, epochs=epochs, seed=seed, device=device, workers=workers, cache=cache)

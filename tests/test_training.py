@@ -9,7 +9,8 @@ import torch
 from small_data import small_data, small_training
 
 from lesion import checkpoints
-from lesion.errors import CheckpointError, NonFiniteLossError
+from lesion.errors import CheckpointError, NonFiniteLossError, SettingError
+from lesion.prediction import predict_probabilities
 
 VARIANTS = {
     "adamw": {"augmentation": "strong", "head": "dense", "clip": 1.0, "views": 2},
@@ -233,6 +234,42 @@ def test_micro_batches_train_as_the_whole_batch_does(loss):
     fits(resumed.model, 3, sizes := [])
     resumed.step()
     assert sizes == [3, 3, 2, 2]  # it does not run out of memory again to learn what fits
+
+
+def test_a_head_learns_on_the_features_of_a_frozen_backbone_and_on_what_lies_between_them(tmp_path):
+    settings = {"balancing": "smote", "balancing__smote__neighbours": 2, "balancing__smote__on": "features"}
+    settings |= {"backbone": "squeezenet1_1", "head__linear__dropout": 0.0}
+    training = small_training(cache=tmp_path, epochs=8, epoch="full", optimizer__adamw__lr=0.05, **settings)
+    before = deepcopy(training.model.backbone.state_dict())
+    passed = []
+    training.model.backbone.register_forward_hook(lambda *_: passed.append(1))
+    losses = [training.step()["train_loss"] for _ in range(8)]
+    assert losses[-1] < 0.7 * losses[0]
+    assert same(training.model.backbone.state_dict(), before)
+    assert not passed  # the maps were made when the neighbours were sought
+    assert training._material.counts.drawn.tolist() == [6, 6, 6]
+    assert training._material.counts.original.tolist() == [6, 3, 3]
+    photos = predict_probabilities(
+        training.predicting_model,
+        training.data.images[training.split.validation],
+        image_size=24,
+        precision="float32",
+    )
+    np.testing.assert_allclose(training.predict(), photos, atol=2e-3)  # maps are kept as float16
+    with pytest.raises(SettingError, match="needs a folder"):
+        small_training(**settings)
+
+
+def test_a_training_stops_when_its_patience_is_over_and_keeps_its_best_epoch():
+    training = small_training(epochs=9, keep="best", early_stopping=2, monitor="log_loss", optimizer__adamw__lr=0.3)
+    kept, seen = [], []
+    while not training.finished:
+        kept.append(training.step()["log_loss"])
+        seen.append(training._scores(training._probabilities(training._current))["log_loss"])
+    best = int(np.argmin(seen))
+    assert training.epoch == best + 3 < 9
+    assert kept == list(np.minimum.accumulate(seen))
+    assert training._scores(training._probabilities(training.predicting_model))["log_loss"] == min(seen)
 
 
 def test_what_cannot_be_halved_is_out_of_memory():
