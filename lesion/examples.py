@@ -101,7 +101,8 @@ class StoredMaps:
         return torch.from_numpy(shown)
 
     def _map(self, row: int, copy: int) -> NDArray[np.float32]:
-        return self._embeddings.maps(VIEWS[int(copy)])[self._rows[row]].astype(np.float32)
+        stored: NDArray[np.float32] = self._embeddings.maps(VIEWS[int(copy)])[self._rows[row]].astype(np.float32)
+        return stored
 
 
 class Epoch(Dataset[tuple[torch.Tensor, int]]):

@@ -113,9 +113,9 @@ def on_frozen_backbone(plan: Plan) -> Plan:
     if not plan.on_features:
         return plan
     backbone = plan.choices["backbone"]
-    frozen = backbone.settings | {"trainable_stages": 0, "trainable_layers": None}
+    frozen = {**backbone.settings, "trainable_stages": 0, "trainable_layers": None}
     settings = {name: value for name, value in frozen.items() if name in backbone.settings}
-    return replace(plan, choices=plan.choices | {"backbone": Choice(backbone.name, settings)})
+    return replace(plan, choices={**plan.choices, "backbone": Choice(backbone.name, settings)})
 
 
 def corrects_imbalance(kind: str, name: str, settings: Mapping[str, Value]) -> bool:
