@@ -7,7 +7,7 @@ from typing import Annotated
 import albumentations as A
 
 from lesion.augment.augmenter import Policy, augmentations
-from lesion.augment.transforms import Resize, affine, jitter
+from lesion.augment.transforms import BORDER, Resize, affine, jitter
 from lesion.registry import Range
 
 Strength = Annotated[float, Range(0.0, 3.0)]
@@ -52,7 +52,11 @@ def strong(size: int, *, strength: Strength = 1.0) -> Policy:
         Resize(size),
         even_jitter(strength),
         A.OneOf(
-            [A.GaussianBlur(blur_limit=(3, 5)), A.GridDistortion(distort_limit=0.2), A.CLAHE(clip_limit=2.0)],
+            [
+                A.GaussianBlur(blur_limit=(3, 5)),
+                A.GridDistortion(distort_limit=0.2, border_mode=BORDER),
+                A.CLAHE(clip_limit=2.0),
+            ],
             p=0.2,
         ),
         hole(0.1, 0.3, p=0.3 * min(strength, 2.0)),
