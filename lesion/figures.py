@@ -1,4 +1,4 @@
-"""Figures of an evaluation: ROC curves, confusion matrix, reliability diagram.
+"""Figures of an evaluation: ROC curves, confusion matrix, reliability diagram; and how figures are begun and written.
 
 Each function returns a matplotlib Figure of its own; pyplot's global state, which threads share, is not used.
 """
@@ -33,16 +33,14 @@ def draw_all(folder: Path, probabilities: Floats, labels: Ints, classes: Sequenc
         "reliability.png": reliability_figure,
     }
     for name, draw in drawings.items():
-        picture = io.BytesIO()
-        draw(probabilities, labels, classes).savefig(picture, format="png", dpi=DPI)
-        write_atomically(folder / name, picture.getbuffer())
+        write_png(folder / name, draw(probabilities, labels, classes))
     return [folder / name for name in drawings]
 
 
 def roc_figure(probabilities: Floats, labels: Ints, classes: Sequence[str]) -> Figure:
     """Draw the ROC curve of each class against the rest, their mean (macro) and that of all pairs (micro)."""
     scores = summary(probabilities, labels, classes)
-    figure, axes = _canvas(6.4, 6.0)
+    figure, axes = canvas(6.4, 6.0)
     axes.plot([0, 1], [0, 1], color="0.8", linewidth=1)
     points = [_roc(probabilities[:, k], labels == k) for k in range(len(classes))]
     for k, (fpr, tpr) in enumerate(points):
@@ -69,7 +67,7 @@ def confusion_figure(probabilities: Floats, labels: Ints, classes: Sequence[str]
         counts, columns = counts[:, :-1], columns[:-1]
     share = np.nan_to_num(curves.ratio(counts, counts.sum(axis=1, keepdims=True)))
     side = 0.85 * len(classes) + 2.4
-    figure, axes = _canvas(side + 0.85 * (len(columns) - len(classes)), side)
+    figure, axes = canvas(side + 0.85 * (len(columns) - len(classes)), side)
     axes.imshow(share, cmap="Blues", vmin=0.0, vmax=1.0)
     for row, column in np.ndindex(*counts.shape):
         text = f"{counts[row, column]}\n{share[row, column]:.0%}"
@@ -91,8 +89,8 @@ def reliability_figure(probabilities: Floats, labels: Ints, classes: Sequence[st
     edges = np.linspace(0.0, 1.0, len(table) + 1)
     figure = Figure(figsize=(6.0, 6.6), layout=ConstrainedLayoutEngine(w_pad=0.1, h_pad=0.1))
     axes, below = figure.subplots(2, 1, sharex=True, height_ratios=[4, 1])
-    _bare(axes)
-    _bare(below)
+    bare(axes)
+    bare(below)
     axes.plot([0, 1], [0, 1], color="0.8", linewidth=1, label="perfectly calibrated")
     low, high = _wilson(right, count)
     axes.errorbar(
@@ -114,14 +112,24 @@ def reliability_figure(probabilities: Floats, labels: Ints, classes: Sequence[st
     return figure
 
 
-def _canvas(width: float, height: float) -> tuple[Figure, Axes]:
+def write_png(path: Path, figure: Figure) -> Path:
+    """Write `figure` to `path` as a PNG, whole or not at all."""
+    picture = io.BytesIO()
+    figure.savefig(picture, format="png", dpi=DPI)
+    write_atomically(path, picture.getbuffer())
+    return path
+
+
+def canvas(width: float, height: float) -> tuple[Figure, Axes]:
+    """A figure of so many inches with one set of axes."""
     figure = Figure(figsize=(width, height), layout=ConstrainedLayoutEngine(w_pad=0.1, h_pad=0.1))
     axes = figure.subplots()
-    _bare(axes)
+    bare(axes)
     return figure, axes
 
 
-def _bare(axes: Axes) -> None:
+def bare(axes: Axes) -> None:
+    """Take away what carries no data."""
     axes.spines[["top", "right"]].set_visible(False)
     axes.grid(color="0.93")
     axes.set_axisbelow(True)

@@ -13,6 +13,8 @@ from __future__ import annotations
 
 import io
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Literal, get_args
 
 import numpy as np
@@ -40,12 +42,26 @@ def decode(data: bytes, size: int, geometry: Geometry) -> NDArray[np.uint8]:
     transparency lies on black, which is what a dermatoscope shows around its field. Raises DataError with the
     reason; the dimensions are checked before a pixel is decoded.
     """
+    with _explained(data):
+        return _decode(data, size, geometry)
+
+
+def decode_whole(data: bytes) -> NDArray[np.uint8]:
+    """Decode a photo at its own size into (height, width, 3) RGB; otherwise as `decode`."""
+    with _explained(data), Image.open(io.BytesIO(data), formats=FORMATS) as photo:
+        _check_dimensions(photo)
+        return np.asarray(_rgb(_upright(photo)), dtype=np.uint8)
+
+
+@contextmanager
+def _explained(data: bytes) -> Iterator[None]:
+    """Turn whatever decoding `data` raises into a DataError with the reason."""
     if not data:
         raise DataError("is empty (zero bytes)")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # remarks on metadata; the bomb warning is replaced by our own limit
         try:
-            return _decode(data, size, geometry)
+            yield
         except UnidentifiedImageError as error:
             raise DataError(f"is no image that can be read (known: {', '.join(FORMATS)})") from error
         except Image.DecompressionBombError as error:

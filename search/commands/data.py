@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from search.commands.exploration import add_augmentations, add_explore
 from search.commands.options import again, command, json_option, natural, whole, workspace_option
 
 if TYPE_CHECKING:
@@ -20,11 +21,13 @@ SHOWN = 20
 
 def add(commands: Commands) -> None:
     """The group ``data``."""
-    sentence = "Prepare, check, draw and download data sets."
-    group = commands.add_parser("data", help="prepare, check, draw and download data sets", description=sentence)
+    sentence = "Prepare, check, explore, draw and download data sets."
+    group = commands.add_parser("data", help="prepare, check, explore and download data sets", description=sentence)
     inner = group.add_subparsers(title="commands", metavar="COMMAND", required=True)
     _add_prepare(inner)
     _add_check(inner)
+    add_explore(inner)
+    add_augmentations(inner)
     _add_synthesise(inner)
     _add_download(inner)
 

@@ -21,8 +21,8 @@ from search.space import Space
 from search.workspace import Workspace
 
 COMMANDS = [
-    "data", "data prepare", "data check", "data synthesise", "data download", "check", "run", "status", "sync", "ui",
-    "promote", "predict",
+    "data", "data prepare", "data check", "data explore", "data augmentations", "data synthesise", "data download",
+    "check", "run", "status", "sync", "ui", "promote", "predict",
 ]  # fmt: skip
 
 
