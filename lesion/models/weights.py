@@ -52,7 +52,7 @@ def load_pretrained(model: nn.Module, name: str, weights: str) -> None:
     `imagenet` means DEFAULT. Raises WeightsError when the file is missing, unreadable or of another model.
     """
     if weights.endswith(SUFFIXES):
-        adapt(model, name, read_state(Path(weights)), where=weights)
+        adapt(model, name, read_state(Path(weights)), body=body_of(model), where=weights)
         return
     known = models.get_model_weights(name)
     choice = "DEFAULT" if weights == "imagenet" else weights
@@ -63,10 +63,10 @@ def load_pretrained(model: nn.Module, name: str, weights: str) -> None:
         state = known[choice].get_state_dict(progress=False, check_hash=True, map_location="cpu", weights_only=True)
     except Exception as problem:  # no connection, another hash, a full disk, a torn file of an earlier download
         raise WeightsError(
-            f"weights {weights} of {name} could not be fetched: {_fact(problem)}; give a file instead, or run once "
+            f"weights {weights} of {name} could not be fetched: {fact(problem)}; give a file instead, or run once "
             f"on a machine with a connection and copy {Path(torch.hub.get_dir(), 'checkpoints')}"
         ) from problem
-    adapt(model, name, state, where=f"torchvision's {weights}")
+    adapt(model, name, state, body=body_of(model), where=f"torchvision's {weights}")
 
 
 def read_state(path: Path) -> dict[str, torch.Tensor]:
@@ -78,20 +78,24 @@ def read_state(path: Path) -> dict[str, torch.Tensor]:
             return safetensors.torch.load_file(path)
         state = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as problem:  # torch and safetensors raise a dozen kinds for a damaged file
-        raise WeightsError(f"{path} is not a weights file: {_fact(problem)}") from problem
+        raise WeightsError(f"{path} is not a weights file: {fact(problem)}") from problem
     if not isinstance(state, Mapping) or not all(isinstance(v, torch.Tensor) for v in state.values()):
         raise WeightsError(f"{path} holds {type(state).__name__}, must be a state dict: tensors by name")
     return dict(state)
 
 
-def adapt(model: nn.Module, name: str, state: Mapping[str, torch.Tensor], *, where: str) -> None:
-    """Load `state` into `model`; only what the search replaces, the classifier, may be missing or differ."""
+def body_of(model: nn.Module) -> set[str]:
+    """The tensors of a torchvision model that make its feature map, by name."""
+    kept = {id(t) for part in cut(model) for t in (*part.parameters(), *part.buffers())}
+    return {key for key, tensor in model.state_dict(keep_vars=True).items() if id(tensor) in kept}
+
+
+def adapt(model: nn.Module, name: str, state: Mapping[str, torch.Tensor], *, body: set[str], where: str) -> None:
+    """Load the tensors called `body` from `state` into `model`; others, the classifier, may be missing or differ."""
     own = model.state_dict(keep_vars=True)
     given = {_present_name(key): tensor for key, tensor in state.items()}
     if POSITIONS in given and POSITIONS in own:
         given[POSITIONS] = _resampled(given[POSITIONS], own[POSITIONS])
-    kept = {id(t) for part in cut(model) for t in (*part.parameters(), *part.buffers())}
-    body = {key for key, tensor in own.items() if id(tensor) in kept}
     # Old files do not count batches; nothing is computed from the count.
     missing = sorted(key for key in body - given.keys() if not key.endswith("num_batches_tracked"))
     extra = sorted(key for key in given.keys() - own.keys() if not key.startswith(REPLACED))
@@ -117,7 +121,7 @@ def _present_name(key: str) -> str:
     return key
 
 
-def _fact(problem: Exception) -> str:
+def fact(problem: Exception) -> str:
     """What went wrong in one line; torch's own advice for such files is to run the code in them."""
     if isinstance(problem, pickle.UnpicklingError):
         return "it is damaged, or holds more than tensors, which could run code; save the model's state_dict() alone"

@@ -3,7 +3,9 @@
 import pytest
 import torch
 
+from lesion.models.backbones import backbones
 from lesion.models.heads import heads
+from lesion.models.paper import OnPaper
 
 CLASSES = ("melanoma", "seborrheic_keratosis", "nevus")
 ISIC2018 = ("MEL", "NV", "BCC", "AKIEC", "BKL", "DF", "VASC")
@@ -90,3 +92,18 @@ def test_channel_attention_weighs_channels():
 
     weights = torch.sigmoid(through(MAP.mean(dim=(2, 3))) + through(MAP.flatten(2).max(dim=2)[0]))
     torch.testing.assert_close(attention(MAP), torch.einsum("nchw,nc->nchw", MAP, weights))
+
+
+@pytest.fixture(scope="module")
+def channels_of_backbones():
+    with OnPaper():
+        return {backbones[name].build(224, False).channels for name in backbones}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", list(heads))
+def test_every_head_goes_on_the_map_of_every_backbone(name, channels_of_backbones):
+    for channels in channels_of_backbones:
+        with OnPaper():
+            head = heads[name].build(channels, CLASSES).to("meta")
+        assert head(torch.empty(2, channels, 7, 7, device="meta")).shape == (2, 3)

@@ -14,7 +14,7 @@ from torchvision import models
 
 from lesion.errors import WeightsError
 from lesion.models.backbones import backbones
-from lesion.models.weights import adapt, load_pretrained, normalisation_of
+from lesion.models.weights import adapt, body_of, load_pretrained, normalisation_of
 
 NAME = "shufflenet_v2_x0_5"
 
@@ -74,7 +74,7 @@ def test_dotted_names_of_densenets():
     trained, model = densenet(), densenet()
     state = {re.sub(r"(layer\d+\.(norm|conv))([12]\.)", r"\1.\3", k): t for k, t in trained.state_dict().items()}
     assert "features.denseblock1.denselayer2.norm.1.weight" in state
-    adapt(model, "densenet121", state, where="a file")
+    adapt(model, "densenet121", state, body=body_of(model), where="a file")
     assert same_body(model, trained)
 
 
@@ -87,14 +87,14 @@ def test_former_names_of_vision_transformers():
     names = {".mlp.0.": ".mlp.linear_1.", ".mlp.3.": ".mlp.linear_2."}
     state = {re.sub(r"\.mlp\.[03]\.", lambda m: names[m[0]], k): t for k, t in trained.state_dict().items()}
     assert "encoder.layers.encoder_layer_0.mlp.linear_2.bias" in state
-    adapt(model, "vit_b_16", state, where="a file")
+    adapt(model, "vit_b_16", state, body=body_of(model), where="a file")
     assert same_body(model, trained)
 
 
 def test_positions_of_a_vision_transformer_are_resampled_as_torchvision_does():
     trained, model = small_vit(32), small_vit(48)
     torch.nn.init.normal_(trained.encoder.pos_embedding)
-    adapt(model, "vit_b_16", trained.state_dict(), where="a file")
+    adapt(model, "vit_b_16", trained.state_dict(), body=body_of(model), where="a file")
     expected = models.vision_transformer.interpolate_embeddings(48, 8, trained.state_dict())
     assert torch.equal(model.encoder.pos_embedding, expected["encoder.pos_embedding"])
 
@@ -102,8 +102,9 @@ def test_positions_of_a_vision_transformer_are_resampled_as_torchvision_does():
 @pytest.mark.parametrize("shape", [(1, 18, 16), (1, 17, 8), (17, 16), (1, 0, 16)])
 def test_positions_that_cannot_be_resampled(shape):
     state = small_vit().state_dict() | {"encoder.pos_embedding": torch.zeros(shape)}
+    model = small_vit(48)
     with pytest.raises(WeightsError, match=re.escape(f"encoder.pos_embedding is {shape}, must be (1, 37, 16)")):
-        adapt(small_vit(48), "vit_b_16", state, where="a file")
+        adapt(model, "vit_b_16", state, body=body_of(model), where="a file")
 
 
 def test_the_normalisation_in_the_classifier_of_a_convnext_is_no_classifier():
@@ -112,8 +113,9 @@ def test_the_normalisation_in_the_classifier_of_a_convnext_is_no_classifier():
 
     state = convnext().state_dict()
     del state["classifier.2.weight"], state["classifier.0.weight"]
+    model = convnext()
     with pytest.raises(WeightsError, match=re.escape("1 tensors missing (first: classifier.0.weight)")):
-        adapt(convnext(), "convnext_tiny", state, where="a file")
+        adapt(model, "convnext_tiny", state, body=body_of(model), where="a file")
 
 
 class Executed:

@@ -6,8 +6,8 @@ A stage ends where the map is about to shrink, so ResNet-50, MobileNetV2 and VGG
 shrinks its map after the first layer, as vision transformers, has four of equal depth.
 """
 
-from lesion.models.backbones import preact_resnet, torchvision_models
+from lesion.models.backbones import preact_resnet, timm_models, torchvision_models
 from lesion.models.backbones.backbone import Backbone, backbones
 from lesion.models.backbones.torchvision_models import structure
 
-__all__ = ["Backbone", "backbones", "preact_resnet", "structure", "torchvision_models"]
+__all__ = ["Backbone", "backbones", "preact_resnet", "structure", "timm_models", "torchvision_models"]
