@@ -3,8 +3,8 @@
     python benchmarks/resampling.py
 
 The images are noise in the class counts of ISIC 2017 (374, 254, 1372). Ours seeks neighbours by the inner products of
-the images, so that its memory hardly goes with their size. Recorded with numpy 2.4, scikit-learn 1.9, imbalanced-learn 0.14
-on one thread of a two-core machine that was training something else, so the ratios count and not the seconds:
+the images, so that its memory hardly goes with their size. Recorded with numpy 2.4 and imbalanced-learn 0.14 on
+one thread of a two-core machine that was training something else, so the ratios count and not the seconds:
 
 | pixels | ours | imbalanced-learn | seconds | memory |
 |---|---|---|---|---|

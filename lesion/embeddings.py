@@ -100,14 +100,15 @@ class Embeddings:
         self, model: Model, rows: NDArray[np.int64], people: torch.Tensor | None, views: int
     ) -> NDArray[np.float64]:
         """Class probabilities (N, classes) of the images at `rows` by the head of `model`, averaged over `views`."""
-        device = model.mean.device
-        total = torch.zeros(1, dtype=torch.float64, device=device)
+        shown = [self.maps(view) for view in views_shown(views)]
+        probabilities = []
         with _evaluating(model), torch.inference_mode():
-            for view in views_shown(views):
-                maps = torch.from_numpy(np.asarray(self.maps(view)[rows], np.float32)).to(device)
-                known = None if people is None else people.to(device)
-                total = total + model.classify(maps, known).double().softmax(dim=1)  # (N, classes)
-        return (total / views).cpu().numpy()
+            for start in range(0, len(rows), BATCH):
+                batch = slice(start, start + BATCH)
+                known = None if people is None else people[batch]
+                each = torch.stack([_judged(model, maps[rows[batch]], known) for maps in shown])
+                probabilities.append(each.mean(dim=0))  # (views, B, classes) → (B, classes)
+        return torch.cat(probabilities).cpu().numpy()
 
 
 def cached_maps(
@@ -139,6 +140,13 @@ def weights_hash(network: nn.Module) -> str:
         digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
         digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data)
     return digest.hexdigest()
+
+
+def _judged(model: Model, maps: NDArray[np.float16], people: torch.Tensor | None) -> torch.Tensor:
+    """Class probabilities (B, classes) of feature maps (B, C, H, W)."""
+    device = model.mean.device
+    features = torch.from_numpy(maps.astype(np.float32)).to(device)
+    return model.classify(features, None if people is None else people.to(device)).double().softmax(dim=1)
 
 
 @contextmanager

@@ -15,7 +15,7 @@ from lesion.balancing.vectors import Features
 from lesion.embeddings import Embeddings, cached_maps, weights_hash
 from lesion.errors import DataError
 from lesion.models import build_model
-from lesion.prediction import to_model_input
+from lesion.prediction import predict_probabilities, to_model_input
 from lesion.settings import resolve
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (70, 12, 12, 3), dtype=np.uint8)
@@ -76,6 +76,19 @@ def test_features_are_maps_averaged_over_their_places(tmp_path):
     expected = [direct(model, IMAGES[10:11]), direct(model, IMAGES[17:18, :, ::-1].copy())]
     np.testing.assert_allclose(read, np.concatenate(expected).mean(axis=(2, 3)), atol=1e-3)
     assert features.width == 4
+
+
+@pytest.mark.parametrize("views", [1, 4])
+def test_the_head_is_asked_in_batches_and_averaged_over_views(tmp_path, views):
+    settings = resolve({"backbone": "shufflenet_v2_x0_5", "head": "linear", "image_size": 32})
+    model = build_model(settings, ("nevus", "melanoma")).train()
+    embedded = Embeddings(model, IMAGES, 32, "drawn", {}, tmp_path)
+    rows = np.arange(69, 0, -1)
+    predicted = embedded.predict(model, rows, None, views)
+    assert model.training
+    model.eval()
+    expected = predict_probabilities(model, IMAGES[rows], image_size=32, views=views, precision="float32")
+    np.testing.assert_allclose(predicted, expected, atol=2e-3)
 
 
 def test_a_second_trial_opens_what_the_first_one_made(tmp_path, monkeypatch):
