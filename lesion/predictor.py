@@ -25,6 +25,7 @@ import torch
 
 from lesion.data.decode import Geometry
 from lesion.errors import DataError, SettingError, WeightsError
+from lesion.metadata import encode
 from lesion.metrics import decisions
 from lesion.model_folder import (
     CONFIG,
@@ -127,26 +128,35 @@ class Predictor:
             raise
         return folder
 
-    def predict(self, images: Iterable[Photo]) -> Probabilities:
+    def predict(self, images: Iterable[Photo], people: pd.DataFrame | None = None) -> Probabilities:
         """Probabilities (N, classes) of photos, each row summing to 1.
 
-        A photo is a file, the bytes of a file, or RGB pixels uint8 (H, W, 3) of any size. Raises DataError naming
-        the first that cannot be read; `predict_files` goes on without it.
+        A photo is a file, the bytes of a file, or RGB pixels uint8 (H, W, 3) of any size. `people` has a row for each
+        photo, with columns age (years, NaN unknown), sex and site; None if nothing is known, and for models that do not
+        ask. Raises DataError naming the first that cannot be read; `predict_files` goes on without it.
         """
-        rows = []
+        rows: list[Probabilities] = []
+        done = 0
         for portion in decoded(images, self._squares):
             broken = next((photo for photo in portion if photo.problem), None)
             if broken is not None:
                 raise DataError(f"{broken.name} {broken.problem}")
-            rows.append(self._probabilities(portion))
+            shown = None if people is None else people.iloc[done : done + len(portion)]
+            rows.append(self._probabilities(portion, shown))
+            done += len(portion)
         return np.concatenate([np.empty((0, len(self.classes))), *rows])
 
     def predict_files(
-        self, paths: Sequence[str | Path], progress: Callable[[int, int], None] | None = None
+        self,
+        paths: Sequence[str | Path],
+        progress: Callable[[int, int], None] | None = None,
+        *,
+        people: pd.DataFrame | None = None,
     ) -> PredictionTable:
         """Predict files; those that cannot be read are listed in `broken` with the reason, the others done.
 
-        `progress` is called now and then with the number of files that are done and that there are.
+        `people` as for `predict`. `progress` is called now and then with the number of files that
+        are done and that there are.
         """
         sound: list[str] = []
         broken: dict[str, str] = {}
@@ -154,9 +164,10 @@ class Predictor:
         done = 0
         for portion in decoded(paths, self._squares):
             broken |= {photo.name: photo.problem for photo in portion if photo.problem}
+            places = [done + k for k, photo in enumerate(portion) if not photo.problem]
             good = [photo for photo in portion if not photo.problem]
             if good:
-                rows.append(self._probabilities(good))
+                rows.append(self._probabilities(good, None if people is None else people.iloc[places]))
             sound += [photo.name for photo in good]
             done += len(portion)
             if progress is not None:
@@ -168,22 +179,29 @@ class Predictor:
     def _squares(self) -> tuple[Square, ...]:
         return tuple(dict.fromkeys((member.size, member.geometry) for member in self.members))
 
-    def _probabilities(self, photos: Sequence[Decoded]) -> Probabilities:
+    @property
+    def asks_for_people(self) -> bool:
+        """Whether a member makes use of age, sex and site."""
+        return any(member.model.metadata is not None for member in self.members)
+
+    def _probabilities(self, photos: Sequence[Decoded], people: pd.DataFrame | None) -> Probabilities:
+        known = torch.from_numpy(encode(people)) if people is not None and self.asks_for_people else None
         total = np.zeros((len(photos), len(self.classes)))
         for member in self.members:
             square = self._squares.index((member.size, member.geometry))
-            total += self._of_member(member, np.stack([photo.squares[square] for photo in photos]))
+            total += self._of_member(member, np.stack([photo.squares[square] for photo in photos]), known)
         if not np.isfinite(total).all():
             raise WeightsError("the model gives probabilities that are no numbers: its weights hold NaN or infinity")
         if self.class_weights is not None:
             total *= self.class_weights
         return np.asarray(total / total.sum(axis=1, keepdims=True), np.float64)
 
-    def _of_member(self, member: Member, images: npt.NDArray[np.uint8]) -> Probabilities:
+    def _of_member(self, member: Member, images: npt.NDArray[np.uint8], people: torch.Tensor | None) -> Probabilities:
         general = resolve(member.settings).general
         return predict_probabilities(
             member.model,
             images,
+            people=people,
             image_size=general["image_size"],
             views=self.views,
             precision=general["precision"],

@@ -175,3 +175,17 @@ def test_predicting_imports_neither_ray_nor_optuna_nor_mlflow():
     code = "import sys, lesion.predictor; print([m for m in ('ray', 'optuna', 'mlflow') if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_a_model_that_asks_for_the_patient_is_told_and_takes_silence_for_not_known(photos):
+    asks, silent = (Predictor((member(metadata=name),), CLASSES) for name in ("concatenate", "none"))
+    people = pd.DataFrame({"age": [30.0, 80.0, np.nan], "sex": ["male", "female", "unknown"], "site": "unknown"})
+    people = people.iloc[: len(photos)].reindex(range(len(photos))).fillna({"sex": "unknown", "site": "unknown"})
+    assert asks.asks_for_people
+    assert not silent.asks_for_people
+    nobody = people.assign(age=np.nan, sex="unknown")
+    np.testing.assert_array_equal(asks.predict(photos), asks.predict(photos, nobody))
+    assert not np.allclose(asks.predict(photos, people)[0], asks.predict(photos)[0])
+    np.testing.assert_array_equal(silent.predict(photos, people), silent.predict(photos))
+    table = asks.predict_files([photos[0], "absent.jpg", photos[1]], people=people.iloc[[0, 2, 1]])
+    np.testing.assert_array_equal(table.probabilities, asks.predict(photos[:2], people.iloc[:2]))

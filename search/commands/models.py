@@ -53,12 +53,16 @@ def _add_predict(commands: Commands) -> None:
         "cannot be read is listed and the rest done; the command then ends with 1.",
         "models:/isic2017@champion photo.jpg",
         "models:/isic2017/3 photos/ --output predictions.csv",
+        "models:/isic2018@champion photos/ --people patients.csv",
         "model/ photo.jpg --views 1 --json",
     )  # fmt: skip
     parser.add_argument("model", metavar="MODEL", help="a registered model or a model's folder")
     parser.add_argument("images", nargs="+", type=Path, metavar="IMAGE", help="photos, and folders of photos")
     parser.add_argument("--output", type=Path, metavar="FILE.csv", help="write the official ISIC CSV layout")
     parser.add_argument("--views", type=int, choices=VIEWS, help="flips and turns averaged (default: the model's)")
+    parser.add_argument(
+        "--people", type=Path, metavar="FILE.csv", help="columns image, age, sex, site: for models that ask for them"
+    )
     workspace_option(parser)
     json_option(parser)
 
@@ -125,6 +129,7 @@ def predict(args: argparse.Namespace) -> int:
     """``predict``; 1 where a photo could not be read."""
     from dataclasses import replace  # noqa: PLC0415
 
+    from lesion.people import people_of, read_people  # noqa: PLC0415
     from lesion.predictor import Predictor  # noqa: PLC0415
     from search.display import bar, print_json, say  # noqa: PLC0415
 
@@ -132,8 +137,11 @@ def predict(args: argparse.Namespace) -> int:
     predictor = Predictor.load(_folder(args))
     if args.views:
         predictor = replace(predictor, views=args.views)
+    people = people_of(files, read_people(args.people)) if args.people else None
+    if predictor.asks_for_people and people is None:
+        say("the model asks for age, sex and site: give --people FILE.csv, or they count as unknown", stderr=True)
     with bar() as progress:
-        found = predictor.predict_files(files, lambda done, count: progress(done, count, "photos"))
+        found = predictor.predict_files(files, lambda done, count: progress(done, count, "photos"), people=people)
     if args.output:
         found.official_csv(args.output)
     if args.json:
