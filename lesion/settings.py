@@ -105,6 +105,7 @@ def resolve(flat: Mapping[str, Value]) -> Plan:
         elif rest:
             _place(given, names, path, value)
     choices = {kind: Choice(name, _fill(kind, name, given[kind])) for kind, name in names.items()}
+    seeks_on(choices["balancing"].settings)  # refuses a chain that seeks neighbours in two places
     return Plan(_fill_general(scalars), choices)
 
 

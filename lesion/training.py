@@ -171,7 +171,8 @@ class Training:
             self.model,
             self.data.images,
             self.plan.general["image_size"],
-            self.data.content_hash,
+            # Of the images alone: whatever task regroups their labels, the maps are the same.
+            str(self.data.manifest.get("content_hash", self.data.content_hash)),
             {"name": backbone.name, **backbone.settings},
             cache / "features",
         )
