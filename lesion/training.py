@@ -187,11 +187,20 @@ class Training:
         self._schedule: Schedule = schedules[schedule.name].build(self.epochs * steps, steps, **schedule.settings)
         plain: Loss = losses[loss.name].build(self._material.counts, **loss.settings)
         self._loss = plain if self._material.class_weights is None else weighted(plain, self._material.class_weights)
+        self._agree_on_words(plain)
         self._gradients = Gradients(self._logits, self._loss, self.device)
         decay = self.plan.general["weight_average"]
         self._average = WeightAverage(self.model, decay) if decay else None
         best = self.plan.general["keep"] == "best"
         self._best = deepcopy(self._current).requires_grad_(False).eval() if best else None
+
+    def _agree_on_words(self, loss: Loss) -> None:
+        """Two taxonomies of one shape would pass for each other, and the loss would teach the wrong words."""
+        spelled, taught = (getattr(part, "taxonomy", None) for part in (self.model.head, loss))
+        if spelled is not None and taught is not None and spelled.spelled != taught.spelled:
+            raise SettingError(
+                f"the head spells along taxonomy {spelled.name}, the loss teaches {taught.name}: give both the same"
+            )
 
     def _train(self) -> float:
         """One pass; its mean loss."""

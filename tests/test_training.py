@@ -260,6 +260,14 @@ def test_a_head_learns_on_the_features_of_a_frozen_backbone_and_on_what_lies_bet
         small_training(**settings)
 
 
+def test_head_and_loss_speak_of_one_taxonomy():
+    other = {"head__taxonomy_decoder__taxonomy": "isic2017_three_levels_sk_benign"}
+    with pytest.raises(
+        SettingError, match="spells along taxonomy isic2017_three_levels_sk_benign, the loss teaches isic2017:"
+    ):
+        small_training(head="taxonomy_decoder", loss="path", **other)
+
+
 def test_a_training_stops_when_its_patience_is_over_and_keeps_its_best_epoch():
     training = small_training(epochs=9, keep="best", early_stopping=2, monitor="log_loss", optimizer__adamw__lr=0.3)
     kept, seen = [], []
