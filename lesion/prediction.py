@@ -83,6 +83,7 @@ def _mean_over_views(
     total = torch.zeros(1, dtype=torch.float64, device=images.device)
     for view in views_shown(views):
         with autocast(images.device, dtype):
-            logits = model(dihedral(images, view).contiguous(memory_format=torch.channels_last), people)
+            shown = dihedral(images, view).contiguous(memory_format=torch.channels_last)
+            logits = model(shown) if people is None else model(shown, people)
         total = total + logits.double().softmax(dim=1)  # (N, classes)
     return total / views
