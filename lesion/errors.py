@@ -10,8 +10,16 @@ class LesionError(Exception):
     """Root of every error that ``lesion`` raises on purpose."""
 
 
+class Failure:
+    """Mixed into errors that no other input would have avoided: a full disk, a server that is down, another process."""
+
+
 class DataError(LesionError):
     """A source of images or labels, or a packed data set, is not what it must be."""
+
+
+class DataAccessError(DataError, Failure):
+    """Images or labels could not be fetched or written, whatever they are."""
 
 
 class SettingError(LesionError):
@@ -22,11 +30,11 @@ class WeightsError(LesionError):
     """A weights file does not fit the model it is loaded into."""
 
 
-class CheckpointError(LesionError):
+class CheckpointError(LesionError, Failure):
     """A checkpoint is missing, damaged or of another training."""
 
 
-class NonFiniteLossError(LesionError):
+class NonFiniteLossError(LesionError, Failure):
     """The loss became NaN or infinite; training on would only waste time."""
 
 

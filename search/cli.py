@@ -14,13 +14,11 @@ from collections.abc import Sequence
 from importlib.metadata import version
 from typing import Any, NoReturn
 
-from lesion.errors import CheckpointError, LesionError, NonFiniteLossError
+from lesion.errors import Failure, LesionError
 from search.commands import data, models, search, ui
-from search.errors import MirrorError, SearchError, TrialError
+from search.errors import SearchError
 
 DONE, FAILED, WRONG_INPUT, INTERRUPTED = 0, 1, 2, 130
-FAILURES = (CheckpointError, MirrorError, NonFiniteLossError, TrialError)
-"""Errors of ours that no other input would have avoided."""
 
 DESCRIPTION = """\
 Search for the hyper-parameters of skin-lesion classifiers, look at what was found, promote and use the best model."""
@@ -83,7 +81,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return int(args.run(args))
     except (LesionError, SearchError) as error:
         print(error, file=sys.stderr)
-        return FAILED if isinstance(error, FAILURES) else WRONG_INPUT
+        return FAILED if isinstance(error, Failure) else WRONG_INPUT
     except KeyboardInterrupt:
         print("interrupted; the same command continues", file=sys.stderr)
         return INTERRUPTED

@@ -13,7 +13,7 @@ import ray
 from ray._private import ray_constants
 
 from lesion.data.prepare import cores
-from search.errors import ClusterError
+from search.errors import ClusterError, ClusterStartError
 
 QUIET = {
     # Ray writes and prints much about each trial that the ledger, MLflow and the progress table show better.
@@ -93,7 +93,7 @@ def _started(address: str | None) -> Iterator[None]:
             raise
         where = f"the Ray cluster at {address}" if address else "Ray on this machine"
         hint = "is it up ('ray status')?" if address else "is there memory and room in /tmp?"
-        raise ClusterError(f"{where} cannot be used: {error}; {hint}") from error
+        raise (ClusterError if address else ClusterStartError)(f"{where} cannot be used: {error}; {hint}") from error
     finally:
         ray.shutdown()
         ray_constants.ENABLE_RAY_CLUSTER = clusters

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from lesion.errors import Failure
+
 
 class SearchError(Exception):
     """Root of every error that ``search`` raises on purpose."""
@@ -41,22 +43,30 @@ class SpaceError(SearchError):
 
 
 class WorkspaceError(SearchError):
-    """The workspace folder cannot be used: no write access, full disk, or it is not one."""
+    """The workspace folder cannot be used: no write access, or it is not one."""
+
+
+class WorkspaceFullError(WorkspaceError, Failure):
+    """The workspace's disk is full."""
 
 
 class LedgerError(SearchError):
-    """The ledger cannot be opened, is in use, or does not hold what was asked for."""
+    """The ledger cannot be opened, or does not hold what was asked for."""
+
+
+class LedgerAccessError(LedgerError, Failure):
+    """The ledger is in use, or its database does not answer or is damaged."""
 
 
 class StudyError(LedgerError):
     """A study of this name exists for other data, another split, space or objective."""
 
 
-class TrialError(SearchError):
+class TrialError(SearchError, Failure):
     """A trial could not be built or run."""
 
 
-class MirrorError(SearchError):
+class MirrorError(SearchError, Failure):
     """MLflow did not take, or does not hold, what was asked for; the search itself never raises it."""
 
 
@@ -64,5 +74,13 @@ class PromotionError(SearchError):
     """A model cannot be promoted or rolled back."""
 
 
+class PromotionBlockedError(PromotionError, Failure):
+    """What promotion needs is lost, at work, or does not answer."""
+
+
 class ClusterError(SearchError):
     """A node, its versions, devices or storage are not what the search needs."""
+
+
+class ClusterStartError(ClusterError, Failure):
+    """Ray does not start on this machine."""

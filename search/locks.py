@@ -12,21 +12,21 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from search.errors import LedgerError
+from search.errors import LedgerAccessError
 
 
 @contextmanager
 def driving(lock: Path, study: str) -> Iterator[None]:
     """Hold `lock` for as long as this process drives `study`; the system frees it however the process ends.
 
-    Raises LedgerError that says who holds it.
+    Raises LedgerAccessError that says who holds it.
     """
     # Not at once: `is_driven` of a passing 'status' may hold it for a moment.
     held = FileLock(lock, timeout=1)
     try:
         held.acquire()
     except Timeout:
-        raise LedgerError(
+        raise LedgerAccessError(
             f"the study {study!r} is being driven already{_described(lock)}; wait for it, stop it with Ctrl-C, "
             "or watch it with 'lesion-search status'"
         ) from None

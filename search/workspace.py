@@ -4,6 +4,7 @@ data/  test/            packed data sets, and their test parts where no trial ha
 ledger.db               the ledger: every study and trial, the one truth
 mlflow.db  artifacts/   MLflow's database and files, a mirror of the ledger
 checkpoints/            <study>/<trial number>/: what a trial resumes from, its validation predictions
+cache/                  feature maps and draws among neighbours that trials share; may be removed between sessions
 spool/                  what MLflow has not taken yet
 reports/  locks/  ray/  reports; who drives which study; Ray's scratch folder of each session
 """
@@ -16,14 +17,14 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from search.errors import WorkspaceError
+from search.errors import WorkspaceError, WorkspaceFullError
 
 VARIABLE = "LESION_WORKSPACE"
 DEFAULT = Path("workspace")
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 """What a study may be called: names become folders, so nothing in them may lead out of one."""
 
-_FOLDERS = ("data", "test", "artifacts", "checkpoints", "spool", "reports", "locks", "ray")
+_FOLDERS = ("data", "test", "artifacts", "checkpoints", "cache", "spool", "reports", "locks", "ray")
 
 
 @dataclass(frozen=True)
@@ -56,6 +57,11 @@ class Workspace:
     def artifacts(self) -> Path:
         """Files of MLflow's runs and models, where MLflow's database is the workspace's."""
         return self.path / "artifacts"
+
+    @property
+    def cache(self) -> Path:
+        """What trainings compute once and share."""
+        return self.path / "cache"
 
     @property
     def spool(self) -> Path:
@@ -98,7 +104,8 @@ def open_workspace(path: Path | str | Workspace | None = None) -> Workspace:
             (root / folder).mkdir(parents=True, exist_ok=True)
         _try_writing(root)
     except OSError as error:
-        raise WorkspaceError(_explain(root, error)) from error
+        full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+        raise (WorkspaceFullError if full else WorkspaceError)(_explain(root, error)) from error
     return Workspace(root)
 
 

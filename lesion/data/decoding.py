@@ -26,7 +26,7 @@ from typing import Protocol, TypeVar
 
 from lesion.data.archives import Member, read
 from lesion.data.decode import Geometry, decode
-from lesion.errors import DataError
+from lesion.errors import DataAccessError, DataError
 
 PIXELS, JOURNAL = "pixels.bin", "journal.jsonl"
 _BATCH = 16
@@ -115,8 +115,8 @@ def in_processes(task: Callable[[T], list[_Written]], work: Iterable[T], workers
         for future in as_completed(futures):
             yield future.result()
     except BrokenProcessPool as error:
-        raise DataError(
-            "a decoding process died: out of memory (try fewer workers), or the calling script does not guard its "
+        raise DataAccessError(
+            "a decoding process died: out of memory (try fewer --workers), or the calling script does not guard its "
             "start with: if __name__ == '__main__'. What is decoded is kept"
         ) from error
     finally:
@@ -208,7 +208,7 @@ def disk_full_explained(folder: Path, needed: int) -> Iterator[None]:
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT):
             raise
-        raise DataError(
+        raise DataAccessError(
             f"{folder}: the disk is full ({needed / 2**30:.2f} GiB of pixels are to be written): "
             "free some space and run the same command again, it continues; or prepare a smaller size"
         ) from error

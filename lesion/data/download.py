@@ -24,7 +24,7 @@ from typing import TypeVar
 from urllib.parse import urlsplit
 
 from lesion.data.decoding import Progress, disk_full_explained, silent
-from lesion.errors import DataError, unknown
+from lesion.errors import DataAccessError, DataError, unknown
 
 ARCHIVE = "https://isic-archive.s3.amazonaws.com/challenges"
 
@@ -129,7 +129,7 @@ def _persistently(action: Callable[[], T], url: str, pause: Callable[[float], No
             failure = error
         if attempt < ATTEMPTS - 1:
             pause(2.0**attempt)
-    raise DataError(
+    raise DataAccessError(
         f"{url}: failed {ATTEMPTS} times ({failure}); run it again, it continues where it stopped"
     ) from failure
 
@@ -147,7 +147,7 @@ def _ask(url: str) -> _Remote:
         headers: Message = answer.headers
     length = headers.get("Content-Length", "")
     if not length.isdecimal():
-        raise DataError(
+        raise DataAccessError(
             f"{url}: the server does not say how long the file is, so nothing could tell whether it is whole"
         )
     return _Remote(url, int(length), headers.get("ETag", ""))
@@ -189,7 +189,7 @@ def _check(part: Path, remote: _Remote) -> None:
         problem = _zip_problem(part)
     if problem:
         part.unlink()
-        raise DataError(f"{remote.url}: what arrived {problem}; it was removed, download it again")
+        raise DataAccessError(f"{remote.url}: what arrived {problem}; it was removed, download it again")
 
 
 def _zip_problem(path: Path) -> str | None:
@@ -220,7 +220,7 @@ def _require_space(folder: Path, part: Path, remote: _Remote) -> None:
     needed = remote.length - (part.stat().st_size if part.exists() else 0)
     free = shutil.disk_usage(folder).free
     if free < needed:
-        raise DataError(
+        raise DataAccessError(
             f"{folder}: {remote.url} needs {needed / 2**30:.2f} GiB more, {free / 2**30:.2f} GiB are free: "
             "free some space"
         )

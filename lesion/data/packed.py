@@ -25,6 +25,7 @@ from lesion.errors import DataError, unknown
 
 FORMAT = 1
 IMAGES, TABLE, MANIFEST = "images.npy", "table.parquet", "manifest.json"
+AGAIN = "prepare the data set again with --replace (in Python: replace=True)"
 SEMANTIC = ("image", "label", "lesion", "patient", "part", "age", "sex", "site")
 """Columns that the content hash covers; `group`, `digest`, `holdout` and `fold` follow from them and the seed."""
 
@@ -122,7 +123,7 @@ class PackedDataset:
         if found != self.content_hash:
             raise DataError(
                 f"{self.path}: content hash is {found[:12]}…, the manifest says {self.content_hash[:12]}…: "
-                "the files were changed or damaged; prepare the data set again with replace"
+                f"the files were changed or damaged; {AGAIN}"
             )
 
 
@@ -174,11 +175,9 @@ def read_manifest(path: Path) -> dict[str, Any]:
         manifest: dict[str, Any] = json.loads(file.read_text("utf-8"))
         given = manifest["format"]
     except (ValueError, KeyError, TypeError) as error:
-        raise DataError(f"{file} is damaged ({error}); prepare the data set again with replace") from error
+        raise DataError(f"{file} is damaged ({error}); {AGAIN}") from error
     if given != FORMAT:
-        raise DataError(
-            f"{file}: format {given}, this version reads format {FORMAT}; prepare the data set again with replace"
-        )
+        raise DataError(f"{file}: format {given}, this version reads format {FORMAT}; {AGAIN}")
     return manifest
 
 
@@ -186,12 +185,12 @@ def _read_table(path: Path, count: int, classes: int) -> pd.DataFrame:
     try:
         table = pd.read_parquet(path / TABLE)
     except (OSError, ValueError) as error:
-        raise DataError(f"{path / TABLE} cannot be read ({error}); prepare the data set again with replace") from error
+        raise DataError(f"{path / TABLE} cannot be read ({error}); {AGAIN}") from error
     absent = [c for c in SEMANTIC if c not in table.columns]
     if absent or len(table) != count or not table["label"].between(0, classes - 1).all():
         raise DataError(
             f"{path / TABLE} does not fit the manifest ({len(table)} rows for {count} images, columns missing: "
-            f"{', '.join(absent) or 'none'}); prepare the data set again with replace"
+            f"{', '.join(absent) or 'none'}); {AGAIN}"
         )
     return table
 
@@ -201,12 +200,9 @@ def _map_images(path: Path, shape: tuple[int, ...]) -> np.memmap[Any, np.dtype[n
     try:
         images = np.load(file, mmap_mode="r", allow_pickle=False)
     except (OSError, ValueError, EOFError) as error:
-        raise DataError(f"{file} is missing or cut short ({error}); prepare the data set again with replace") from error
+        raise DataError(f"{file} is missing or cut short ({error}); {AGAIN}") from error
     if images.shape != shape or images.dtype != np.uint8 or not isinstance(images, np.memmap):
-        raise DataError(
-            f"{file} holds {images.dtype} {images.shape}, the manifest says uint8 {shape}; "
-            "prepare the data set again with replace"
-        )
+        raise DataError(f"{file} holds {images.dtype} {images.shape}, the manifest says uint8 {shape}; {AGAIN}")
     return images
 
 

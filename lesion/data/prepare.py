@@ -23,7 +23,7 @@ from lesion.data.layouts import read_listing
 from lesion.data.listing import Listing
 from lesion.data.packed import MANIFEST, PackedDataset, check_name
 from lesion.data.packing import Recipe, pack, same_recipe
-from lesion.errors import DataError, unknown
+from lesion.errors import DataAccessError, DataError, unknown
 
 _log = logging.getLogger(__name__)
 _SPARE = 1 << 26
@@ -125,7 +125,7 @@ def _one_writer(data: Path, name: str) -> Iterator[None]:
         lock = filelock.FileLock(data / f".{name}.lock", timeout=0)
         lock.acquire()
     except filelock.Timeout as error:
-        raise DataError(f"{data / name}: another process is preparing this data set; wait for it") from error
+        raise DataAccessError(f"{data / name}: another process is preparing this data set; wait for it") from error
     except OSError as error:
         raise DataError(f"{data} cannot be written ({error.strerror}); choose another workspace") from error
     try:
@@ -142,7 +142,8 @@ def _standing(path: Path, recipe: Recipe, replace: bool) -> PackedDataset | None
     if not differences:
         return PackedDataset.open(path)
     raise DataError(
-        f"{path} is another data set ({'; '.join(differences)}): give this one another name, or ask to replace it"
+        f"{path} is another data set ({'; '.join(differences)}): give this one another name with "
+        "--name (name=), or replace it with --replace (replace=True)"
     )
 
 
@@ -161,7 +162,7 @@ def _require_space(folder: Path, pixels: int) -> None:
     """Decoded pixels stand twice until the rename: as decoded, and ordered into data and test part."""
     needed, free = 2 * pixels + _SPARE, shutil.disk_usage(folder).free
     if free < needed:
-        raise DataError(
+        raise DataAccessError(
             f"{folder}: {needed / 2**30:.2f} GiB are needed while preparing, {free / 2**30:.2f} GiB are free: "
             "free some space, choose another workspace or a smaller size"
         )
@@ -177,7 +178,8 @@ def _refuse_broken(listing: Listing, decoded: Decoded, skip: bool) -> None:
                 (
                     f"source {listing.name}: {len(lines)} images cannot be used",
                     *lines,
-                    "Mend or remove them, or leave them out with skip_broken; what is decoded is kept",
+                    "Mend or remove them, or leave them out with --skip-broken (skip_broken=True); "
+                    "what is decoded is kept",
                 )
             )
         )
