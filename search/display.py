@@ -125,7 +125,7 @@ def in_short(settings: Mapping[str, Value], names: Collection[str]) -> str:
         if "." in name:
             continue
         inner = [
-            f"{path.rpartition('.')[2]} {number(own)}"
+            f"{path.removeprefix(f'{name}.{value}.')} {number(own)}"
             for path, own in settings.items()
             if path.startswith(f"{name}.{value}.") and path in names
         ]

@@ -16,12 +16,17 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from lesion.tasks import Spelled
 from search.space.space import difference
 
 
 @dataclass(frozen=True)
 class Identity:
-    """Names and hashes of everything that the values of a study's trials depend on."""
+    """Names and hashes of everything that the values of a study's trials depend on.
+
+    `location` is where the data set was found last, `id` what the ledger drew when the study began; neither says what
+    the study is of, and neither counts in `hash` and `difference`.
+    """
 
     data: str
     data_hash: str
@@ -30,6 +35,22 @@ class Identity:
     objective: str
     direction: str
     semantics: Mapping[str, Any]
+    location: str = ""
+    id: str = ""
+
+    @property
+    def key(self) -> str:
+        """What tells this study from every other one, another of the same identity included.
+
+        A ledger begun anew and one in another workspace may hold the same study again. Studies from before ids are
+        known by their hash.
+        """
+        return self.id or self.hash
+
+    @property
+    def task(self) -> Spelled | None:
+        """The task, as `lesion.tasks` spells it; None for the classes of the data as they are."""
+        return self.semantics.get("task")
 
     @property
     def space_hash(self) -> str:

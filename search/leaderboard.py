@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from rich.text import Text
 
+from lesion.tasks import described
 from search.display import STYLES, console, counted, duration, in_short, say, score, searched, table
 
 if TYPE_CHECKING:
@@ -21,9 +22,9 @@ def ranked(study: StudyStatus) -> list[TrialRow]:
     """Rows from best to worst: complete ones by value, pruned ones by how far they went, then the others."""
     sign = -1.0 if study.identity.direction == "maximize" else 1.0
 
-    def key(row: TrialRow) -> tuple[int, int, float, int]:
+    def key(row: TrialRow) -> tuple[int, float, float, int]:
         value = sign * row.value if row.value is not None else float("inf")
-        return ORDER.index(study.state_of(row)), -row.epoch, value, row.number
+        return ORDER.index(study.state_of(row)), -row.depth, value, row.number
 
     return sorted(study.rows, key=key)
 
@@ -45,6 +46,8 @@ def show_leaderboard(study: StudyStatus, top: int) -> None:
         for row in rows[:top]
     ]
     title = f"{study.name}: {study.identity.objective} on {study.identity.data}, split {study.identity.split}"
+    if study.identity.task is not None:
+        title += f", task {described(study.identity.task)}"
     columns = ("trial", "state", "epoch", "value", "time", "settings")
     console().print(table(columns, shown, title, right="trial epoch value time"))
     if len(rows) > top:
@@ -110,6 +113,9 @@ def space_table(report: CheckReport, problems: Sequence[str], warnings: Sequence
     hours = f", {budget.hours:g} hours a session" if budget.hours else ""
     say(f"{space.name}: {space.description}".rstrip(": "), style="bold")
     say(f"{space.objective} ({space.direction}) on {space.data}, split {space.split or 'by default'}")
+    if space.task is not None:
+        say(f"task: {described(space.task)}")
+    say(*(f"with --set {text}" for text in space.overrides))
     say(f"{budget.trials} trials of {budget.epochs} epochs{hours}; {len(space.start_with)} points are tried first")
     rows = [(parameter.name, parameter.distribution, parameter.condition) for parameter in report.parameters]
     console().print(table(("parameter", "values", "when"), rows))
@@ -132,6 +138,8 @@ def space_json(report: CheckReport, problems: Sequence[str], warnings: Sequence[
         "data": space.data,
         "objective": space.objective,
         "direction": space.direction,
+        "task": space.task,
+        "overrides": list(space.overrides),
         "trials": space.budget.trials,
         "epochs": space.budget.epochs,
         "branches": report.branches,

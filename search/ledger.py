@@ -14,19 +14,20 @@ from __future__ import annotations
 
 import hashlib
 import math
+import uuid
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 import optuna
 from optuna.storages import RDBStorage
 from optuna.trial import FrozenTrial, Trial, TrialState
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 
 from lesion.registry import Value
-from search.errors import LedgerError, StudyError
+from search.errors import LedgerAccessError, LedgerError, StudyError
 from search.identity import Identity
 from search.rows import NON_FINITE, TrialRow, row_of
 
@@ -57,8 +58,8 @@ class Ending:
 class Ledger:
     """One study, opened for writing; the caller holds the study's lock (`search.locks`)."""
 
-    def __init__(self, study: optuna.Study, storage: RDBStorage, seed: int) -> None:
-        self.study, self.storage, self.seed = study, storage, seed
+    def __init__(self, study: optuna.Study, storage: RDBStorage, seed: int, identity: Identity) -> None:
+        self.study, self.storage, self.seed, self.identity = study, storage, seed, identity
         self._ids = {trial.number: trial._trial_id for trial in self._frozen()}
 
     def rows(self) -> list[TrialRow]:
@@ -173,7 +174,7 @@ class Ledger:
 
 
 def open_ledger(url: str, name: str, identity: Identity, seed: int) -> Ledger:
-    """The study `name` in the database at `url`, made if there is none.
+    """The study `name` in the database at `url`, made if there is none; its `identity` has the study's id.
 
     Raises StudyError when the study exists for other data, another split, space or objective, saying what differs.
     """
@@ -185,18 +186,24 @@ def open_ledger(url: str, name: str, identity: Identity, seed: int) -> Ledger:
         )
         known = study.user_attrs
         if "identity" not in known:
+            identity = replace(identity, id=uuid.uuid4().hex)
             study.set_user_attr("seed", seed)
             study.set_user_attr("identity", identity.to_json())
-            return Ledger(study, storage, seed)
-    lines = Identity.from_json(known["identity"]).difference(identity)
+            return Ledger(study, storage, seed, identity)
+    before = Identity.from_json(known["identity"])
+    lines = before.difference(identity)
     if lines:
         raise StudyError(
             f"the study {name!r} exists for something else:\n  "
             + "\n  ".join(lines)
             + "\nGive the changed search another name (--name, or 'name:' in the space file), or undo the change."
         )
+    identity = replace(identity, id=before.id)
+    if identity != before:  # the data set has another name by now, or another place
+        with _explained("write to"):
+            study.set_user_attr("identity", identity.to_json())
     # The seed of the study is that of its first session: a trial's seed must not change between its attempts.
-    return Ledger(study, storage, int(known["seed"]))
+    return Ledger(study, storage, int(known["seed"]), identity)
 
 
 def open_storage(url: str) -> RDBStorage:
@@ -236,10 +243,15 @@ def _explained(action: str) -> Iterator[None]:
     """Turn what a database says into a LedgerError that says what to do."""
     try:
         yield
+    except (ArgumentError, ImportError) as error:
+        raise LedgerError(
+            f"cannot {action} the ledger: {error}. LESION_LEDGER is the URL of a database whose driver is installed, "
+            "such as postgresql+psycopg://user@host/name; without it the ledger is a file of the workspace"
+        ) from error
     except (SQLAlchemyError, optuna.exceptions.StorageInternalError) as error:
         cause = error.__cause__ or error
         text = str(getattr(cause, "orig", cause)).strip() or type(cause).__name__
-        raise LedgerError(f"cannot {action} the ledger: {text}. {_advice(text)}") from error
+        raise LedgerAccessError(f"cannot {action} the ledger: {text}. {_advice(text)}") from error
 
 
 def _advice(text: str) -> str:

@@ -19,6 +19,7 @@ from contextlib import suppress
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
+from lesion.tasks import described
 from search.errors import MirrorError
 from search.identity import Identity
 from search.rows import TrialRow
@@ -150,8 +151,9 @@ class Mirror:
 def mirror_of(workspace: Workspace, study: str, identity: Identity, uri: str | None = None) -> Mirror:
     """The mirror of a study, not yet started; `uri` overrules the workspace's tracking server."""
     uri = uri or workspace.tracking_uri
-    runs = StudyRuns(uri, workspace.artifacts, study, identity.hash, identity.objective)
-    spool = workspace.spool / f"{study}.jsonl"
+    runs = StudyRuns(uri, workspace.artifacts, study, identity.key, identity.hash, identity.objective)
+    # By the id: what an earlier ledger left behind must not be told of this study's trials.
+    spool = workspace.spool / (f"{study}.{identity.id}.jsonl" if identity.id else f"{study}.jsonl")
     return Mirror(runs, Spool(spool), Spool(spool.with_suffix(".rejected")))
 
 
@@ -227,6 +229,8 @@ def provenance(identity: Identity) -> dict[str, str]:
     for package in PACKAGES:
         with suppress(PackageNotFoundError):
             tags[f"lesion.version.{package}"] = version(package)
+    if identity.task is not None:
+        tags["lesion.task"] = described(identity.task)
     commit = _git_commit()
     return tags | ({"mlflow.source.git.commit": commit} if commit else {})
 

@@ -1,14 +1,20 @@
-"""What a space needs of this machine before its first trial: its data set, and its files of weights."""
+"""What a space needs before its first trial: its data set, something to be judged by, and its files of weights."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from pathlib import Path
 
-from lesion.data.packed import PackedDataset, open_data
-from lesion.errors import DataError, WeightsError
+import numpy as np
+
+from lesion import metrics
+from lesion.data.packed import PackedDataset, Split, open_data
+from lesion.errors import DataError, SettingError, WeightsError, unknown
+from lesion.registry import Value
+from lesion.tasks import Task
 from search.errors import WorkspaceError
-from search.space import Choice, Domain, Space
+from search.space import Choice, Domain, Fixed, Space
 from search.workspace import existing_workspace
 
 SUFFIXES = (".pth", ".pt", ".safetensors")
@@ -20,6 +26,70 @@ def find_data(workspace: Path | None, name: str) -> tuple[PackedDataset | None, 
         return open_data(existing_workspace(workspace).path, name), ""
     except (DataError, WorkspaceError) as problem:
         return None, str(problem)
+
+
+def task_of(space: Space, data: PackedDataset) -> Task | None:
+    """What `space` asks of `data`; SettingError where the task does not fit the classes."""
+    return None if space.task is None else Task.read(space.task, data.classes)
+
+
+def absent_classes(data: PackedDataset, split: Split) -> list[str]:
+    """Classes that a part of `split` has no image of, in words; `data` are seen through their task."""
+    lines = []
+    parts = (
+        (split.train, "training", "nothing can be learnt of it"),
+        (
+            split.validation,
+            "validation",
+            "nothing can be said of it, and balanced accuracy is the mean over the others",
+        ),
+    )
+    for rows, part, consequence in parts:
+        counts = np.bincount(data.labels[rows], minlength=len(data.classes))
+        absent = [name for name, count in zip(data.classes, counts, strict=True) if count == 0]
+        if absent:
+            lines.append(f"split {split.name} of {data.name}: no {part} image of {', '.join(absent)}: {consequence}")
+    return lines
+
+
+def require_judge(space: Space, data: PackedDataset) -> None:
+    """Raise DataError where what trials are judged by is undefined on the validation part: every one would fail.
+
+    `data` are seen through their task. Raises SettingError for a metric that the classes do not have.
+    """
+    known = metrics.objectives(data.classes)
+    for name in judges(space):
+        if name not in known:
+            raise SettingError(f"objective: {unknown('metric', name, known)}")
+    rows = data.split(space.split).validation
+    # Whether a metric is defined is a matter of the labels alone, so any probabilities will do.
+    some = np.random.default_rng(0).dirichlet(np.ones(len(data.classes)), len(rows))
+    scores = metrics.summary(some, data.labels[rows], data.classes)
+    undefined = [name for name in judges(space) if not math.isfinite(scores[name])]
+    if undefined:
+        missing = "; ".join(absent_classes(data, data.split(space.split)))
+        raise DataError(
+            f"{space.path}: {', '.join(undefined)} is undefined on the validation part ({missing}); choose another "
+            "split or prepare the data with one, or be judged by balanced_accuracy"
+        )
+
+
+def judges(space: Space) -> list[str]:
+    """The objective, and what a training of this space may follow besides."""
+    domains = dict(space.tree.general)
+    keeps, stops = domains.get("keep"), domains.get("early_stopping")
+    follows = (
+        (keeps is not None and "best" in values_of(keeps))
+        or (stops is not None and any(values_of(stops)))
+        or any(option.name == "plateau" for part in space.tree.parts for option in part.options)
+    )
+    monitor = domains.get("monitor", Fixed("mean_auc"))
+    return list(dict.fromkeys([space.objective, *(str(name) for name in values_of(monitor) if follows)]))
+
+
+def values_of(domain: Domain) -> tuple[Value, ...]:
+    """All values of a choice, the ends and the middle of a range."""
+    return domain.options if isinstance(domain, Choice) else domain.probes
 
 
 def named_weights(space: Space) -> Iterator[tuple[str, str]]:
@@ -55,8 +125,9 @@ def misfit_weights(space: Space, *, fetch: bool = False) -> list[str]:
     for name, file in named_weights(space):
         if not (Path(file).is_file() if file.endswith(SUFFIXES) else fetch):
             continue
+        needed = {"backbone": name, f"backbone.{name}.weights": file}
         try:
-            build_model(resolve({**sizes, "backbone": name, f"backbone.{name}.weights": file}), 2, pretrained=True)
+            build_model(resolve({**sizes, **needed}), 2, pretrained=True)
         except WeightsError as problem:
             found.append(f"{space.path}: backbone {name}: {problem}")
     return found

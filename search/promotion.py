@@ -23,15 +23,14 @@ import numpy as np
 from filelock import FileLock, Timeout
 from numpy.typing import NDArray
 
-from lesion import checkpoints
 from lesion.calibration import balancing_weights
-from lesion.data.packed import PackedDataset, open_data, open_test
+from lesion.data.packed import PackedDataset
 from lesion.evaluation import Evaluation, evaluate
-from lesion.models import build_model
-from lesion.predictor import Member, Predictor
-from lesion.settings import resolve
-from search.errors import PromotionError
+from lesion.predictor import Predictor
+from search.errors import PromotionBlockedError, PromotionError
+from search.members import Members
 from search.registered import Registered, Registry
+from search.reopened import data_of, open_test_of, through_task
 from search.retention import KEPT
 from search.rows import TrialRow
 from search.selection import Selection, select
@@ -50,7 +49,8 @@ class Promotion:
 
     `metrics` holds every test score as [value, low, high]; `test` and `validation` are None when `repeated`: the same
     trials had been promoted before, and the test part was not opened again. `opened` counts the models of this study
-    that the test part has scored, this one among them: of several, the best figure is too good.
+    that the test part has scored, this one among them: of several, the best figure is too good. `notes` say what is
+    not as usual: trials that were passed over, decisions that are not balanced.
     """
 
     model: str
@@ -63,6 +63,7 @@ class Promotion:
     validation: Evaluation | None
     repeated: bool
     opened: int = 1
+    notes: tuple[str, ...] = ()
 
     alias = "champion"
 
@@ -102,26 +103,40 @@ def promote(
     once. Raises LedgerError, PromotionError, DataError, CheckpointError.
     """
     say = progress or (lambda text: None)
+    notes: list[str] = []
+
+    def note(text: str) -> None:
+        notes.append(text)
+        say(text)
+
     if not 1 <= ensemble <= KEPT:
         raise PromotionError(f"an ensemble of {ensemble} trials: must be 1 to {KEPT}, whose checkpoints a study keeps")
     place = existing_workspace(workspace)
     name = checked_name(model or study)
     status = study_status(place, study)
     if status.driven:
-        raise PromotionError(f"{study} is being searched at this moment; wait for its end, or stop it with Ctrl-C")
-    data = _same_data(place, status)
+        raise PromotionBlockedError(
+            f"{study} is being searched at this moment; wait for its end, or stop it with Ctrl-C"
+        )
+    stored = data_of(place, study, status.identity)
+    data = through_task(status.identity, stored)
+    members = Members(place, status, data)
     with _alone(place, name):
-        selection = select(place, status, data, ensemble)
         registry = Registry(tracking_uri or place.tracking_uri, place.artifacts)
-        key = _key(status, data, selection, views)
-        known = registry.find(name, key)
+        # First without a look at checkpoints: what was promoted once needs none, should they be lost by now.
+        selection = select(place, status, data, ensemble)
+        known = registry.find(name, _key(status, stored, selection, views))
+        if known is None:
+            selection = select(place, status, data, ensemble, why_not=members.why_not, say=note)
+        key = _key(status, stored, selection, views)
+        known = known or registry.find(name, key)
         if known is not None:
             registry.move_alias(name, known.version)
-            return _repeated(name, known, selection, _openings(place, study))
+            return replace(_repeated(name, known, selection, _openings(place, study)), notes=tuple(notes))
         say(f"building a model of {_named(selection)}")
-        predictor, validation = _predictor(place, status, data, selection, views)
+        predictor, validation = _predictor(status, data, selection, members, views, note)
         evidence = place.reports / study / f"promotion-{key[:12]}"
-        test = open_test(place.path, data.name)
+        test = through_task(status.identity, open_test_of(place, stored))
         say(f"scoring the test part, {len(test)} images, once")
         scored = _evaluate(test, _tested(predictor, test, evidence))
         _write_evidence(evidence, scored, validation, status, selection)
@@ -130,7 +145,8 @@ def promote(
             folder = predictor.save(Path(scratch) / "model")
             registered = registry.register(name, key, status, folder, evidence, scored, validation)
         registry.move_alias(name, registered.version)
-    return _promoted(name, registered, selection, scored, validation, _openings(place, study))
+    promotion = _promoted(name, registered, selection, scored, validation, _openings(place, study))
+    return replace(promotion, notes=tuple(notes))
 
 
 def model_folder(model: str, workspace: Workspace | Path | str | None = None, tracking_uri: str | None = None) -> Path:
@@ -143,16 +159,6 @@ def model_folder(model: str, workspace: Workspace | Path | str | None = None, tr
     return Registry(tracking_uri or place.tracking_uri, place.artifacts).download(model)
 
 
-def _same_data(place: Workspace, status: StudyStatus) -> PackedDataset:
-    data = open_data(place.path, status.identity.data)
-    if data.content_hash != status.identity.data_hash:
-        raise PromotionError(
-            f"{status.name} was searched on other data than {data.path} holds now (content hash was "
-            f"{status.identity.data_hash[:12]}, is {data.content_hash[:12]}); prepare the data as they were"
-        )
-    return data
-
-
 @contextmanager
 def _alone(place: Workspace, name: str) -> Iterator[None]:
     lock = FileLock(place.path / "locks" / f"promote-{name}.lock", timeout=0)
@@ -160,14 +166,14 @@ def _alone(place: Workspace, name: str) -> Iterator[None]:
         with lock:
             yield
     except Timeout:
-        raise PromotionError(f"{name} is being promoted by another process; wait for it") from None
+        raise PromotionBlockedError(f"{name} is being promoted by another process; wait for it") from None
 
 
 def _key(status: StudyStatus, data: PackedDataset, selection: Selection, views: int) -> str:
     """What makes two promotions the same."""
     members = sorted((row.number, row.epoch, row.seed) for row in selection.rows)
     tested = data.manifest.get("test") or {}
-    made_of = json.dumps([status.identity.hash, members, views, tested.get("content_hash")])
+    made_of = json.dumps([status.identity.key, members, views, tested.get("content_hash")])
     return hashlib.sha256(made_of.encode()).hexdigest()
 
 
@@ -176,34 +182,27 @@ def _openings(place: Workspace, study: str) -> int:
 
 
 def _predictor(
-    place: Workspace, status: StudyStatus, data: PackedDataset, selection: Selection, views: int
+    status: StudyStatus, data: PackedDataset, selection: Selection, members: Members, views: int, say: Say
 ) -> tuple[Predictor, Evaluation]:
     """The model, its decisions balanced on validation, and its scores there."""
-    members = tuple(_member(place, status.name, row, data) for row in selection.rows)
     provenance = {
         "study": status.name,
-        "identity": status.identity.to_json(),
+        # Where the data lie on this machine is nobody else's business.
+        "identity": replace(status.identity, location="").to_json(),
         "trials": [{"number": row.number, "value": row.value, "seed": row.seed} for row in selection.rows],
     }
-    plain = Predictor(members, data.classes, views, None, data.name, provenance)
+    plain = Predictor(tuple(map(members.of, selection.rows)), data.classes, views, None, data.name, provenance)
     rows = data.split(status.identity.split).validation
-    probabilities = plain.predict(data.images[rows])
+    probabilities = plain.predict(data.images[rows], data.table.iloc[rows])
+    counts = np.bincount(data.labels[rows], minlength=len(data.classes))
+    if not counts.all():
+        absent = ", ".join(name for name, count in zip(data.classes, counts, strict=True) if not count)
+        say(f"decisions are not balanced: no validation image of {absent}")
+        return plain, _evaluate(data, probabilities, rows)
     weights = balancing_weights(probabilities, data.labels[rows])
     balanced = probabilities * weights
     validation = _evaluate(data, balanced / balanced.sum(axis=1, keepdims=True), rows)
     return replace(plain, class_weights=weights), validation
-
-
-def _member(place: Workspace, study: str, row: TrialRow, data: PackedDataset) -> Member:
-    folder = place.trial(study, row.number)
-    state, damage = checkpoints.load_latest(folder)
-    if state is None or state["epoch"] != row.epoch:
-        why = "; ".join(damage) or "it is not there"
-        raise PromotionError(f"the checkpoint of trial {row.number} after epoch {row.epoch} in {folder}: {why}")
-    training = state["training"]
-    model = build_model(resolve(row.settings), len(data.classes), pretrained=False)
-    model.load_state_dict(training["average"] or training["model"])
-    return Member(row.settings, model.eval(), data.size, data.geometry)  # type: ignore[arg-type]
 
 
 def _tested(predictor: Predictor, test: PackedDataset, folder: Path) -> NDArray[np.float64]:
@@ -212,7 +211,7 @@ def _tested(predictor: Predictor, test: PackedDataset, folder: Path) -> NDArray[
     if not kept.exists():
         folder.mkdir(parents=True, exist_ok=True)
         partial = folder / "test.partial.npy"
-        np.save(partial, predictor.predict(test.images))
+        np.save(partial, predictor.predict(test.images, test.table))
         partial.replace(kept)
     probabilities: NDArray[np.float64] = np.load(kept, allow_pickle=False)
     return probabilities

@@ -19,7 +19,8 @@ from typing import TYPE_CHECKING, Any
 
 import lesion
 from lesion.evaluation import Evaluation
-from search.errors import PromotionError
+from search.errors import PromotionBlockedError, PromotionError
+from search.tracking import experiment_of
 
 if TYPE_CHECKING:
     from mlflow.tracking import MlflowClient
@@ -27,8 +28,12 @@ if TYPE_CHECKING:
     from search.study import StudyStatus
 
 CHAMPION, PREVIOUS = "champion", "previous"
-KEY, STUDY, SOURCE, IMAGES = "lesion.key", "lesion.promoted_study", "lesion.promoted_hash", "lesion.test_images"
+KEY, STUDY, ID, SOURCE, IMAGES = (
+    f"lesion.{name}" for name in ("key", "promoted_study", "promoted_study_id", "promoted_hash", "test_images")
+)
 EVIDENCE = "evidence"
+UNKNOWN = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE", "NOT_FOUND")
+"""MLflow's error codes for a model, version or alias that is not there."""
 NEEDS = (
     "torch",
     "torchvision",
@@ -70,11 +75,12 @@ class Registry:
 
     def find(self, name: str, key: str) -> Registered | None:
         """The version made of the same trials, if there is one."""
-        for found in self.client.search_model_versions(f"name = '{name}'"):
-            if found.tags.get(KEY) == key:
-                run_id = str(found.run_id)
-                metrics = self._artifact(run_id, f"{EVIDENCE}/metrics.json")
-                return Registered(int(found.version), run_id, metrics, int(found.tags[IMAGES]))
+        with self._asked():
+            for found in self.client.search_model_versions(f"name = '{name}'"):
+                if found.tags.get(KEY) == key:
+                    run_id = str(found.run_id)
+                    metrics = self._artifact(run_id, f"{EVIDENCE}/metrics.json")
+                    return Registered(int(found.version), run_id, metrics, int(found.tags[IMAGES]))
         return None
 
     def register(
@@ -92,27 +98,25 @@ class Registry:
             score: [_finite(i.value), _finite(i.low), _finite(i.high)] for score, i in sorted(test.intervals.items())
         }
         (evidence / "metrics.json").write_text(json.dumps(metrics, indent=2))
-        tags = {KEY: key, STUDY: status.name, SOURCE: status.identity.hash, IMAGES: str(len(test.images))}
-        run_id = self._run(status.name, tags)
-        try:
+        source = {STUDY: status.name, ID: status.identity.key, SOURCE: status.identity.hash}
+        tags = {KEY: key, **source, IMAGES: str(len(test.images))}
+        with self._asked(), self._run(status.name, tags) as run_id:
             self._log_scores(run_id, "test", test)
             self._log_scores(run_id, "validation", validation)
             self.client.log_artifacts(run_id, str(evidence), EVIDENCE)
             number = self._log_model(run_id, name, folder, test.classes)
-        except BaseException:
-            self.client.set_terminated(run_id, "FAILED")
-            raise
-        self.client.set_terminated(run_id, "FINISHED")
-        for tag, value in tags.items():
-            self.client.set_model_version_tag(name, str(number), tag, value)
+        with self._asked():
+            for tag, value in tags.items():
+                self.client.set_model_version_tag(name, str(number), tag, value)
         return Registered(number, run_id, metrics, len(test.images))
 
     def move_alias(self, name: str, number: int) -> None:
         """Make version `number` the champion; the one before it becomes `previous`."""
-        before = self.client.get_registered_model(name).aliases.get(CHAMPION)
-        if before is not None and int(before) != number:
-            self.client.set_registered_model_alias(name, PREVIOUS, str(before))
-        self.client.set_registered_model_alias(name, CHAMPION, str(number))
+        with self._asked():
+            before = self.client.get_registered_model(name).aliases.get(CHAMPION)
+            if before is not None and int(before) != number:
+                self.client.set_registered_model_alias(name, PREVIOUS, str(before))
+            self.client.set_registered_model_alias(name, CHAMPION, str(number))
 
     def download(self, uri: str) -> Path:
         """The predictor's folder inside the model at `uri`; PromotionError when there is no such model."""
@@ -123,20 +127,38 @@ class Registry:
             with self._as_default():
                 root = Path(mlflow.artifacts.download_artifacts(uri, tracking_uri=self.uri))
         except MlflowException as problem:
+            if problem.error_code not in UNKNOWN:
+                raise PromotionBlockedError(f"MLflow at {self.uri} does not give {uri}: {problem}") from problem
             raise PromotionError(f"no model {uri} in {self.uri}: {problem}; known: {self._known()}") from problem
         found = sorted(root.glob("artifacts/*/config.json"))
         if not found:
             raise PromotionError(f"{uri} is not a model of lesion-search: it holds no artifacts/model/config.json")
         return found[0].parent
 
-    def _run(self, study: str, tags: dict[str, str]) -> str:
-        experiment = self.client.get_experiment_by_name(study)
-        if experiment is None:  # MLflow never heard of the study: its mirror was off
-            place = (self.artifacts / study).as_uri() if self.uri.startswith("sqlite") else None
-            identifier = self.client.create_experiment(study, artifact_location=place)
-        else:
-            identifier = experiment.experiment_id
-        return str(self.client.create_run(identifier, tags=tags, run_name=f"{study} promotion").info.run_id)
+    @contextmanager
+    def _run(self, study: str, tags: dict[str, str]) -> Iterator[str]:
+        """A new run of the study's experiment, ended as what is done inside ends."""
+        identifier = experiment_of(self.client, study, self.uri, self.artifacts)
+        run_id = str(self.client.create_run(identifier, tags=tags, run_name=f"{study} promotion").info.run_id)
+        try:
+            yield run_id
+        except BaseException:
+            self.client.set_terminated(run_id, "FAILED")
+            raise
+        self.client.set_terminated(run_id, "FINISHED")
+
+    @contextmanager
+    def _asked(self) -> Iterator[None]:
+        """Turn what MLflow says when it does not do as asked into an error that says how to go on."""
+        from mlflow.exceptions import MlflowException  # noqa: PLC0415
+
+        try:
+            yield
+        except MlflowException as problem:
+            what = str(problem).strip().partition("\n")[0][:300]
+            raise PromotionBlockedError(
+                f"MLflow at {self.uri} did not do it: {what}. Run the command again once it answers, nothing is lost"
+            ) from problem
 
     def _log_scores(self, run_id: str, part: str, evaluation: Evaluation) -> None:
         for score, interval in evaluation.intervals.items():

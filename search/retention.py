@@ -33,5 +33,5 @@ class Retention:
             discard_checkpoints(self.folder / str(loser.number))
         del self._kept[KEPT:]
 
-    def _rank(self, row: TrialRow) -> tuple[bool, int, float, int]:
-        return row.state != "complete", -row.epoch, -self.sign * float(row.value or 0.0), row.number
+    def _rank(self, row: TrialRow) -> tuple[bool, float, float, int]:
+        return row.state != "complete", -row.depth, -self.sign * float(row.value or 0.0), row.number

@@ -86,6 +86,11 @@ class TrialRow:
         return int(self.attributes.get("examples", 0))
 
     @property
+    def depth(self) -> float:
+        """How far the trial went, for a comparison of values: a complete one all the way, if it stopped early too."""
+        return float("inf") if self.state == "complete" else self.epoch
+
+    @property
     def finished(self) -> bool:
         """Whether it counts towards the trials asked for and will not run again."""
         return self.state in ("complete", "pruned", "failed")
@@ -114,8 +119,8 @@ def best_row(rows: list[TrialRow], direction: str) -> TrialRow | None:
     """The best complete trial; if there is none yet, the best pruned one among those that went furthest."""
     for state in ("complete", "pruned"):
         group = [row for row in rows if row.state == state and row.value is not None]
-        furthest = max((row.epoch for row in group), default=0)
-        group = [row for row in group if row.epoch == furthest]
+        furthest = max((row.depth for row in group), default=0)
+        group = [row for row in group if row.depth == furthest]
         if group:
             sign = 1 if direction == "maximize" else -1
             return max(group, key=lambda row: (sign * float(row.value or 0.0), -row.number))

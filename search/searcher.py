@@ -135,10 +135,13 @@ class LedgerSearcher(Searcher):
 
 
 def ending_of(result: Mapping[str, Any], epochs: int) -> Ending:
-    """How a trial ended, by its last result: over means complete, a failure class failed, else it was pruned."""
+    """How a trial ended, by its last result: over means complete, a failure class failed, else it was pruned.
+
+    A training that stops by itself before its last epoch is over as well.
+    """
     if "failure" in result:
         return Ending("failed", result["epoch"], failure=result["failure"], message=result["message"])
-    state = "complete" if result["epoch"] >= epochs else "pruned"
+    state = "complete" if result.get("over") or result["epoch"] >= epochs else "pruned"
     return Ending(state, result["epoch"], result["value"])
 
 

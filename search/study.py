@@ -11,6 +11,7 @@ session, so that the same command goes on the next night.
 from __future__ import annotations
 
 import time
+import warnings
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -26,11 +27,11 @@ from search.interrupts import Interrupts
 from search.ledger import open_ledger, open_storage
 from search.locks import driving, is_driven
 from search.mirror import deliver_all, mirror_of
-from search.preflight import require_weights
+from search.preflight import absent_classes, require_judge, require_weights, task_of
 from search.progress import StudyState
 from search.rows import TrialRow, best_row, row_of
 from search.session import Plan, Session
-from search.space import Space, load
+from search.space import Given, Space, load
 from search.trial import Builds, Job, build_training
 from search.workspace import Workspace, checked_name, existing_workspace, open_workspace
 
@@ -98,6 +99,7 @@ def run_study(
     *,
     name: str | None = None,
     data: str | None = None,
+    overrides: Given = (),
     trials: int | None = None,
     hours: float | None = None,
     concurrent: int | None = None,
@@ -105,43 +107,64 @@ def run_study(
     address: str | None = None,
     tracking_uri: str | None = None,
     progress: Callable[[StudyState], None] | None = None,
+    warn: Callable[[str], object] = warnings.warn,
     build: Builds = build_training,
 ) -> StudyResult:
     """Search `space` until it has the trials asked for, going on where an earlier session ended.
 
-    `data`, `trials` and `hours` overrule the space file; `name` overrules its name. `concurrent` trials run at a time,
-    each with `gpus_per_trial` GPUs (a fraction shares one; 0 stays on CPUs) where there are any, on the Ray cluster at
-    `address` or on this machine. `progress` is called about twice a second.
+    `data`, `trials` and `hours` overrule the space file, `name` its name, and `overrides` anything in it, by path
+    (``{"backbone": "mobilenet_v2", "image_size": 128}``). `concurrent` trials run at a time, each with `gpus_per_trial`
+    GPUs (a fraction shares one; 0 stays on CPUs) where there are any, on the Ray cluster at `address` or on this
+    machine. `progress` is called about twice a second; `warn` is told before the first trial what will be missing, such
+    as a class without validation images.
 
     Ctrl-C and SIGTERM end the session within seconds and return; the same call continues. Raises SpaceError, DataError,
-    WeightsError, WorkspaceError, ClusterError, LedgerError, and StudyError when the study exists for other data or
-    another space.
+    SettingError, WeightsError, WorkspaceError, ClusterError, LedgerError, and StudyError when the study exists for
+    other data or another space.
     """
     began = time.monotonic()
     place = open_workspace(workspace)
-    space = space if isinstance(space, Space) else load(Path(space))
+    space = _space(space, overrides)
     study = checked_name(name or space.name)
     packed = open_data(place.path, data or space.data)
-    require_weights(space)
-    identity = identity_of(space, packed)
-    plan = Plan(
-        workspace=place,
-        space=space,
-        identity=identity,
-        job=_job(place, study, space, packed, identity, build),
-        target=space.budget.trials if trials is None else trials,
-        seconds=_seconds(space.budget.hours if hours is None else hours),
-        concurrent=concurrent,
-        gpus_per_trial=gpus_per_trial,
-        address=address,
-    )
+    _look_ahead(space, packed, warn)
     with driving(place.lock(study), study), Interrupts() as interrupts:
-        ledger = open_ledger(place.ledger_url, study, identity, space.seed)
+        ledger = open_ledger(place.ledger_url, study, identity_of(space, packed), space.seed)
+        identity = ledger.identity
+        plan = Plan(
+            workspace=place,
+            space=space,
+            identity=identity,
+            job=_job(place, study, space, packed, identity, build),
+            target=space.budget.trials if trials is None else trials,
+            seconds=_seconds(space.budget.hours if hours is None else hours),
+            concurrent=concurrent,
+            gpus_per_trial=gpus_per_trial,
+            address=address,
+        )
         mirror = mirror_of(place, study, identity, tracking_uri)
         ended = Session(plan, ledger, mirror, interrupts, progress).run()
         rows = tuple(ledger.rows())
     seconds = time.monotonic() - began
     return StudyResult(study, identity, rows, False, ended, plan.target, seconds, mirror.pending, mirror.problem)
+
+
+def _space(space: Space | Path | str, overrides: Given) -> Space:
+    if not isinstance(space, Space):
+        return load(Path(space), overrides=overrides)
+    if overrides:
+        raise ValueError("overrides go with the path of a space file; a Space has been read already")
+    return space
+
+
+def _look_ahead(space: Space, packed: PackedDataset, warn: Callable[[str], object]) -> None:
+    """Say or raise before the first trial what every trial would run into."""
+    task = task_of(space, packed)
+    data = packed if task is None else task.apply(packed)
+    require_judge(space, data)
+    require_weights(space)
+    for line in (*space.notes, *absent_classes(data, data.split(space.split))):
+        warn(line)
 
 
 def identity_of(space: Space, data: PackedDataset) -> Identity:
@@ -155,6 +178,7 @@ def identity_of(space: Space, data: PackedDataset) -> Identity:
         objective=space.objective,
         direction=space.direction,
         semantics=space.semantics(),
+        location=str(data.path.absolute()),
     )
 
 
@@ -196,7 +220,9 @@ def _summaries(place: Workspace) -> list[str]:
 def _job(place: Workspace, study: str, space: Space, packed: PackedDataset, identity: Identity, build: Builds) -> Job:
     return Job(
         study=study,
-        identity=identity.hash,
+        identity=identity.key,
+        task=task_of(space, packed),
+        cache=place.cache,
         data=packed.path.absolute(),
         split=identity.split,
         objective=space.objective,

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,7 +19,9 @@ from search.spool import Event
 if TYPE_CHECKING:
     from mlflow.tracking import MlflowClient
 
-STUDY, HASH, TRIAL, STATE, EPOCH = (f"lesion.{n}" for n in ("study", "study_hash", "trial", "state", "epoch"))
+STUDY, ID, HASH, TRIAL, STATE, EPOCH = (
+    f"lesion.{name}" for name in ("study", "study_id", "study_hash", "trial", "state", "epoch")
+)
 PARENT = -1
 """Number that stands for the study itself among the trials."""
 STATUS = {
@@ -45,7 +48,7 @@ class Change:
 
     def add(self, event: Event) -> None:
         """Take in one event; a later one overrules an earlier one."""
-        self.params |= {key: str(value)[:_PARAM_LENGTH] for key, value in event.get("params", {}).items()}
+        self.params |= {param_name(key): str(value)[:_PARAM_LENGTH] for key, value in event.get("params", {}).items()}
         self.tags |= {key: str(value)[:_TAG_LENGTH] for key, value in event.get("tags", {}).items()}
         self.state = event.get("state", self.state)
         self.time = event["time"]
@@ -65,11 +68,15 @@ class Run:
 
 
 class StudyRuns:
-    """The runs of one study in the tracking server at `uri`."""
+    """The runs of one study in the tracking server at `uri`, known by the study's id.
 
-    def __init__(self, uri: str, artifacts: Path, study: str, study_hash: str, objective: str) -> None:
+    The same study in another workspace, or in a ledger begun anew, has runs of its own in the same experiment. A study
+    from before ids has its hash for one, and runs that carry no id.
+    """
+
+    def __init__(self, uri: str, artifacts: Path, study: str, study_id: str, study_hash: str, objective: str) -> None:
         self.uri, self.artifacts = uri, artifacts
-        self.study, self.study_hash, self.objective = study, study_hash, objective
+        self.study, self.study_id, self.study_hash, self.objective = study, study_id, study_hash, objective
         self._client: MlflowClient | None = None
         self._experiment: str | None = None
         self._runs: dict[int, Run] | None = None
@@ -93,6 +100,8 @@ class StudyRuns:
         if self._runs is None:
             self._runs = {}
             for run in self._search():
+                if run.data.tags.get(ID, self.study_hash) != self.study_id:
+                    continue
                 number = int(run.data.tags.get(TRIAL, PARENT))
                 self._runs.setdefault(number, Run(run.info.run_id, run.data.tags, run.info.status))
         return self._runs
@@ -142,7 +151,8 @@ class StudyRuns:
             self.client.log_batch(run_id, tags=some_tags)
 
     def _create(self, number: int, change: Change) -> Run:
-        tags = {STUDY: self.study, HASH: self.study_hash, **change.tags}
+        own = {} if self.study_id == self.study_hash else {ID: self.study_id}
+        tags = {STUDY: self.study, HASH: self.study_hash, **own, **change.tags}
         name = self.study
         if number != PARENT:
             name = f"{self.study} {number}"
@@ -163,17 +173,8 @@ class StudyRuns:
     def experiment(self) -> str:
         """Id of the study's experiment, made if there is none."""
         if self._experiment is None:
-            found = self.client.get_experiment_by_name(self.study)
-            if found is None:
-                # A server decides for itself where files go; for a database in the workspace, we do.
-                local = self.uri.startswith("sqlite")
-                place = (self.artifacts / self.study).as_uri() if local else None
-                self._experiment = self.client.create_experiment(self.study, artifact_location=place)
-            else:
-                if found.lifecycle_stage == "deleted":
-                    self.client.restore_experiment(found.experiment_id)
-                self._experiment = found.experiment_id
-        return str(self._experiment)
+            self._experiment = experiment_of(self.client, self.study, self.uri, self.artifacts)
+        return self._experiment
 
     def _search(self) -> Iterable[Any]:
         token: str | None = None
@@ -185,6 +186,27 @@ class StudyRuns:
             token = page.token
             if not token:
                 return
+
+
+def param_name(path: str) -> str:
+    """A setting's path as MLflow takes it: letters, digits and ``_ - . / :`` only, so a chain's joints become dashes.
+
+    >>> param_name("balancing.copies+cap.cap.count")
+    'balancing.copies-cap.cap.count'
+    """
+    return re.sub(r"[^\w./: -]", "-", path)
+
+
+def experiment_of(client: MlflowClient, study: str, uri: str, artifacts: Path) -> str:
+    """Id of the experiment of a study's name at `uri`, made if there is none."""
+    found = client.get_experiment_by_name(study)
+    if found is None:
+        # A server decides for itself where files go; for a database in the workspace, we do.
+        place = (artifacts / study).as_uri() if uri.startswith("sqlite") else None
+        return str(client.create_experiment(study, artifact_location=place))
+    if found.lifecycle_stage == "deleted":
+        client.restore_experiment(found.experiment_id)
+    return str(found.experiment_id)
 
 
 def _chunks(items: list[Any], size: int) -> Iterable[list[Any]]:

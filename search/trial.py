@@ -28,10 +28,12 @@ from ray import tune
 
 from lesion.errors import NonFiniteLossError
 from lesion.registry import Value
+from lesion.tasks import Task
 from search.errors import TrialError
+from search.predictions import PREDICTIONS, save_predictions
 from search.rows import ERROR, NON_FINITE, OUT_OF_MEMORY
 
-PREDICTIONS, TRACEBACK = "predictions.npz", "error.txt"
+TRACEBACK = "error.txt"
 MESSAGE_LENGTH = 2000
 
 
@@ -50,6 +52,10 @@ class Trains(Protocol):
     def predict(self) -> npt.NDArray[np.floating[Any]]:
         """Probabilities of the validation part, (images, classes)."""
 
+    @property
+    def finished(self) -> bool:
+        """Whether nothing is left to do: after the last epoch, or before it where the training stopped by itself."""
+
 
 class Builds(Protocol):
     """Makes the training of one trial; must be picklable by name."""
@@ -62,8 +68,9 @@ class Builds(Protocol):
 class Job:
     """What all trials of a session share; it travels to every worker.
 
-    `identity` is the hash of the study's identity; `folder` holds one folder a trial; `threads` is for torch;
-    `gpus` is the share of GPUs that a trial holds, 0 on CPUs.
+    `identity` tells the study from every other one; `task` is what it asks of the data, None for their own classes;
+    `folder` holds one folder a trial, `cache` what trials share; `threads` is for torch; `gpus` is the share of GPUs
+    that a trial holds, 0 on CPUs.
     """
 
     study: str
@@ -76,6 +83,8 @@ class Job:
     build: Builds
     threads: int = 1
     gpus: float = 0.0
+    task: Task | None = None
+    cache: Path | None = None
 
     @property
     def devices(self) -> float:
@@ -109,15 +118,22 @@ class TrialRun:
         try:
             if self._training is None:
                 self._training = self._prepare()
-            if self._reported == len(self.records) < self.job.epochs:
+            if self._reported == len(self.records) and not self._over:
                 self.records.append(self._train(self._training))
             # A trial that was over already tells its last epoch again.
-            record = self.records[min(self._reported, self.job.epochs - 1)]
+            record = self.records[min(self._reported, len(self.records) - 1)]
             self._reported = int(record["epoch"])
-            return {**record, "done": self._reported >= self.job.epochs, "damage": "; ".join(self.damage)}
+            done = self._over and self._reported == len(self.records)
+            return {**record, "done": done, "damage": "; ".join(self.damage)}
         except Exception as error:
             self._training = None
             return self._failed(error)
+
+    @property
+    def _over(self) -> bool:
+        """Whether the last record is of the trial's last epoch."""
+        last = self.records[-1] if self.records else {"epoch": 0}
+        return bool(last.get("over")) or last["epoch"] >= self.job.epochs
 
     def _prepare(self) -> Trains:
         from lesion import checkpoints  # noqa: PLC0415 - torch takes seconds, and only workers need it
@@ -138,7 +154,7 @@ class TrialRun:
     def _train(self, training: Trains) -> dict[str, Any]:
         started = time.perf_counter()
         metrics = {name: float(value) for name, value in training.step().items()}
-        record = self._record(metrics, time.perf_counter() - started)
+        record = {**self._record(metrics, time.perf_counter() - started), "over": training.finished}
         self._keep(training, record)
         return record
 
@@ -176,9 +192,7 @@ class TrialRun:
 
     @property
     def _key(self) -> str:
-        """What a checkpoint must be of."""
-        made_of = [self.job.identity, self.order.seed, sorted(self.order.settings.items())]
-        return hashlib.sha256(json.dumps(made_of).encode()).hexdigest()
+        return checkpoint_key(self.job.identity, self.order.seed, self.order.settings)
 
     def _failed(self, error: Exception) -> dict[str, Any]:
         epoch = min(self._reported, len(self.records))
@@ -234,15 +248,23 @@ def build_training(settings: Mapping[str, Value], job: Job, seed: int) -> Trains
     device = torch.device("cuda" if job.gpus else "cpu")
     # Beside a GPU the trial's cores decode and augment; on a CPU they train.
     workers = job.threads - 1 if job.gpus else 0
-    data = _opened(job.data)
-    return Training(settings, data, split=job.split, epochs=job.epochs, seed=seed, device=device, workers=workers)
+    data = _opened(job.data, job.task)
+    return Training(
+        settings, data, split=job.split, epochs=job.epochs, seed=seed, device=device, workers=workers, cache=job.cache
+    )
 
 
 @lru_cache(maxsize=1)
-def _opened(path: Path) -> Any:
+def _opened(path: Path, task: Task | None) -> Any:
     from lesion.data.packed import PackedDataset  # noqa: PLC0415
 
-    return PackedDataset.open(path)
+    data = PackedDataset.open(path)
+    return data if task is None else task.apply(data)
+
+
+def checkpoint_key(identity: str, seed: int, settings: Mapping[str, Value]) -> str:
+    """What a checkpoint must be of: the study, told from every other one, and the trial's seed and settings."""
+    return hashlib.sha256(json.dumps([identity, seed, sorted(settings.items())]).encode()).hexdigest()
 
 
 def failure_class(error: BaseException) -> str:
@@ -258,25 +280,10 @@ def failure_class(error: BaseException) -> str:
     return OUT_OF_MEMORY if is_out_of_memory(error) else ERROR
 
 
-def save_predictions(path: Path, probabilities: npt.NDArray[Any], record: Mapping[str, Any]) -> None:
-    """Write validation probabilities (images, classes) with the epoch and value they belong to, atomically."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_suffix(".partial")
-    with partial.open("wb") as file:
-        np.savez(file, probabilities=probabilities, epoch=record["epoch"], value=record["value"])
-    partial.replace(path)
-
-
 def discard_checkpoints(folder: Path) -> None:
     """Remove the checkpoints of one trial; its predictions stay."""
     for path in folder.glob("epoch-*.ckpt"):
         path.unlink(missing_ok=True)
-
-
-def load_predictions(path: Path) -> tuple[npt.NDArray[Any], int, float]:
-    """Validation probabilities (images, classes), the epoch and the objective's value they belong to."""
-    with np.load(path, allow_pickle=False) as stored:
-        return stored["probabilities"], int(stored["epoch"]), float(stored["value"])
 
 
 def _cap_gpu_memory(share: float) -> None:

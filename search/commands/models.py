@@ -83,6 +83,7 @@ def promote(args: argparse.Namespace) -> int:
         print_json(_promotion_json(promotion))
         return 0
     _show_scores(promotion)
+    say(*(f"note: {text}" for text in promotion.notes), style="yellow")
     say(promotion.message, style="bold")
     say(f"next: {again(args, 'predict', promotion.uri, 'PHOTO')}", style="dim")
     return 0
@@ -99,6 +100,7 @@ def _promotion_json(promotion: Promotion) -> dict[str, object]:
         "test_images": promotion.test_images,
         "test": promotion.metrics,
         "repeated": promotion.repeated,
+        "notes": list(promotion.notes),
     }
 
 

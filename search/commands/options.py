@@ -33,6 +33,16 @@ def workspace_option(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def space_options(parser: argparse.ArgumentParser) -> None:
+    """The space file, and what overrules it."""
+    parser.add_argument("space", type=Path, metavar="SPACE", help="space file")
+    parser.add_argument("--data", help="another data set than the file's: its name in the workspace, or a path")
+    parser.add_argument(
+        "--set", action="append", default=[], metavar="PATH=VALUE", dest="overrides",
+        help="overrule a setting, a choice or a component of the file; may be repeated",
+    )  # fmt: skip
+
+
 def json_option(parser: argparse.ArgumentParser) -> None:
     """``--json``."""
     parser.add_argument("--json", action="store_true", help="print JSON instead of tables")
@@ -68,6 +78,12 @@ def again(args: argparse.Namespace, *words: str) -> str:
     """A command line of ours to go on with, in the workspace of this one."""
     place = ["--workspace", str(args.workspace)] if args.workspace is not None else []
     return shlex.join(["lesion-search", *words, *place])
+
+
+def of_space(args: argparse.Namespace) -> list[str]:
+    """The arguments of `space_options`, to be given again."""
+    data = ["--data", args.data] if args.data is not None else []
+    return [str(args.space), *data, *(word for text in args.overrides for word in ("--set", text))]
 
 
 def _at_least(low: int, value: int) -> int:

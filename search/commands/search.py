@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from search.commands.options import (
@@ -12,13 +11,17 @@ from search.commands.options import (
     json_option,
     natural,
     non_negative,
+    of_space,
     positive,
+    space_options,
     whole,
     workspace_option,
 )
 
 if TYPE_CHECKING:
+    from lesion.data.packed import PackedDataset
     from search.commands.options import Commands
+    from search.space import Space
     from search.study import StudyResult
 
 TOP = 5
@@ -42,10 +45,10 @@ def _add_check(commands: Commands) -> None:
         "are built on paper; data set and files of weights are looked for.",
         "spaces/isic2017.yaml",
         "spaces/isic2017.yaml --data clinic",
+        "spaces/isic2017.yaml --set backbone=resnet18 --set budget.epochs=3",
         "spaces/my.yaml --json",
     )  # fmt: skip
-    parser.add_argument("space", type=Path, metavar="SPACE", help="space file")
-    parser.add_argument("--data", help="another data set than the file's")
+    space_options(parser)
     workspace_option(parser)
     json_option(parser)
 
@@ -58,9 +61,9 @@ def _add_run(commands: Commands) -> None:
         "spaces/isic2017.yaml",
         "spaces/isic2017.yaml --trials 100 --hours 8",
         "spaces/isic2017.yaml --data clinic --name clinic-first --gpus-per-trial 0.5",
+        "spaces/isic2017.yaml --name small --set image_size=96 --set loss=focal",
     )  # fmt: skip
-    parser.add_argument("space", type=Path, metavar="SPACE", help="space file")
-    parser.add_argument("--data", help="another data set than the file's: its name in the workspace, or a path")
+    space_options(parser)
     parser.add_argument("--name", help="name of the study (default: the space's)")
     parser.add_argument("--trials", type=whole, metavar="N", help="trials in all, those that have ended included")
     parser.add_argument("--hours", type=positive, metavar="H", help="wall clock of this session")
@@ -103,44 +106,58 @@ def check(args: argparse.Namespace) -> int:
     """``check``; 2 where the space has a mistake."""
     from search.display import bar, print_json  # noqa: PLC0415 - heavy imports wait until they are needed
     from search.leaderboard import space_json, space_table  # noqa: PLC0415
-    from search.preflight import find_data, misfit_weights, missing_weights  # noqa: PLC0415
-    from search.space import check_space, load  # noqa: PLC0415
+    from search.preflight import absent_classes, misfit_weights, missing_weights, require_judge  # noqa: PLC0415
+    from search.space import check_space  # noqa: PLC0415
 
-    space = load(args.space, data=args.data)
-    data, warning = find_data(args.workspace, space.data)
+    space, data, warnings = _space_and_data(args)
     if data is not None:
-        space = load(args.space, data=args.data, classes=data.classes)
-        data.split(space.split)
+        require_judge(space, data)
+        warnings += absent_classes(data, data.split(space.split))
     with bar() as progress:
-        report = check_space(space, progress=lambda done, count: progress(done, count, "branches"))
+        report = check_space(
+            space,
+            classes=data.classes if data is not None else (),
+            progress=lambda done, count: progress(done, count, "branches"),
+        )
     problems = [*(f"{space.path}: {problem}" for problem in report.problems), *misfit_weights(space)]
-    warnings = [*([warning] if warning else []), *missing_weights(space)]
+    warnings += [*space.notes, *missing_weights(space)]
     if args.json:
         print_json(space_json(report, problems, warnings))
     else:
-        space_table(report, problems, warnings, again(args, "run", str(args.space)))
+        space_table(report, problems, warnings, again(args, "run", *of_space(args)))
     return 2 if problems else 0
+
+
+def _space_and_data(args: argparse.Namespace) -> tuple[Space, PackedDataset | None, list[str]]:
+    """The space, its data set seen through its task where it is there, and a warning where it is not."""
+    from search.preflight import find_data, task_of  # noqa: PLC0415
+    from search.space import load  # noqa: PLC0415
+
+    space = load(args.space, data=args.data, overrides=args.overrides)
+    data, warning = find_data(args.workspace, space.data)
+    if data is None:
+        return space, None, [warning]
+    # Once more, now that the classes are known: mistakes in the task and the objective are told with their line.
+    space = load(args.space, data=args.data, overrides=args.overrides, classes=data.classes)
+    task = task_of(space, data)
+    return space, data if task is None else task.apply(data), []
 
 
 def run(args: argparse.Namespace) -> int:
     """``run``; 0 where the session ended by itself, 1 where every trial failed, 130 after Ctrl-C."""
-    from search.display import searched  # noqa: PLC0415
+    from search.display import say, searched  # noqa: PLC0415
     from search.live import followed  # noqa: PLC0415
-    from search.preflight import find_data  # noqa: PLC0415
-    from search.space import load  # noqa: PLC0415
     from search.workspace import open_workspace  # noqa: PLC0415
 
-    space = load(args.space, data=args.data)
+    space, _, _ = _space_and_data(args)
     place = open_workspace(args.workspace)
-    data, _ = find_data(place.path, space.data)
-    if data is not None:
-        space = load(args.space, data=args.data, classes=data.classes)
     with followed(searched(space.semantics())) as progress:
         from search.study import run_study  # noqa: PLC0415 - Ray takes seconds: something is on the screen by now
 
         result = run_study(
             space, place, name=args.name, trials=args.trials, hours=args.hours, concurrent=args.concurrent,
             gpus_per_trial=args.gpus_per_trial, address=args.address, progress=progress,
+            warn=lambda text: say(f"warning: {text}", style="yellow", stderr=True),
         )  # fmt: skip
     _show_result(result, args)
     hopeless = bool(result.rows) and all(row.state == "failed" for row in result.rows)

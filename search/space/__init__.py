@@ -22,9 +22,10 @@
 >>> space.sample(FixedTrial({"loss": "focal", "loss.focal.gamma": 1.5}))
 {'image_size': 64, 'loss': 'focal', 'loss.focal.gamma': 1.5}
 
-The pages of this package, from the text up: `yaml_tree` (text → nodes with places), `inherit` (``extends``),
-`values` (nodes → `domains`), `components` (nodes → parts of a `tree`), `balance`, `points` (``start_with``),
-`reader` (all of a file), `space` (what a study uses), `checking` (every branch tried out).
+The pages of this package, from the text up: `yaml_tree` (text → nodes with places), `chains` (lists of steps → names),
+`inherit` (``extends``), `overrides` (``--set``), `values` (nodes → `domains`), `components` (nodes → parts of a
+`tree`), `balance`, `points` (``start_with``), `reader` (all of a file), `space` (what a study uses), `checking` (every
+branch tried out, on `paper`).
 """
 
 from __future__ import annotations
@@ -32,6 +33,7 @@ from __future__ import annotations
 from search.errors import Mistake, SpaceError
 from search.space.checking import CheckReport, Problem, check, check_space
 from search.space.domains import Choice, Domain, Fixed, FloatRange, IntRange
+from search.space.overrides import Given
 from search.space.reader import load
 from search.space.space import Asha, Budget, Space, difference
 from search.space.tree import Branch, Option, Parameter, Part, Settings, Tree
@@ -46,6 +48,7 @@ __all__ = [
     "Domain",
     "Fixed",
     "FloatRange",
+    "Given",
     "IntRange",
     "Mistake",
     "Option",

@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
-from functools import lru_cache
+from dataclasses import dataclass
 
-from lesion.errors import LesionError, SettingError, unknown
+from lesion.errors import SettingError, unknown
 from lesion.registry import Component, Registry, Value
+from search.space.paper import build_on_paper
 
 CHAINED = frozenset({"balancing"})
 """Kinds whose components can follow one another."""
-ISIC_2017 = ("melanoma", "seborrheic_keratosis", "nevus")
-ISIC_2018 = ("MEL", "NV", "BCC", "AKIEC", "BKL", "DF", "VASC")
-"""Classes of the challenges, in the order of their packed sets."""
 
 
 @dataclass(frozen=True)
@@ -58,45 +55,3 @@ def direction(objective: str, classes: Sequence[str] = ()) -> str:
     if objective not in guessed:
         raise SettingError(unknown("metric", objective, known))
     return guessed[objective].direction
-
-
-def build_on_paper(settings: Mapping[str, Value], classes: Sequence[str] = ()) -> None:
-    """Build the model of `settings` where nothing is computed or loaded; SettingError when it cannot be built.
-
-    It finds what no signature tells: a backbone that cannot take images of this size, more trainable stages than
-    there are. Where the `classes` are not known yet, those of either ISIC challenge will do.
-    """
-    kept = ("image_size", "backbone", "metadata", "head")
-    # Floats, such as a dropout, change no shape; without them most branches of a space share one model.
-    model = {path: value for path, value in settings.items() if path.split(".")[0] in kept}
-    key = frozenset((path, value) for path, value in model.items() if not isinstance(value, float))
-    problems = []
-    for names in [tuple(classes)] if classes else [ISIC_2017, ISIC_2018]:
-        problems.append(_cannot_build(_Model(key, names, model)))
-        if not problems[-1]:
-            return
-    raise SettingError(problems[0])
-
-
-@dataclass(frozen=True)
-class _Model:
-    """The settings that make a model; two with the same `key` and `classes` are built alike."""
-
-    key: frozenset[tuple[str, Value]]
-    classes: tuple[str, ...]
-    settings: Mapping[str, Value] = field(compare=False)
-
-
-@lru_cache(maxsize=4096)
-def _cannot_build(model: _Model) -> str:
-    """Why no model comes of the settings; empty when one does."""
-    from lesion.models import build_model  # noqa: PLC0415
-    from lesion.models.paper import OnPaper  # noqa: PLC0415
-    from lesion.settings import resolve  # noqa: PLC0415
-
-    try:
-        with OnPaper():
-            build_model(resolve(model.settings), model.classes, pretrained=False)
-    except (LesionError, RuntimeError, ValueError) as error:
-        return str(error)
-    return ""

@@ -1,4 +1,4 @@
-"""A training that costs nothing, and a packed data set of six images for it: what tests of the search run on."""
+"""A training that costs nothing, and a packed data set of seven images for it: what tests of the search run on."""
 
 from __future__ import annotations
 
@@ -72,25 +72,31 @@ class FakeTraining:
         self.epoch = state["epoch"]
 
     def predict(self) -> np.ndarray:
-        return np.full((2, 3), 1 / 3)
+        return np.full((3, 3), 1 / 3)
+
+    @property
+    def finished(self) -> bool:
+        return self.epoch >= int(os.environ.get("FAKE_EPOCHS", "1000"))
 
 
-def make_data(workspace: Path, name: str = "tiny", label: int = 0) -> Path:
-    """A packed set of six images in `workspace`; another `label` makes it another set."""
+def make_data(
+    workspace: Path, name: str = "tiny", label: int = 0, validation: tuple[int, int, int] = (0, 1, 2)
+) -> Path:
+    """A packed set of seven images in `workspace`, the last three to validate; another `label` makes it another set."""
     folder = workspace / "data" / name
     folder.mkdir(parents=True, exist_ok=True)
-    images = np.zeros((6, 8, 8, 3), np.uint8)
-    labels = np.array([0, 1, 2, 0, 1, label], dtype=np.int64)
+    images = np.zeros((7, 8, 8, 3), np.uint8)
+    labels = np.array([0, 1, 2, label, *validation], dtype=np.int64)
     table = pd.DataFrame({
-        "image": [f"i{n}" for n in range(6)], "label": labels, "lesion": "", "patient": "", "part": "train",
-        "age": np.nan, "sex": "unknown", "site": "unknown", "group": range(6), "digest": "",
-        "holdout": [False] * 4 + [True] * 2, "fold": [0, 1, 2, 3, 4, 0],
+        "image": [f"i{n}" for n in range(7)], "label": labels, "lesion": "", "patient": "", "part": "train",
+        "age": np.nan, "sex": "unknown", "site": "unknown", "group": range(7), "digest": "",
+        "holdout": [False] * 4 + [True] * 3, "fold": [0, 1, 2, 3, 4, 0, 1],
     })  # fmt: skip
     np.save(folder / packed.IMAGES, images)
     table.to_parquet(folder / packed.TABLE)
     classes = ["melanoma", "seborrheic_keratosis", "nevus"]
     manifest = {
-        "format": packed.FORMAT, "name": name, "classes": classes, "size": 8, "geometry": "stretch", "images": 6,
+        "format": packed.FORMAT, "name": name, "classes": classes, "size": 8, "geometry": "stretch", "images": 7,
         "splits": ["holdout"], "default_split": "holdout",
         "content_hash": packed.content_hash(images, table, classes, "stretch"),
     }  # fmt: skip

@@ -12,10 +12,10 @@ from pathlib import Path
 import pytest
 from fake_training import make_data, make_space
 
-from lesion.errors import DataError
+from lesion.errors import DataAccessError, DataError
 from search import cli
 from search.commands import ui
-from search.errors import MirrorError, SpaceError
+from search.errors import LedgerAccessError, MirrorError, PromotionBlockedError, PromotionError, SpaceError
 from search.identity import Identity
 from search.space import Space
 from search.workspace import Workspace
@@ -123,6 +123,10 @@ def test_mistakes_in_arguments_are_one_line(
     [
         (DataError("x.csv:3: age is NaN"), 2, "x.csv:3: age is NaN"),
         (SpaceError([]), 2, ""),
+        (PromotionError("no model 'x'"), 2, "no model 'x'"),
+        (PromotionBlockedError("it is being searched"), 1, "it is being searched"),
+        (LedgerAccessError("the disk is full"), 1, "the disk is full"),
+        (DataAccessError("the disk is full"), 1, "the disk is full"),
         (MirrorError("MLflow did not answer"), 1, "MLflow did not answer"),
         (KeyboardInterrupt(), 130, "interrupted; the same command continues"),
         (OSError(28, "No space left on device", "/full/x"), 1, "/full/x: No space left on device"),
@@ -175,6 +179,37 @@ def test_check_lists_parameters_and_warns_of_data_that_are_not_there(
     text = capsys.readouterr().out
     assert "loss is focal" in text
     assert "warning" not in text
+
+
+def test_overrides_are_listed_and_given_again(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    make_data(tmp_path)
+    words = [str(make_space(tmp_path).path), "--workspace", str(tmp_path)]
+    given = ["--set", "loss={focal: {gamma: 2}}", "--set", "task=nevus", "--set", "objective=auc_nevus"]
+    assert cli.main(["check", *words, *given, "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["overrides"] == given[1::2]
+    assert found["task"] == [["rest", "rest"], ["nevus", ["nevus"]]]
+    assert [parameter["name"] for parameter in found["parameters"]] == ["optimizer.adamw.lr"]
+    assert cli.main(["check", *words, *given]) == 0
+    text = capsys.readouterr().out
+    assert "task: rest | nevus" in text
+    assert "with --set loss={focal: {gamma: 2}}" in text
+    assert "run" in text
+    assert "--set 'loss={focal: {gamma: 2}}' --set task=nevus --set objective=auc_nevus" in text
+
+
+def test_a_class_without_validation_images_and_what_points_lose_are_warned_of(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    make_data(tmp_path, validation=(0, 1, 1))
+    path = make_space(tmp_path).path
+    path.write_text(path.read_text() + "start_with: [{loss: focal}]\n")
+    assert cli.main(["check", str(path), "--workspace", str(tmp_path), "--set", "loss=cross_entropy", "--json"]) == 0
+    absent, lost = json.loads(capsys.readouterr().out)["warnings"]
+    assert absent.startswith("split holdout of tiny: no validation image of nevus: nothing can be said of it")
+    assert lost.endswith(
+        "this point loses loss to --set loss=cross_entropy, and is left out: nothing of it is searched now"
+    )
 
 
 def test_check_ends_with_2_where_a_branch_cannot_be_trained(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -252,6 +287,7 @@ def test_how_run_ends(
     words = ["run", str(space.path), "--workspace", str(tmp_path), "--trials", "2", "--hours", "0.5"]
     assert cli.main(words) == code
     assert (asked["trials"], asked["hours"], asked["name"]) == (2, 0.5, None)
+    assert callable(asked["warn"])
     text = capsys.readouterr().out
     assert ("the same command continues" in text) == (len([s for s in states if s != "running"]) < 2)
     assert f"status tiny --workspace {tmp_path}" in text

@@ -1,4 +1,7 @@
-"""Bad input, reached from the command: exit code 2 and words on stderr, never a traceback, nothing half-made."""
+"""Bad input, reached from the command: exit code 2 and words on stderr, never a traceback, nothing half-made.
+
+What is not the input's fault, such as a full disk, ends with 1.
+"""
 
 from __future__ import annotations
 
@@ -167,6 +170,41 @@ def test_a_study_that_is_not_known(tmp_path: Path, capsys: pytest.CaptureFixture
         assert "'nobody'" in capsys.readouterr().err
 
 
+def test_a_ledger_that_is_no_database_or_has_no_driver(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("LESION_LEDGER", "nonsense")
+    assert cli.main(["status", "--workspace", str(tmp_path)]) == 2
+    assert "LESION_LEDGER is the URL of a database" in capsys.readouterr().err
+    monkeypatch.delenv("LESION_LEDGER")
+    (tmp_path / "ledger.db").write_bytes(b"something else entirely" * 50)
+    assert cli.main(["status", "--workspace", str(tmp_path)]) == 1
+    assert "damaged or something else" in capsys.readouterr().err
+
+
+def test_a_task_and_overrides_that_do_not_fit(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "my.yaml"
+    path.write_text(f"task: mole\n{HEAD}  image_size: 32\n")
+    make_data(tmp_path)
+    for command in ("check", "run"):
+        assert cli.main([command, str(path), "--workspace", str(tmp_path)]) == 2
+        assert f"{path}:1: task: no class 'mole'; known: melanoma" in capsys.readouterr().err
+        words = [command, str(path), "--workspace", str(tmp_path), "--set", "task=nevus", "--set", "loss=focl"]
+        assert cli.main(words) == 2
+        assert capsys.readouterr().err.startswith("--set loss=focl: no loss 'focl'; known: ")
+
+
+def test_an_objective_that_the_validation_part_does_not_define(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "my.yaml"
+    path.write_text(f"{HEAD}  image_size: 32\n".replace("mean_auc", "auc_nevus"))
+    make_data(tmp_path, validation=(0, 1, 1))
+    for command in ("check", "run"):
+        assert cli.main([command, str(path), "--workspace", str(tmp_path)]) == 2
+        assert "auc_nevus is undefined on the validation part" in capsys.readouterr().err
+
+
 def test_a_workspace_that_is_a_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "file").write_text("")
     space = make_space(tmp_path)
@@ -194,7 +232,7 @@ def test_a_full_disk_is_said(
 
     monkeypatch.setattr("search.workspace._try_writing", full)
     space = make_space(tmp_path)
-    assert cli.main(["run", str(space.path), "--workspace", str(tmp_path)]) == 2
+    assert cli.main(["run", str(space.path), "--workspace", str(tmp_path)]) == 1  # no other input would help
     assert "its disk is full" in capsys.readouterr().err
 
 

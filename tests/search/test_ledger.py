@@ -94,6 +94,36 @@ def test_names_of_data_and_the_seed_may_change(ledger: Ledger, url: str) -> None
     assert again.seed == 7
 
 
+def test_a_study_has_an_id_for_life_and_a_ledger_begun_anew_another(ledger: Ledger, url: str, tmp_path: Path) -> None:
+    assert ledger.identity.hash == IDENTITY.hash
+    assert ledger.identity.key == ledger.identity.id != ""
+    again = open_ledger(url, "tiny", replace(IDENTITY, data="renamed", location="/elsewhere"), 7)
+    assert (again.identity.id, again.identity.location) == (ledger.identity.id, "/elsewhere")
+    assert Identity.from_json(again.study.user_attrs["identity"]) == again.identity
+    anew = open_ledger(f"sqlite:///{tmp_path / 'anew.db'}", "tiny", IDENTITY, 7)
+    assert anew.identity.id not in ("", ledger.identity.id)
+
+
+def test_a_ledger_from_before_ids_and_tasks_goes_on(ledger: Ledger, url: str) -> None:
+    old = {name: value for name, value in IDENTITY.to_json().items() if name not in ("id", "location")}
+    ledger.study.set_user_attr("identity", old)
+    again = open_ledger(url, "tiny", replace(IDENTITY, location="/here"), 7)
+    assert (again.identity.key, again.identity.location, again.identity.task) == (IDENTITY.hash, "/here", None)
+
+
+def test_another_task_is_refused_in_words(ledger: Ledger, url: str) -> None:
+    task = [["rest", "rest"], ["melanoma", ["melanoma"]]]
+    with pytest.raises(StudyError, match=r"task: is new \(rest \| melanoma\)"):
+        open_ledger(url, "tiny", replace(IDENTITY, semantics={**IDENTITY.semantics, "task": task}), 7)
+
+
+def test_the_best_of_complete_trials_may_have_stopped_early() -> None:
+    rows = [TrialRow(n, "complete", value, epoch, {}, {}, {}) for n, value, epoch in ((0, 0.7, 9), (1, 0.8, 4))]
+    assert best_row(rows, "maximize") == rows[1]
+    pruned = [replace(row, state="pruned") for row in rows]
+    assert best_row(pruned, "maximize") == pruned[0]
+
+
 def test_starting_points_are_tried_first_and_once(ledger: Ledger, url: str) -> None:
     ledger.enqueue([{"lr": 0.25}, {"lr": 0.75}])
     assert ledger.ask(Line()).settings["lr"] == 0.25

@@ -1,4 +1,5 @@
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,14 +18,15 @@ IDENTITY = Identity("tiny", "d1", "holdout", "s1", "mean_auc", "maximize", {"epo
 
 def row(number: int = 0, state: str = "complete", epochs: int = 2) -> TrialRow:
     history = {epoch: epoch / 10 for epoch in range(1, epochs + 1)}
-    return TrialRow(number, state, None, epochs, {"loss": "focal", "lr": 0.1}, history, {"seed": 5, "attempt": 1})
+    settings = {"loss": "focal", "lr": 0.1, "balancing.copies+cap.cap.count": 3, "backbone": "timm/resnet50.a1_in1k"}
+    return TrialRow(number, state, None, epochs, settings, history, {"seed": 5, "attempt": 1})
 
 
 class Server(StudyRuns):
     """Remembers what it was sent; `fault` may refuse."""
 
     def __init__(self, fault: Callable[[], None] = lambda: None) -> None:
-        super().__init__("http://nowhere", Path(), "tiny", "h1", "mean_auc")
+        super().__init__("http://nowhere", Path(), "tiny", "i1", "h1", "mean_auc")
         self.fault, self.log, self._runs = fault, list[tuple[int, Change]](), {}
 
     def forget(self) -> None:
@@ -133,7 +135,7 @@ def test_torn_lines_of_a_spool_are_passed_over(tmp_path: Path) -> None:
 
 def test_a_trial_told_from_the_ledger_is_complete() -> None:
     begun, *epochs, end = events_of(row(state="running"), "mean_auc")
-    assert begun["params"] == {"loss": "focal", "lr": 0.1}
+    assert begun["params"] == row(0).settings
     assert [event["metrics"] for event in epochs] == [{"mean_auc": 0.1}, {"mean_auc": 0.2}]
     assert end["state"] == "interrupted"
     assert events_of(row(state="waiting"), "mean_auc") == []
@@ -182,10 +184,37 @@ def test_one_run_a_trial_whatever_is_sent_how_often(tmp_path: Path, tracking: st
     runs = runs_of(mirror)
     assert {number: run.info.status for number, run in runs.items()} == {PARENT: "FINISHED", 0: "FINISHED"}
     assert steps(mirror, runs[0]) == [1, 2]
-    assert runs[0].data.params == {"loss": "focal", "lr": "0.1"}
+    assert runs[0].data.params == {
+        "loss": "focal",
+        "lr": "0.1",
+        "balancing.copies-cap.cap.count": "3",
+        "backbone": "timm/resnet50.a1_in1k",
+    }
     assert runs[0].data.tags["mlflow.parentRunId"] == runs[PARENT].info.run_id
     assert runs[0].data.tags["lesion.data_hash"] == "d1"
     assert runs[0].data.metrics["ece"] == 0.1
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy")
+def test_studies_of_one_name_and_identity_keep_their_runs_apart(tmp_path: Path, tracking: str) -> None:
+    identities = [IDENTITY, *(replace(IDENTITY, id=letter * 32) for letter in "ab")]
+    seen = []
+    for identity in (*identities, *identities):  # a ledger from before ids, two begun since; each told twice
+        mirror = mirror_of(open_workspace(tmp_path / identity.id[:1]), "same", identity, tracking)
+        mirror.start()
+        mirror.put(started(row(), provenance(identity)))
+        mirror.put(epoch_of(0, 1, {"mean_auc": 0.5}))
+        assert mirror.close(60), mirror.problem
+        seen.append({number: run.info.run_id for number, run in runs_of(mirror).items()})
+    assert seen[:3] == seen[3:]
+    assert len({run for runs in seen for run in runs.values()}) == 6
+
+
+def test_the_spool_of_an_earlier_ledger_is_not_told_of_this_study(tmp_path: Path) -> None:
+    place = open_workspace(tmp_path)
+    paths = {mirror_of(place, "same", replace(IDENTITY, id=id)).spool.path.name for id in ("", "a", "b")}
+    assert paths == {"same.jsonl", "same.a.jsonl", "same.b.jsonl"}
 
 
 @pytest.mark.slow

@@ -1,10 +1,15 @@
-"""Weights that cannot be had are named before the first trial."""
+"""What every trial would run into is said before the first one."""
+
+from dataclasses import replace
 
 import pytest
+from fake_training import make_data
 from torchvision.models import MobileNet_V2_Weights
 
-from lesion.errors import WeightsError
-from search.preflight import misfit_weights, require_weights
+from lesion.data.packed import PackedDataset
+from lesion.errors import DataError, SettingError, WeightsError
+from lesion.tasks import Task
+from search.preflight import absent_classes, judges, misfit_weights, require_judge, require_weights
 from search.space import load
 
 SPACE = """
@@ -47,3 +52,61 @@ def test_weights_of_another_model_are_named(tmp_path):
 
 def test_no_weights_need_nothing(tmp_path):
     require_weights(space_with(tmp_path, "none"))
+
+
+CLASSES = """
+data: tiny
+objective: {objective}
+budget: {{trials: 1, epochs: 1}}
+{task}
+space: {{image_size: 32, backbone: squeezenet1_1{more}}}
+"""
+
+
+def judged(folder, objective, task="", more=""):
+    path = folder / "my.yaml"
+    path.write_text(CLASSES.format(objective=objective, task=task, more=more))
+    return load(path)
+
+
+@pytest.fixture
+def lopsided(tmp_path):
+    """Data whose validation part has no nevus and no melanoma to train on."""
+    data = PackedDataset.open(make_data(tmp_path))
+    return replace(data, table=data.table.assign(label=[1, 1, 2, 2, 0, 1, 1]))
+
+
+def test_classes_that_a_part_lacks_are_named(lopsided):
+    first, second = absent_classes(lopsided, lopsided.split())
+    assert first == "split holdout of tiny: no training image of melanoma: nothing can be learnt of it"
+    assert second.startswith("split holdout of tiny: no validation image of nevus: nothing can be said of it")
+    grouped = Task.read({"melanoma": "melanoma", "others": "rest"}, lopsided.classes).apply(lopsided)
+    assert absent_classes(grouped, grouped.split()) == [first]
+
+
+def test_an_objective_that_would_fail_every_trial_is_refused(tmp_path, lopsided):
+    for sound in ("mean_auc", "balanced_accuracy", "auc_melanoma"):  # the official mean leaves nevus out
+        require_judge(judged(tmp_path, sound), lopsided)
+    for undefined in ("macro_auc", "auc_nevus", "sensitivity_nevus"):
+        with pytest.raises(DataError, match=rf"{undefined} is undefined on the validation part .*image of nevus"):
+            require_judge(judged(tmp_path, undefined), lopsided)
+    with pytest.raises(SettingError, match=r"objective: no metric 'auc_mole'; known: .*auc_melanoma"):
+        require_judge(judged(tmp_path, "auc_mole"), lopsided)
+
+
+@pytest.mark.parametrize(
+    ("more", "follows"),
+    [
+        ("", False),
+        (", monitor: macro_auc", False),
+        (", monitor: macro_auc, keep: best", True),
+        (", monitor: {choice: [macro_auc, accuracy]}, early_stopping: {int: [0, 4]}", True),
+        (", monitor: macro_auc, schedule: plateau", True),
+    ],
+)
+def test_what_a_training_follows_is_a_judge_too(tmp_path, lopsided, more, follows):
+    space = judged(tmp_path, "balanced_accuracy", more=more)
+    assert ("macro_auc" in judges(space)) == follows
+    if follows:
+        with pytest.raises(DataError, match="macro_auc is undefined"):
+            require_judge(space, lopsided)

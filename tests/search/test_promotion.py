@@ -7,23 +7,18 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 import pytest
-import torch
+from drawn_study import searched, workspace_with_data
 from PIL import Image
 
 from lesion.data.packed import open_data, open_test
-from lesion.data.prepare import prepare
-from lesion.data.synthesise import synthesise
 from lesion.predictor import Predictor
 from search import promotion
 from search.errors import LedgerError, PromotionError
-from search.ledger import Ending, open_ledger
 from search.promotion import model_folder, promote
 from search.registered import Registry
 from search.selection import select
-from search.space import load
-from search.study import identity_of, study_status
-from search.trial import Job, Order, TrialRun, build_training
-from search.workspace import Workspace, open_workspace
+from search.study import study_status
+from search.workspace import Workspace
 
 pytestmark = [
     pytest.mark.slow,
@@ -31,45 +26,12 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning"),
 ]
 
-SPACE = """
-data: drawn
-objective: balanced_accuracy
-budget: {trials: 3, epochs: 1}
-space:
-  image_size: 32
-  batch_size: 8
-  backbone: squeezenet1_1
-  optimizer: {adamw: {lr: {float: [1.0e-4, 1.0e-3], log: true}}}
-"""
-
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
     """A workspace with a study of three trials, the last of them pruned."""
-    torch.set_num_threads(1)
-    folder = tmp_path_factory.mktemp("promotion")
-    place = open_workspace(folder / "workspace")
-    synthesise(folder / "source", images=(18, 12, 12), seed=1, pixels=(48, 48))
-    prepare(folder / "source", place.path, name="drawn", size=40, workers=1, look_alikes=False)
-    (folder / "drawn.yaml").write_text(SPACE)
-    space = load(folder / "drawn.yaml")
-    data = open_data(place.path, "drawn")
-    identity = identity_of(space, data)
-    ledger = open_ledger(place.ledger_url, "drawn", identity, space.seed)
-    job = Job(
-        "drawn",
-        identity.hash,
-        data.path,
-        identity.split,
-        space.objective,
-        1,
-        place.checkpoints("drawn"),
-        build_training,
-    )
-    for state in ("complete", "complete", "pruned"):
-        row = ledger.ask(space)
-        told = TrialRun(job, Order(row.number, row.seed, row.settings)).step()
-        ledger.finish(row.number, Ending(state, 1, told["value"]))
+    place = workspace_with_data(tmp_path_factory.mktemp("promotion"))
+    searched(place, open_data(place.path, "drawn"))
     return place
 
 
@@ -84,7 +46,7 @@ def test_the_whole_way(place, monkeypatch):
     assert first.metrics["balanced_accuracy"][0] == pytest.approx(first.test.metrics["balanced_accuracy"])
 
     # The same again: nothing moves, and nobody looks at the test part.
-    monkeypatch.setattr(promotion, "open_test", lambda *_: pytest.fail("the test part was opened a second time"))
+    monkeypatch.setattr(promotion, "open_test_of", lambda *_: pytest.fail("the test part was opened a second time"))
     again = promote("drawn", place, views=2)
     assert again.repeated
     assert (again.version, again.metrics) == (first.version, first.metrics)
@@ -138,8 +100,11 @@ def test_only_complete_trials_within_a_standard_error_are_chosen(place):
     data = open_data(place.path, "drawn")
     selection = select(place, status, data, 5)
     assert all(row.state == "complete" for row in selection.rows)
-    first, second = (replace(selection.rows[0], number=number, value=value) for number, value in ((0, 0.1), (1, 0.9)))
-    assert [row.number for row in select(place, replace(status, rows=(first, second)), data, 5).rows] == [1]
+    best = selection.rows[0]
+    far = replace(best, number=9, value=best.value - selection.standard_error - 0.01)
+    near = replace(best, number=8, value=best.value - 0.5 * selection.standard_error)
+    rows = select(place, replace(status, rows=(far, near, best)), data, 5).rows
+    assert [row.number for row in rows] == [best.number, 8]
 
 
 def test_a_study_that_is_being_searched_is_left_alone(place, monkeypatch):
@@ -164,19 +129,11 @@ def test_what_is_refused(place, call, problem, message):
 
 
 def test_other_data_under_the_same_name_are_refused(place, monkeypatch):
-    changed = replace(open_data(place.path, "drawn"), content_hash="0" * 64)
-    monkeypatch.setattr(promotion, "open_data", lambda *_: changed)
+    status = study_status(place, "drawn")
+    before = replace(status, identity=replace(status.identity, data_hash="0" * 64))
+    monkeypatch.setattr(promotion, "study_status", lambda *_: before)
     with pytest.raises(PromotionError, match="searched on other data"):
         promote("drawn", place)
-
-
-def test_a_lost_checkpoint_is_named(place, monkeypatch, tmp_path):
-    row = select(place, study_status(place, "drawn"), open_data(place.path, "drawn"), 1).rows[0]
-    folder = place.trial("drawn", row.number)
-    monkeypatch.setattr(Workspace, "trial", lambda *_: tmp_path)
-    (tmp_path / "predictions.npz").write_bytes((folder / "predictions.npz").read_bytes())
-    with pytest.raises(PromotionError, match=f"the checkpoint of trial {row.number} after epoch 1 .*: it is not there"):
-        promote("drawn", place, views=8, ensemble=1)
 
 
 def _artifact_folder(place: Workspace, source: str) -> str:

@@ -1,13 +1,16 @@
 import json
+import pickle
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from fake_training import FakeTraining
+from fake_training import FakeTraining, make_data
 
-from search.trial import Job, Order, TrialRun, Worker, failure_class, load_predictions
+from lesion.tasks import Task
+from search.predictions import load_predictions
+from search.trial import Job, Order, TrialRun, Worker, build_training, failure_class
 
 SETTINGS = {"image_size": 32, "optimizer": "adamw", "optimizer.adamw.lr": 1e-3, "loss": "cross_entropy"}
 ORDER = Order(0, 5, SETTINGS)
@@ -48,7 +51,7 @@ def test_reports_every_epoch_and_says_when_it_is_over(job: Job) -> None:
 def test_predictions_of_the_last_epoch_lie_beside_the_checkpoints(job: Job) -> None:
     results = run_to_end(TrialRun(job, ORDER))
     probabilities, epoch, value = load_predictions(job.folder / "0" / "predictions.npz")
-    assert (probabilities.shape, epoch, value) == ((2, 3), 3, results[-1]["value"])
+    assert (probabilities.shape, epoch, value) == ((3, 3), 3, results[-1]["value"])
     np.testing.assert_allclose(probabilities.sum(1), 1)
 
 
@@ -127,6 +130,30 @@ def test_a_full_disk_does_not_fail_the_trial(job: Job, monkeypatch: pytest.Monke
     results = run_to_end(TrialRun(job, ORDER))
     assert (len(results), "failure" in results[-1]) == (3, False)
     assert "epoch 1 was not saved: [Errno 28] No space left" in results[-1]["damage"]
+
+
+def test_a_training_that_stops_by_itself_is_over_and_says_so_again(job: Job, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FAKE_EPOCHS", "2")
+    results = run_to_end(TrialRun(job, ORDER))
+    assert [(result["epoch"], result["over"], result["done"]) for result in results] == [
+        (1, False, False),
+        (2, True, True),
+    ]
+    [again] = run_to_end(TrialRun(job, replace(ORDER, reported=2)))
+    assert (again["epoch"], again["done"]) == (2, True)
+    assert [result["epoch"] for result in run_to_end(TrialRun(job, replace(ORDER, reported=1)))] == [2]
+
+
+def test_a_trial_sees_the_data_through_the_task(job: Job, tmp_path: Path) -> None:
+    task = Task.read("nevus", ("melanoma", "seborrheic_keratosis", "nevus"))
+    settings = {"image_size": 32, "backbone": "squeezenet1_1", "batch_size": 2}
+    make_data(tmp_path)
+    job = replace(job, data=tmp_path / "data" / "tiny", build=build_training, task=task, epochs=1)
+    training: Any = build_training(settings, job, 5)
+    assert training.data.classes == ("rest", "nevus")
+    assert pickle.loads(pickle.dumps(job)) == job
+    plain: Any = build_training(settings, replace(job, task=None), 5)
+    assert plain.data.classes == task.groups["rest"] + ("nevus",)
 
 
 def test_an_actor_is_used_again(job: Job) -> None:

@@ -1,0 +1,55 @@
+"""Trained members of a study's model, read from the checkpoints of its trials, each once and only if it is sound."""
+
+from __future__ import annotations
+
+from lesion import checkpoints
+from lesion.data.packed import PackedDataset
+from lesion.models import build_model
+from lesion.predictor import Member
+from lesion.settings import resolve
+from search.errors import PromotionBlockedError, PromotionError
+from search.rows import TrialRow
+from search.study import StudyStatus
+from search.trial import checkpoint_key
+from search.workspace import Workspace
+
+JUDGED = ("best", "average", "model")
+"""What a training's state may hold of its weights; the first there is gave the validation figures."""
+
+
+class Members:
+    """The members that the trials of a study can give; `data` are seen through the study's task."""
+
+    def __init__(self, place: Workspace, status: StudyStatus, data: PackedDataset) -> None:
+        self._place, self._status, self._data = place, status, data
+        self._found: dict[int, Member] = {}
+        self._lost: dict[int, str] = {}
+
+    def why_not(self, row: TrialRow) -> str:
+        """Why a trial cannot be a member; empty where it can."""
+        if row.number not in self._found and row.number not in self._lost:
+            try:
+                self._found[row.number] = self._read(row)
+            except PromotionError as problem:
+                self._lost[row.number] = str(problem)
+        return self._lost.get(row.number, "")
+
+    def of(self, row: TrialRow) -> Member:
+        """The member that a trial gives; PromotionError where it gives none."""
+        if why := self.why_not(row):
+            raise PromotionBlockedError(why)
+        return self._found[row.number]
+
+    def _read(self, row: TrialRow) -> Member:
+        folder = self._place.trial(self._status.name, row.number)
+        state, damage = checkpoints.load_latest(folder)
+        key = checkpoint_key(self._status.identity.key, row.seed, row.settings)
+        where = f"the checkpoint of trial {row.number} after epoch {row.epoch} in {folder}"
+        if state is None or state.get("epoch") != row.epoch:
+            raise PromotionBlockedError(f"{where}: {'; '.join(damage) or 'it is not there'}")
+        if state.get("key") != key:
+            raise PromotionBlockedError(f"{where}: it is of a trial of another study")
+        training = state["training"]
+        model = build_model(resolve(row.settings), self._data.classes, pretrained=False)
+        model.load_state_dict(next(training[name] for name in JUDGED if training.get(name)))
+        return Member(row.settings, model.eval(), self._data.size, self._data.geometry)  # type: ignore[arg-type]

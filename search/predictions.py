@@ -1,0 +1,27 @@
+"""Validation probabilities of a trial, kept beside its checkpoints; they stay when those go."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+PREDICTIONS = "predictions.npz"
+
+
+def save_predictions(path: Path, probabilities: npt.NDArray[Any], record: Mapping[str, Any]) -> None:
+    """Write validation probabilities (images, classes) with the epoch and value they belong to, atomically."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_suffix(".partial")
+    with partial.open("wb") as file:
+        np.savez(file, probabilities=probabilities, epoch=record["epoch"], value=record["value"])
+    partial.replace(path)
+
+
+def load_predictions(path: Path) -> tuple[npt.NDArray[Any], int, float]:
+    """Validation probabilities (images, classes), the epoch and the objective's value they belong to."""
+    with np.load(path, allow_pickle=False) as stored:
+        return stored["probabilities"], int(stored["epoch"]), float(stored["value"])
