@@ -1,14 +1,23 @@
-"""Every space file of the repository: it loads, and every branch of it can be trained as far as settings tell."""
+"""Every space file of the repository: it loads, every branch resolves, and each of its options is trained."""
 
 from __future__ import annotations
 
+import random
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import optuna
 import pytest
+import torch
+from tiny_data import data_for
 
-from lesion.settings import resolve
-from search.space import check, load
+from lesion.errors import SettingError
+from lesion.settings import REGISTRIES, resolve
+from lesion.training import Training
+from search.preflight import require_judge, task_of
+from search.space import Branch, Space, check, check_space, load
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)
 
@@ -32,6 +41,8 @@ def test_every_branch_resolves(path: Path) -> None:
     [
         ("{image_size: 100, backbone: maxvit_t}", "cannot take images of 100 pixels"),
         ("{backbone: {resnet18: {trainable_stages: {int: [1, 9]}}}}", "trainable_stages is 9, but the backbone has 5"),
+        ("{balancing: [copies: {of: MELL}, cap: {of_class: MEL}]}", "balancing copies+cap: no class 'MELL'; known: "),
+        ("{loss: {cost_matrix: {file: none.csv}}}", "loss cost_matrix: "),
     ],
 )
 def test_a_model_that_cannot_be_built_is_found_without_building_it(tmp_path: Path, settings: str, message: str) -> None:
@@ -63,3 +74,91 @@ def test_it_says_what_it_is_for(path: Path) -> None:
 def test_no_two_files_share_a_study() -> None:
     names = [load(path).name for path in FILES]
     assert len(set(names)) == len(names)
+
+
+# -- trained ----------------------------------------------------------------------------------------------------------
+
+SMALL = "shufflenet_v2_x0_5"
+SIZES = (32, 64, 128, 224)
+EXHAUSTED = 8
+"""Spaces of so few branches are trained in all of them; of others, so many that every option occurs."""
+TRAINED = [
+    pytest.param(
+        path, marks=[] if path.name == "smoke.yaml" else [pytest.mark.slow, pytest.mark.timeout(1200)], id=name
+    )
+    for path, name in zip(FILES, NAMES, strict=True)
+]
+
+
+@pytest.mark.parametrize("path", TRAINED)
+def test_every_option_goes_through_a_real_training_step(path: Path, tmp_path: Path) -> None:
+    space = shrunk(path)
+    data = data_for(space)
+    task = task_of(space, data)
+    data = data if task is None else task.apply(data)
+    require_judge(space, data)
+    problems = []
+    for branch in covering(space):
+        settings = space.example(branch)
+        try:
+            training = Training(
+                settings, data, split=space.split, epochs=1, seed=0, device=torch.device("cpu"), cache=tmp_path
+            )
+            scores = training.step()
+            assert np.isfinite(scores["train_loss"])
+            assert np.isfinite(scores[space.objective])
+            np.testing.assert_allclose(training.predict().sum(axis=1), 1.0, atol=1e-5)
+        except Exception as error:
+            problems.append(f"{branch}: {type(error).__name__}: {error}")
+    assert not problems, "\n".join(problems)
+
+
+def shrunk(path: Path) -> Space:
+    """The space of a file with small images, one batch an epoch and nothing to fetch.
+
+    A backbone that stands alone makes place for a small one with what it says of freezing; of several, each is kept.
+    """
+    overrides: dict[str, Any] = {"batch_size": 64, "precision": "float32", **light(load(path))}
+    for size in SIZES:
+        space = load(path, overrides={**overrides, "image_size": size})
+        if check_space(space, limit=50).sound:
+            return space
+    raise AssertionError(f"{path}: no size of {SIZES} will do")
+
+
+def light(space: Space) -> dict[str, Any]:
+    part = next((part for part in space.tree.parts if part.kind == "backbone"), None)
+    if part is None:
+        return {"backbone": SMALL}
+    if part.searched:
+        return {f"backbone.{option.name}.weights": "none" for option in part.options if takes_weights(option.name)}
+    known = REGISTRIES["backbone"][SMALL].settings
+    said = {name: domain.spelled() for name, domain in part.options[0].settings if name in known}
+    return {"backbone": {SMALL: {**said, "weights": "none"}}}
+
+
+def takes_weights(backbone: str) -> bool:
+    try:
+        return "weights" in REGISTRIES["backbone"][backbone].settings
+    except SettingError:
+        return False
+
+
+def covering(space: Space) -> Iterator[Branch]:
+    """All branches of a small space; else branches, drawn with a seed, until every option has occurred."""
+    count = space.branch_count()
+    if count <= EXHAUSTED:
+        yield from space.branches()
+        return
+    left = {(part.kind, option.name) for part in space.tree.parts for option in part.options}
+    rng = random.Random(0)
+    for _ in range(20_000):
+        branch = space.tree.branch(rng.randrange(count))
+        new = left.intersection(branch.choices)
+        # Worth a training if it brings an option of about half the kinds that still have some.
+        if new and 2 * len(new) >= len({kind for kind, _ in left}):
+            left -= new
+            yield branch
+        if not left:
+            return
+    raise AssertionError(f"{space.path}: no branch was drawn with {left}")
