@@ -118,7 +118,10 @@ def space_table(report: CheckReport, problems: Sequence[str], warnings: Sequence
     say(*(f"with --set {text}" for text in space.overrides))
     say(f"{budget.trials} trials of {budget.epochs} epochs{hours}; {len(space.start_with)} points are tried first")
     rows = [(parameter.name, parameter.distribution, parameter.condition) for parameter in report.parameters]
-    console().print(table(("parameter", "values", "when"), rows))
+    if rows:
+        console().print(table(("parameter", "values", "when"), rows))
+    else:
+        say("nothing is searched: every trial has the same settings, and another seed")
     tried = f", {report.walked:,} of them tried out" if report.limited else ", all tried out"
     say(f"{report.branches:,} branches{tried}; hash {space.hash[:12]}")
     say(*(f"warning: {warning}" for warning in warnings), style="yellow")

@@ -9,7 +9,7 @@ from search.identity import Identity
 from search.interrupts import StopSession
 from search.ledger import Ending, Ledger, open_ledger
 from search.rows import TrialRow
-from search.searcher import LedgerSearcher, ReplayedAsha, Told, scheduler_for
+from search.searcher import LedgerSearcher, ReplayedAsha, Told, ending_of, scheduler_for
 from search.space import Asha
 from search.trial import Job, Order
 
@@ -177,3 +177,10 @@ def test_ended_rows_without_any_epoch_are_replayable(ledger: Ledger) -> None:
     ledger.ask(Line())
     ledger.finish(0, Ending("failed", 0, failure="error", message="x"))
     assert ReplayedAsha(Asha(1, 3), 9, "maximize", ledger.rows()).rungs()[1] == []
+
+
+def test_a_training_that_stopped_by_itself_is_complete() -> None:
+    result = {"epoch": 3, "value": 0.5, "over": False}
+    assert ending_of(result, 9).state == "pruned"
+    assert ending_of({**result, "over": True}, 9).state == "complete"
+    assert ending_of({**result, "epoch": 9}, 9).state == "complete"
