@@ -11,9 +11,11 @@ from lesion.augment import Augmenter, augmentations
 from lesion.balancing import Draws, Part, balancings
 from lesion.classes import ClassCounts
 from lesion.losses import Loss, losses, weighted
+from lesion.metadata import WIDTH, nothing_known
 from lesion.models import build_model
 from lesion.models.backbones import backbones
 from lesion.models.heads import heads
+from lesion.models.metadata import metadatas
 from lesion.models.paper import OnPaper
 from lesion.optimisation import optimizers, schedules
 from lesion.registry import Registry
@@ -60,11 +62,30 @@ def test_every_backbone_is_built_of_stages_that_have_something_to_train(name):
     assert all(any(True for _ in stage.parameters()) for stage in backbone.stages)
 
 
+@pytest.mark.parametrize("name", ["timm/test_resnet", "timm/test_vit", "timm/test_mambaout"])
+def test_a_backbone_of_a_family_is_built_of_stages_and_carries_every_head(name):
+    for head in heads:
+        with OnPaper():
+            model = build_model(resolve({"image_size": 160, "backbone": name, "head": head}), NAMES, pretrained=False)
+        assert 3 <= len(model.backbone.stages) <= 7
+        assert all(any(True for _ in stage.parameters()) for stage in model.backbone.stages)
+
+
+@every(metadatas)
+def test_every_metadata_branch_gives_a_map_that_heads_can_stand_on(name):
+    branch = metadatas[name].build(12, WIDTH)
+    if branch is None:
+        return
+    features = branch(torch.randn(4, 12, 3, 5), torch.from_numpy(nothing_known(4)))
+    assert features.shape == (4, branch.channels, 3, 5)
+    assert torch.isfinite(features).all()
+
+
 @every(heads)
-@pytest.mark.parametrize("side", [1, 7])
+@pytest.mark.parametrize("side", [(1, 1), (7, 7), (3, 5)])
 def test_every_head_maps_a_feature_map_to_logits_with_gradients(name, side):
     head = heads[name].build(12, NAMES)
-    features = torch.randn(4, 12, side, side, requires_grad=True)
+    features = torch.randn(4, 12, *side, requires_grad=True)
     logits = head(features)
     assert logits.shape == (4, 3)
     logits.square().sum().backward()
