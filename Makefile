@@ -4,6 +4,7 @@
 #   make demo                                  data, search, promoted model, prediction, in the folder demo/
 #   make demo DATA=../shared/data/isic2017     the same on real images
 #   make test                                  every test
+#   make fast                                  those of under a second, in less than two minutes
 #   make check                                 exactly what CI runs: lint, types, every test
 
 PYTHON ?= python3
@@ -30,7 +31,7 @@ PHOTO := $(WORKSPACE)/$(NAME).jpg
 FIRST_PHOTO := from pathlib import Path; import sys; from lesion.data import archives, layouts; \
 	last = layouts.read_listing(Path(sys.argv[1])).members[-1]; Path(sys.argv[2]).write_bytes(archives.read(last))
 
-.PHONY: install demo test lint check clean
+.PHONY: install demo test fast lint check clean
 .DELETE_ON_ERROR:
 
 install: $(STAMP)
@@ -60,6 +61,9 @@ endif
 
 test: install
 	$(BIN)/python -m pytest
+
+fast: install
+	$(BIN)/python -m pytest -m "not slow"
 
 lint: install
 	$(BIN)/ruff check .

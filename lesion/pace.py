@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from lesion.errors import SettingError
 from lesion.metrics import objectives
 
 
@@ -27,8 +29,15 @@ class Pace:
         return better
 
     def worth(self, scores: Mapping[str, float]) -> float:
-        """The monitored score, turned so that higher is better."""
-        return self._sign * scores[self._monitor]
+        """The monitored score, turned so that higher is better; SettingError when it is not defined."""
+        score = scores[self._monitor]
+        if math.isnan(score):
+            # Nothing is ever better than NaN: the weights of the start would be kept as the best.
+            raise SettingError(
+                f"monitor {self._monitor} is not defined on this validation part, where a class has no image; "
+                "monitor log_loss or accuracy, or take another split"
+            )
+        return self._sign * score
 
     @property
     def exhausted(self) -> bool:

@@ -245,13 +245,18 @@ class Training:
         if not np.isfinite(probabilities).all():
             raise NonFiniteLossError(f"the model predicts no numbers after epoch {self.epoch}; try a lower lr")
         scores = self._scores(probabilities)
-        better = self._pace.observe(scores)
+        better = self._follows and self._pace.observe(scores)
         if isinstance(self._schedule, Follower):
             self._schedule.observe(self._pace.worth(scores))
         if self._best is None or better:
             self._validated = probabilities
         if self._best is not None and better:
             self._best.load_state_dict(self._current.state_dict())
+
+    @property
+    def _follows(self) -> bool:
+        """Whether anything depends on the monitored metric, which then has to be defined."""
+        return self._best is not None or self.plan.general["early_stopping"] > 0
 
     @property
     def _current(self) -> Model:
