@@ -43,7 +43,7 @@ class Material:
     source: Source
 
     def epoch(self, epoch: int, *, workers: int, pinned: bool) -> Iterator[Batch]:
-        """Batches of epoch `epoch`, counted from 0; examples are uint8 (B, S, S, 3)."""
+        """Batches of epoch `epoch`, counted from 0: photos uint8 (B, S, S, 3), or feature maps float32 (B, C, H, W)."""
         shown = Epoch(self.source, self.order.epoch(epoch), epoch)
         for examples, indices in batches(shown, self.batch_size, workers=workers, pinned=pinned):
             people = None if self.people is None else self.people[indices]
