@@ -99,12 +99,12 @@ def _started(address: str | None) -> Iterator[None]:
         ray_constants.ENABLE_RAY_CLUSTER = clusters
 
 
-def share_of_cluster(concurrent: int | None, gpus_per_trial: float | None) -> Share:
-    """What a trial gets of the Ray session that is joined."""
+def share_of_cluster(concurrent: int | None, gpus_per_trial: float | None, missing: int | None = None) -> Share:
+    """What a trial gets of the Ray session that is joined, where `missing` trials are left to run."""
     nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]  # type: ignore[no-untyped-call]
     total = {kind: sum(node.get(kind, 0.0) for node in nodes) for kind in ("CPU", "GPU")}
     largest = int(max((node.get("CPU", 0.0) for node in nodes), default=0))
-    return resources_for(int(total["CPU"]), total["GPU"], concurrent, gpus_per_trial, largest or None)
+    return resources_for(int(total["CPU"]), total["GPU"], concurrent, gpus_per_trial, largest or None, missing)
 
 
 def resources_for(
@@ -113,10 +113,12 @@ def resources_for(
     concurrent: int | None = None,
     gpus_per_trial: float | None = None,
     largest_node: int | None = None,
+    missing: int | None = None,
 ) -> Share:
     """Share `cpus` cores and `gpus` GPUs out: a GPU a trial where there are any, else cores.
 
     `gpus_per_trial` may be a fraction, or 0 to stay on CPUs; `largest_node` is the most cores of any node.
+    No more places are made than trials are `missing`: the last ones get the cores that nobody else will use.
 
     >>> resources_for(16, 2)
     Share(concurrent=2, cpus=8, gpus=1.0)
@@ -124,6 +126,8 @@ def resources_for(
     Share(concurrent=4, cpus=4, gpus=0.25)
     >>> resources_for(2, 0)
     Share(concurrent=2, cpus=1, gpus=0.0)
+    >>> resources_for(2, 0, missing=1)
+    Share(concurrent=1, cpus=2, gpus=0.0)
     """
     if concurrent is not None and concurrent < 1:
         raise ClusterError(f"--concurrent is {concurrent}, must be at least 1")
@@ -133,7 +137,7 @@ def resources_for(
     if share > gpus:
         raise ClusterError(f"--gpus-per-trial asks for {share:g} GPUs, there are {gpus:g}; leave it out")
     places = _gpu_places(gpus, share) if share else max(1, min(cpus, concurrent or CONCURRENT_ON_CPU))
-    together = min(concurrent or places, places)
+    together = max(1, min(concurrent or places, places, missing or places))
     return Share(together, max(1, min(cpus // together, largest_node or cpus)), share)
 
 

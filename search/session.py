@@ -95,7 +95,7 @@ class Session:
     def _run_missing(self) -> str:
         with joined(self.plan.address):
             self.interrupts.install()
-            share = share_of_cluster(self.plan.concurrent, self.plan.gpus_per_trial)
+            share = share_of_cluster(self.plan.concurrent, self.plan.gpus_per_trial, self.missing)
             self._show_share(share)
             searcher = self._searcher(share)
             try:

@@ -248,6 +248,10 @@ def test_sync_waits_for_no_driver(workspace: Path) -> None:
         ({"cpus": 16, "gpus": 4, "gpus_per_trial": 2}, 2, 8, 2.0),
         ({"cpus": 16, "gpus": 4, "gpus_per_trial": 0}, 4, 4, 0.0),
         ({"cpus": 64, "gpus": 0, "concurrent": 1, "largest_node": 16}, 1, 16, 0.0),
+        ({"cpus": 2, "gpus": 0, "missing": 1}, 1, 2, 0.0),
+        ({"cpus": 16, "gpus": 0, "concurrent": 4, "missing": 3}, 3, 5, 0.0),
+        ({"cpus": 16, "gpus": 4, "missing": 2}, 2, 8, 1.0),
+        ({"cpus": 16, "gpus": 4, "missing": 40}, 4, 4, 1.0),
     ],
 )
 def test_resources(arguments: dict[str, Any], concurrent: int, cpus: int, gpus: float) -> None:
