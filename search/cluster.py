@@ -82,14 +82,15 @@ def _started(address: str | None) -> Iterator[None]:
         "object_store_memory": OBJECT_STORE,
         "_node_ip_address": "127.0.0.1",
     }
-    clusters = ray_constants.ENABLE_RAY_CLUSTER
+    clusters, began = ray_constants.ENABLE_RAY_CLUSTER, False
     try:
         # A Ray of one machine listens on loopback only; it does so by itself on Windows and macOS, not on Linux.
         ray_constants.ENABLE_RAY_CLUSTER = clusters and address is not None
         ray.init(address=address or "local", **({} if address else alone), **quiet)
+        began = True
         yield
-    except (ConnectionError, RuntimeError, ValueError, OSError) as error:
-        if ray.is_initialized():
+    except Exception as error:  # Ray that does not start in time says so by a bare Exception
+        if began:
             raise
         where = f"the Ray cluster at {address}" if address else "Ray on this machine"
         hint = "is it up ('ray status')?" if address else "is there memory and room in /tmp?"

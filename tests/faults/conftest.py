@@ -1,0 +1,20 @@
+"""Faults are injected into searches over the fake training of tests/search, wherever training has no part in them."""
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+HERE = Path(__file__).parent
+# Tests of the search import the fake training as a neighbour; so do these, and what they start (`drivers.py`).
+sys.path.insert(0, str(HERE.parent / "search"))
+
+
+@pytest.fixture(autouse=True)
+def _no_driver_outlives_its_test() -> Iterator[None]:
+    yield
+    from drivers import STARTED
+
+    while STARTED:
+        STARTED.pop().kill()
