@@ -16,9 +16,17 @@ Two families, kept apart on purpose:
 """
 
 from lesion.metrics.catalogue import METRICS, Metric, metric_named, metrics_of, objectives
-from lesion.metrics.intervals import Interval, bootstrap
+from lesion.metrics.intervals import Interval, bootstrap, resamples
 from lesion.metrics.official import OfficialScores, official_categories, official_scores, official_weights
-from lesion.metrics.scores import UNDECIDED, calibration_table, confusion_matrix, decisions, report, summary
+from lesion.metrics.scores import (
+    UNDECIDED,
+    calibration_table,
+    confusion_matrix,
+    decisions,
+    report,
+    sampled_summary,
+    summary,
+)
 
 __all__ = [
     "METRICS",
@@ -37,5 +45,7 @@ __all__ = [
     "official_scores",
     "official_weights",
     "report",
+    "resamples",
+    "sampled_summary",
     "summary",
 ]

@@ -51,8 +51,7 @@ def bootstrap(
     interval. Raises DataError for arguments that do not fit together.
     """
     p, y = checked(probabilities, labels, classes)
-    if samples < 1:
-        raise DataError(f"samples is {samples}, must be at least 1")
+    _require_samples(samples)
     rng = np.random.default_rng(seed)
     members, strata = _grouped(y, groups)
     portion = max(1, CELLS // p.size)
@@ -62,6 +61,23 @@ def bootstrap(
     ]
     values = report(p, y, classes)
     return {name: _interval(values[name], np.concatenate([part[name] for part in parts])) for name in values}
+
+
+def resamples(
+    labels: npt.ArrayLike, *, groups: Sequence[str] | npt.ArrayLike | None = None, samples: int = 1000, seed: int
+) -> Floats:
+    """How often each image is drawn in each bootstrap sample, (samples, N): the very draws of `bootstrap`.
+
+    Two models that are judged by the same images are compared on the same samples.
+    """
+    _require_samples(samples)
+    members, strata = _grouped(np.asarray(labels, np.int64), groups)
+    return _counts(np.random.default_rng(seed), members, strata, samples)
+
+
+def _require_samples(samples: int) -> None:
+    if samples < 1:
+        raise DataError(f"samples is {samples}, must be at least 1")
 
 
 def _grouped(y: Ints, groups: Sequence[str] | npt.ArrayLike | None) -> tuple[Ints, Ints]:

@@ -107,6 +107,15 @@ def row_weights(weights: npt.ArrayLike | None, rows: int) -> Floats:
     return w[None]
 
 
+def sampled_summary(
+    probabilities: npt.ArrayLike, labels: npt.ArrayLike, classes: Sequence[str], weights: npt.ArrayLike
+) -> Samples:
+    """`summary` for each row of `weights` (samples, N): arrays (samples,) by name."""
+    p, y = checked(probabilities, labels, classes)
+    w = np.asarray(weights, np.float64)
+    return _summary(p, y, classes, w, _rankings(p, y, w))
+
+
 def sampled_report(p: Floats, y: Ints, classes: Sequence[str], weights: Floats) -> Samples:
     """`report` for each row of `weights` (samples, N); arguments as from `checked`."""
     rankings = _rankings(p, y, weights)
