@@ -86,7 +86,7 @@ def _started(address: str | None) -> Iterator[None]:
     try:
         # A Ray of one machine listens on loopback only; it does so by itself on Windows and macOS, not on Linux.
         ray_constants.ENABLE_RAY_CLUSTER = clusters and address is not None
-        ray.init(address=address or "local", **({} if address else alone), **quiet)
+        _init(address, quiet if address else alone | quiet)
         began = True
         yield
     except Exception as error:  # Ray that does not start in time says so by a bare Exception
@@ -98,6 +98,18 @@ def _started(address: str | None) -> Iterator[None]:
     finally:
         ray.shutdown()
         ray_constants.ENABLE_RAY_CLUSTER = clusters
+
+
+def _init(address: str | None, options: dict[str, Any]) -> None:
+    """`ray.init`; a machine that is so busy that Ray does not start within its own 30 s gets a second chance."""
+    for last in (address is not None, True):
+        try:
+            ray.init(address=address or "local", **options)
+            return
+        except Exception:
+            ray.shutdown()
+            if last:
+                raise
 
 
 def share_of_cluster(concurrent: int | None, gpus_per_trial: float | None, missing: int | None = None) -> Share:

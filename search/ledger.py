@@ -5,9 +5,9 @@ the row RUNNING; the next session adopts that very row, with its parameters, see
 study that was asked for N trials has N rows, whatever happened to it (docs/decisions/0003-ledger.md).
 
 States: ``complete`` reached its epochs; ``pruned`` was stopped by the scheduler; ``failed`` has a failure
-class; ``running`` is running, or waits to be adopted; ``waiting`` is a starting point not begun. The value of a
-trial is that of its last epoch, not of its best: less optimistic, and what its checkpoint and its predictions
-are.
+class, and where memory ran out a constraint, from which the sampler learns to keep away; ``running`` is
+running, or waits to be adopted; ``waiting`` is a starting point not begun. The value of a trial is that of its
+last epoch, not of its best: less optimistic, and what its checkpoint and its predictions are.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 from lesion.registry import Value
 from search.errors import LedgerAccessError, LedgerError, StudyError
 from search.identity import Identity
-from search.rows import NON_FINITE, TrialRow, row_of
+from search.rows import INFEASIBLE, NON_FINITE, TrialRow, row_of
 
 BUSY_SECONDS = 60
 """How long a write waits for another process, such as a dashboard or a backup, to let go of an SQLite ledger."""
@@ -153,6 +153,11 @@ class Ledger:
         states = {"complete": TrialState.COMPLETE, "pruned": TrialState.PRUNED, "failed": TrialState.FAIL}
         values = None if ending.value is None else [ending.value]
         with _explained("write to"):
+            if ending.failure in INFEASIBLE:
+                # What Optuna's Trial.set_constraint stores. TPE looks at COMPLETE and PRUNED rows alone: it would
+                # propose again and again what failed for want of memory.
+                self.storage.set_trial_system_attr(self._ids[number], "constraints:memory", 1.0)
+                states["failed"] = TrialState.PRUNED
             self.storage.set_trial_state_values(self._ids[number], states[ending.state], values)
 
     def _settle(self, trial: Trial, space: Samples) -> TrialRow:

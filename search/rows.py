@@ -11,10 +11,14 @@ from optuna.trial import FrozenTrial, TrialState
 
 from lesion.registry import Value
 
-NON_FINITE, OUT_OF_MEMORY, ERROR, LOST = "non-finite", "out-of-memory", "error", "lost"
-FAILURES = (NON_FINITE, OUT_OF_MEMORY, ERROR, LOST)
-"""Why trials fail: the loss or objective left the finite numbers; memory ran out; anything else that the training
-raised; the worker died, again and again. Only a lost worker is worth another attempt with the same settings."""
+NON_FINITE, OUT_OF_MEMORY, HOST_MEMORY = "non-finite", "out-of-memory", "out-of-host-memory"
+HUNG, ERROR, LOST = "hung", "error", "lost"
+FAILURES = (NON_FINITE, OUT_OF_MEMORY, HOST_MEMORY, HUNG, ERROR, LOST)
+"""Why trials fail: the loss or objective left the finite numbers; the GPU's memory ran out, or the machine's; nothing
+was heard of it for too long, twice; anything else that the training raised; the worker died, again and again. Only a
+lost worker and a hung one are worth another attempt with the same settings."""
+INFEASIBLE = (OUT_OF_MEMORY, HOST_MEMORY)
+"""Failures that the settings bring about, so that the sampler is to learn them (`search.ledger`)."""
 
 STATES = {
     TrialState.COMPLETE: "complete",
@@ -65,6 +69,16 @@ class TrialRow:
         return self.attributes.get("message")
 
     @property
+    def hangs(self) -> int:
+        """How often in a row it hung without one more epoch."""
+        return int(self.attributes.get("hangs", 0))
+
+    @property
+    def damage(self) -> str | None:
+        """What was found wrong with its checkpoints, in any attempt, or None."""
+        return self.attributes.get("damage")
+
+    @property
     def metrics(self) -> Mapping[str, float]:
         """Every metric of the last epoch; empty until the trial ended."""
         metrics: Mapping[str, float] = self.attributes.get("metrics", {})
@@ -97,15 +111,20 @@ class TrialRow:
 
 
 def row_of(trial: FrozenTrial) -> TrialRow:
-    """The row of an Optuna trial."""
+    """The row of an Optuna trial.
+
+    What is infeasible is PRUNED in Optuna, with a constraint, because its samplers learn nothing from FAIL; here it is
+    failed.
+    """
     history = dict(sorted(trial.intermediate_values.items()))
     epoch = max(history, default=0)
     attributes = dict(trial.user_attrs)
     settings = attributes.pop("settings", {})
+    state = "failed" if trial.state.is_finished() and "failure" in attributes else STATES[trial.state]
     return TrialRow(
         number=trial.number,
-        state=STATES[trial.state],
-        value=None if trial.state == TrialState.FAIL else history.get(epoch),
+        state=state,
+        value=None if state == "failed" else history.get(epoch),
         epoch=epoch,
         settings=settings,
         history=history,

@@ -13,7 +13,7 @@ from search.errors import LedgerError, StudyError
 from search.identity import Identity
 from search.ledger import LOSSES, Ending, Ledger, derived_seed, open_ledger
 from search.locks import driving, is_driven
-from search.rows import TrialRow, best_row
+from search.rows import ERROR, OUT_OF_MEMORY, TrialRow, best_row
 
 IDENTITY = Identity("tiny", "d1", "holdout", "s1", "mean_auc", "maximize", {"objective": "mean_auc", "epochs": 3})
 
@@ -72,6 +72,38 @@ def test_failures_have_a_class_and_no_value(ledger: Ledger) -> None:
         "failed", None, 1, "non-finite", "the loss is nan",
     )  # fmt: skip
     assert best_row([row], "maximize") is None
+
+
+class Width:
+    """The wider, the better, but beyond 0.6 memory runs out."""
+
+    def sample(self, trial: Any) -> dict[str, float]:
+        return {"width": trial.suggest_float("width", 0.0, 1.0)}
+
+
+def too_wide(url: str, failure: str) -> int:
+    """How many of 15 proposals, after the ten at random, lie where trials fail as `failure`."""
+    ledger = open_ledger(url, failure, IDENTITY, 3)
+    count = 0
+    for number in range(25):
+        row = ledger.ask(Width())
+        width = float(row.settings["width"] or 0)
+        fits = Ending("complete", 3, width) if width <= 0.6 else Ending("failed", 0, failure=failure, message="x")
+        ledger.finish(row.number, fits)
+        count += number >= 10 and width > 0.6
+    return count
+
+
+@pytest.mark.slow
+def test_the_sampler_learns_where_memory_runs_out_and_nothing_from_other_failures(url: str) -> None:
+    learnt, ignored = too_wide(url, OUT_OF_MEMORY), too_wide(url, ERROR)
+    assert learnt + 3 <= ignored  # with this seed 6 of 15, and 10 of 15; over 30 proposals 13 and 26
+    reopened = open_ledger(url, OUT_OF_MEMORY, IDENTITY, 3)
+    failed = [row for row in reopened.rows() if row.state == "failed"]
+    assert {(row.failure, row.value) for row in failed} == {(OUT_OF_MEMORY, None)}
+    frozen = [trial for trial in reopened.study.get_trials() if trial.constraints]
+    assert [trial.number for trial in frozen] == [row.number for row in failed]
+    assert {(trial.state.name, *trial.constraints.items()) for trial in frozen} == {("PRUNED", ("memory", 1.0))}
 
 
 def test_what_is_not_finite_never_reaches_the_database(ledger: Ledger) -> None:
