@@ -163,7 +163,7 @@ def test_elastic_moves_pixels_by_a_hundredth_of_the_side():
     size = 100
     columns = np.repeat(np.tile(np.arange(size, dtype=np.uint8) * 2, (size, 1))[..., None], 3, axis=2)
     draw = Augmenter([published._elastic(size)], seed=0)
-    draw._compose.transforms[0].p = 1.0
+    draw._policy[0].p = 1.0
     moved = np.stack([draw(columns, 0, i)[10:-10, 10:-10].astype(float) for i in range(20)])
     assert (moved - columns[10:-10, 10:-10]).std() / 2 == pytest.approx(size / 100, rel=0.25)
 

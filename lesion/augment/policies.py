@@ -7,7 +7,8 @@ from typing import Annotated
 import albumentations as A
 
 from lesion.augment.augmenter import Policy, augmentations
-from lesion.augment.transforms import BORDER, Resize, affine, jitter
+from lesion.augment.transforms import Resize, jitter
+from lesion.augment.warp import BORDER, Dihedral, Ranges, Warp
 from lesion.registry import Range
 
 Strength = Annotated[float, Range(0.0, 3.0)]
@@ -22,13 +23,13 @@ def none(size: int) -> Policy:
 @augmentations.register
 def dihedral(size: int) -> Policy:
     """One of the eight flips and quarter turns: a lesion has no upright."""
-    return [Resize(size), A.D4(p=1.0)]
+    return [Resize(size), Dihedral()]
 
 
 @augmentations.register
 def colour(size: int, *, strength: Strength = 1.0) -> Policy:
     """Dihedral, then brightness, contrast and saturation ×(1 ± 0.2 strength), hue ± 0.02 strength."""
-    return [Resize(size), A.D4(p=1.0), even_jitter(strength)]
+    return [Resize(size), Dihedral(), even_jitter(strength)]
 
 
 @augmentations.register
@@ -40,16 +41,14 @@ def geometric(
     shift: Annotated[float, Range(0.0, 0.5)] = 0.1,
 ) -> Policy:
     """Any rotation, flips, zoom ×(1 ± scale), shear up to `shear` degrees, shift up to a fraction of the side."""
-    return [A.D4(p=1.0), any_turn(scale, shear, shift), Resize(size)]
+    return [any_turn(size, scale, shear, shift)]
 
 
 @augmentations.register
 def strong(size: int, *, strength: Strength = 1.0) -> Policy:
     """Rotation, zoom, shear, colour, and at times a blur, a local distortion or a hole, all by one strength."""
     return [
-        A.D4(p=1.0),
-        any_turn(scale=0.3 * min(strength, 2.0), shear=10 * strength, shift=0.1),
-        Resize(size),
+        any_turn(size, scale=0.3 * min(strength, 2.0), shear=10 * strength, shift=0.1),
         even_jitter(strength),
         A.OneOf(
             [
@@ -63,9 +62,10 @@ def strong(size: int, *, strength: Strength = 1.0) -> Policy:
     ]
 
 
-def any_turn(scale: float, shear: float, shift: float = 0.0) -> A.BasicTransform:
-    """Any rotation, zoom ×(1 ± scale), shear of both axes up to `shear` degrees, shift up to a share of the side."""
-    return affine((-180, 180), (1 - scale, 1 + scale), {"x": (-shear, shear), "y": (-shear, shear)}, shift)
+def any_turn(size: int, scale: float, shear: float, shift: float = 0.0) -> A.BasicTransform:
+    """Flips, any rotation, zoom ×(1 ± scale) of either axis, shear of both, shift up to a share of the side."""
+    zoom = (1 - scale, 1 + scale)
+    return Warp(size, Ranges((-180, 180), zoom, zoom, shear, shear, shift, dihedral=True))
 
 
 def even_jitter(strength: float) -> A.BasicTransform:

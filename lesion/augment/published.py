@@ -9,7 +9,8 @@ import albumentations as A
 
 from lesion.augment.augmenter import Policy, augmentations
 from lesion.augment.policies import Strength, any_turn, even_jitter, hole
-from lesion.augment.transforms import BORDER, Resize, affine, jitter
+from lesion.augment.transforms import jitter
+from lesion.augment.warp import BORDER, Ranges, Warp
 from lesion.registry import Range
 
 Share = Annotated[float, Range(0.0, 1.0)]
@@ -34,9 +35,7 @@ def crop_shear_jitter(
     saturation by ×(1 ± 5 hue).
     """
     return [
-        A.CropAndPad(percent=(-crop, 0.0), sample_independently=False, p=1.0),
-        affine((90, 91), {"x": (0.8, 0.8), "y": (1.2, 1.2)}, {"x": (-shear, shear), "y": (0.0, 0.0)}),
-        Resize(size),
+        Warp(size, Ranges((90, 91), (0.8, 0.8), (1.2, 1.2), shear, 0.0, crop=crop)),
         A.VerticalFlip(p=0.5),
         jitter(brightness=light, contrast=light, saturation=min(5 * hue, 0.9), hue=hue),
     ]
@@ -77,9 +76,7 @@ def challenge(
     the others are probabilities: `distortion` of a blur, and again of a lens, grid or elastic distortion.
     """
     return [
-        A.D4(p=1.0),
-        any_turn(scale=0.2, shear=10.0),
-        Resize(size),
+        any_turn(size, scale=0.2, shear=10.0),
         even_jitter(strength),
         A.OneOf(
             [A.GaussianBlur(blur_limit=(3, 5)), A.MotionBlur(blur_limit=(3, 5)), A.MedianBlur((3, 5))], p=distortion

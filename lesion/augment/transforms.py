@@ -1,8 +1,4 @@
-"""What policies are made of.
-
-Whatever a turn, a shift or a distortion brings in from outside the photo is the photo mirrored: a black corner would
-be a mark that no test image has.
-"""
+"""What policies are made of, beside the geometry of `lesion.augment.warp`."""
 
 from __future__ import annotations
 
@@ -11,8 +7,6 @@ import cv2
 import numpy as np
 
 from lesion.augment.augmenter import Image
-
-BORDER = cv2.BORDER_REFLECT_101
 
 
 def resize(image: Image, size: int) -> Image:
@@ -35,18 +29,6 @@ class Resize(A.ImageOnlyTransform):  # type: ignore[misc]
     def apply(self, img: Image, **params: object) -> Image:
         """The resized image."""
         return resize(img, self.size)
-
-
-def affine(
-    rotate: tuple[float, float],
-    scale: tuple[float, float] | dict[str, tuple[float, float]],
-    shear: dict[str, tuple[float, float]],
-    shift: float = 0.0,
-) -> A.BasicTransform:
-    """Scale, turn (degrees), shear (degrees) and shift (up to a share of the side), always."""
-    return A.Affine(
-        rotate=rotate, scale=scale, shear=shear, translate_percent=(-shift, shift), border_mode=BORDER, p=1.0
-    )
 
 
 def jitter(
