@@ -16,25 +16,27 @@ import hashlib
 import math
 import uuid
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Protocol
+from functools import partial
+from typing import Any, Protocol, TypeVar
 
 import optuna
 from optuna.storages import RDBStorage
 from optuna.trial import FrozenTrial, Trial, TrialState
-from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 
 from lesion.registry import Value
-from search.errors import LedgerAccessError, LedgerError, StudyError
+from search.database import Patience, explained, open_storage
+from search.errors import StudyError
+from search.formats import FORMAT, IDENTITY, KEY, SEED, attributes_of, format_of, identity_in
 from search.identity import Identity
-from search.rows import INFEASIBLE, NON_FINITE, TrialRow, row_of
+from search.rows import INFEASIBLE, NON_FINITE, STATES, TrialRow, row_of
 
-BUSY_SECONDS = 60
-"""How long a write waits for another process, such as a dashboard or a backup, to let go of an SQLite ledger."""
+Result = TypeVar("Result")
+
 LOSSES = 5
 """A trial that takes its driver down this often without finishing one more epoch is failed as lost."""
+ENDINGS = {name: state for state, name in STATES.items() if state.is_finished()}
 
 
 class Samples(Protocol):
@@ -56,10 +58,15 @@ class Ending:
 
 
 class Ledger:
-    """One study, opened for writing; the caller holds the study's lock (`search.locks`)."""
+    """One study, opened for writing; the caller holds the study's lock (`search.locks`).
+
+    `guard` is called before every write and raises where the study is no longer ours; `patience` is with a server.
+    """
 
     def __init__(self, study: optuna.Study, storage: RDBStorage, seed: int, identity: Identity) -> None:
         self.study, self.storage, self.seed, self.identity = study, storage, seed, identity
+        self.guard: Callable[[], None] = lambda: None
+        self.patience = Patience()
         self._ids = {trial.number: trial._trial_id for trial in self._frozen()}
 
     def rows(self) -> list[TrialRow]:
@@ -68,8 +75,7 @@ class Ledger:
 
     def row(self, number: int) -> TrialRow:
         """The row of one trial."""
-        with _explained("read"):
-            return row_of(self.storage.get_trial(self._ids[number]))
+        return self.patience.call("read", lambda: row_of(self.storage.get_trial(self._ids[number])))
 
     def reconcile(self) -> list[TrialRow]:
         """Mend what the last session left behind; returns the rows to adopt, the furthest ones first.
@@ -90,27 +96,17 @@ class Ledger:
 
     def enqueue(self, points: Sequence[Mapping[str, Value]]) -> None:
         """Put starting points in front, each once for the life of the study."""
-        with _explained("write to"):
-            for point in points:
-                self.study.enqueue_trial(dict(point), skip_if_exists=True)
+        for point in points:
+            self._write(partial(self.study.enqueue_trial, dict(point), skip_if_exists=True))
 
     def ask(self, space: Samples) -> TrialRow:
         """A new trial: a starting point while there are any, else what the sampler proposes."""
-        rows = self._frozen()
-        number = next((row.number for row in rows if row.state == TrialState.WAITING), len(rows))
-        self.study.sampler = sampler(derived_seed(self.seed, "sampler", number))
-        with _explained("write to"):
-            trial = self.study.ask()
-            self._ids[trial.number] = trial._trial_id
-            return self._settle(trial, space)
+        running = {row.number for row in self._frozen() if row.state == TrialState.RUNNING}
+        return self._write(lambda: self._asked(running, space))
 
     def adopt(self, row: TrialRow, space: Samples) -> TrialRow:
         """Take over a row of an earlier session, completing its settings if that session died while asking."""
-        if row.settings:
-            return row
-        self.study.sampler = sampler(derived_seed(self.seed, "sampler", row.number))
-        with _explained("write to"):
-            return self._settle(Trial(self.study, self._ids[row.number]), space)
+        return row if row.settings else self._write(lambda: self._completed(row.number, space))
 
     def begin(self, number: int, **attributes: Any) -> int:
         """Note that a worker starts the trial, with `attributes`; returns the number of this attempt, from 1."""
@@ -127,14 +123,12 @@ class Ledger:
         """Record the objective after an epoch; the same epoch again replaces it."""
         if not math.isfinite(value):
             raise ValueError(f"trial {number}: the objective at epoch {epoch} is {value}; fail it as {NON_FINITE}")
-        with _explained("write to"):
-            self.storage.set_trial_intermediate_value(self._ids[number], epoch, value)
+        self._write(lambda: self.storage.set_trial_intermediate_value(self._ids[number], epoch, value))
 
     def note(self, number: int, **attributes: Any) -> None:
         """Store user attributes of a trial that has not ended."""
-        with _explained("write to"):
-            for key, value in attributes.items():
-                self.storage.set_trial_user_attr(self._ids[number], key, value)
+        for key, value in attributes.items():
+            self._write(partial(self.storage.set_trial_user_attr, self._ids[number], key, value))
 
     def finish(self, number: int, ending: Ending, **attributes: Any) -> None:
         """End a trial, with `attributes`.
@@ -150,15 +144,37 @@ class Ledger:
     def _close(self, number: int, ending: Ending) -> None:
         if ending.value is not None:
             self.report(number, ending.epoch, ending.value)
-        states = {"complete": TrialState.COMPLETE, "pruned": TrialState.PRUNED, "failed": TrialState.FAIL}
         values = None if ending.value is None else [ending.value]
-        with _explained("write to"):
-            if ending.failure in INFEASIBLE:
-                # What Optuna's Trial.set_constraint stores. TPE looks at COMPLETE and PRUNED rows alone: it would
-                # propose again and again what failed for want of memory.
-                self.storage.set_trial_system_attr(self._ids[number], "constraints:memory", 1.0)
-                states["failed"] = TrialState.PRUNED
-            self.storage.set_trial_state_values(self._ids[number], states[ending.state], values)
+        state = ENDINGS[ending.state]
+        if ending.failure in INFEASIBLE:
+            # What Optuna's Trial.set_constraint stores. TPE looks at COMPLETE and PRUNED rows alone: it would
+            # propose again and again what failed for want of memory.
+            self._write(partial(self.storage.set_trial_system_attr, self._ids[number], "constraints:memory", 1.0))
+            state = TrialState.PRUNED
+
+        def end() -> None:
+            # Looked at first: an answer that was lost on its way may have ended it already.
+            if not self.storage.get_trial(self._ids[number]).state.is_finished():
+                self.storage.set_trial_state_values(self._ids[number], state, values)
+
+        self._write(end)
+
+    def _asked(self, running: Collection[int], space: Samples) -> TrialRow:
+        """A new row with its settings; where the last try made one and its answer was lost, that one."""
+        rows = self._frozen()
+        made = [row.number for row in rows if row.state == TrialState.RUNNING and row.number not in running]
+        self._ids |= {row.number: row._trial_id for row in rows}
+        if made:
+            return self._completed(made[0], space)
+        number = next((row.number for row in rows if row.state == TrialState.WAITING), len(rows))
+        self.study.sampler = sampler(derived_seed(self.seed, "sampler", number))
+        trial = self.study.ask()
+        self._ids[trial.number] = trial._trial_id
+        return self._settle(trial, space)
+
+    def _completed(self, number: int, space: Samples) -> TrialRow:
+        self.study.sampler = sampler(derived_seed(self.seed, "sampler", number))
+        return self._settle(Trial(self.study, self._ids[number]), space)
 
     def _settle(self, trial: Trial, space: Samples) -> TrialRow:
         settings = dict(space.sample(trial))
@@ -174,28 +190,34 @@ class Ledger:
         return losses
 
     def _frozen(self) -> list[FrozenTrial]:
-        with _explained("read"):
-            return self.study.get_trials(deepcopy=False)
+        return self.patience.call("read", lambda: self.study.get_trials(deepcopy=False))
+
+    def _write(self, ask: Callable[[], Result]) -> Result:
+        def guarded() -> Result:
+            self.guard()
+            return ask()
+
+        return self.patience.call("write to", guarded)
 
 
 def open_ledger(url: str, name: str, identity: Identity, seed: int) -> Ledger:
     """The study `name` in the database at `url`, made if there is none; its `identity` has the study's id.
 
-    Raises StudyError when the study exists for other data, another split, space or objective, saying what differs.
+    Raises StudyError when the study exists for other data, another split, space or objective, saying what differs, and
+    LedgerError when a newer lesion-search wrote it.
     """
     storage = open_storage(url)
     direction = optuna.study.StudyDirection[identity.direction.upper()]
-    with _explained("open"):
-        study = optuna.create_study(
-            storage=storage, study_name=name, direction=direction, sampler=sampler(seed), load_if_exists=True
-        )
+    with explained("open"):
+        study = _study(storage, name, direction, seed)
         known = study.user_attrs
-        if "identity" not in known:
+        if IDENTITY not in known and known.keys() <= {SEED, KEY} and not study.get_trials(deepcopy=False):
             identity = replace(identity, id=uuid.uuid4().hex)
-            study.set_user_attr("seed", seed)
-            study.set_user_attr("identity", identity.to_json())
+            # The seed first: the identity says that the study is whole.
+            for key, value in {SEED: seed, **attributes_of(identity)}.items():
+                study.set_user_attr(key, value)
             return Ledger(study, storage, seed, identity)
-    before = Identity.from_json(known["identity"])
+    before = identity_in(name, known)
     lines = before.difference(identity)
     if lines:
         raise StudyError(
@@ -204,23 +226,18 @@ def open_ledger(url: str, name: str, identity: Identity, seed: int) -> Ledger:
             + "\nGive the changed search another name (--name, or 'name:' in the space file), or undo the change."
         )
     identity = replace(identity, id=before.id)
-    if identity != before:  # the data set has another name by now, or another place
-        with _explained("write to"):
-            study.set_user_attr("identity", identity.to_json())
+    if identity != before or format_of(known) < FORMAT:  # another name or place of the data, or an older form
+        with explained("write to"):
+            for key, value in attributes_of(identity).items():
+                study.set_user_attr(key, value)
     # The seed of the study is that of its first session: a trial's seed must not change between its attempts.
-    return Ledger(study, storage, int(known["seed"]), identity)
+    return Ledger(study, storage, int(known[SEED]), identity)
 
 
-def open_storage(url: str) -> RDBStorage:
-    """The database at `url`; LedgerError says why it cannot be opened.
-
-    SQLite keeps its rollback journal: unlike WAL it is sound on network file systems and leaves a single file to copy.
-    """
-    options: dict[str, Any] = {"connect_args": {"timeout": BUSY_SECONDS}} if url.startswith("sqlite") else {}
-    options |= {} if url.startswith("sqlite") else {"pool_pre_ping": True}
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
-    with _explained("open"):
-        return RDBStorage(url, engine_kwargs=options)
+def _study(storage: RDBStorage, name: str, direction: optuna.study.StudyDirection, seed: int) -> optuna.Study:
+    return optuna.create_study(
+        storage=storage, study_name=name, direction=direction, sampler=sampler(seed), load_if_exists=True
+    )
 
 
 def sampler(seed: int) -> optuna.samplers.TPESampler:
@@ -241,30 +258,3 @@ def derived_seed(seed: int, purpose: str, number: int) -> int:
     True
     """
     return int.from_bytes(hashlib.sha256(f"{seed}/{purpose}/{number}".encode()).digest()[:4], "big")
-
-
-@contextmanager
-def _explained(action: str) -> Iterator[None]:
-    """Turn what a database says into a LedgerError that says what to do."""
-    try:
-        yield
-    except (ArgumentError, ImportError) as error:
-        raise LedgerError(
-            f"cannot {action} the ledger: {error}. LESION_LEDGER is the URL of a database whose driver is installed, "
-            "such as postgresql+psycopg://user@host/name; without it the ledger is a file of the workspace"
-        ) from error
-    except (SQLAlchemyError, optuna.exceptions.StorageInternalError) as error:
-        cause = error.__cause__ or error
-        text = str(getattr(cause, "orig", cause)).strip() or type(cause).__name__
-        raise LedgerAccessError(f"cannot {action} the ledger: {text}. {_advice(text)}") from error
-
-
-def _advice(text: str) -> str:
-    advice: Mapping[str, str] = {
-        "disk is full": "Free some disk space and run the same command again: nothing that was recorded is lost.",
-        "disk I/O": "Look after the disk (full? gone?), then run the same command again.",
-        "locked": "Another program holds the database; close it and run the same command again.",
-        "readonly": "Make the ledger and its folder writable for you.",
-        "not a database": "The file is damaged or something else; restore a copy, or move it away to begin anew.",
-    }
-    return next((hint for key, hint in advice.items() if key in text), "Run the same command again once it answers.")

@@ -21,10 +21,12 @@ import optuna
 
 from lesion.data.packed import PackedDataset, open_data
 from lesion.errors import unknown
+from search.database import open_storage
 from search.errors import LedgerError
+from search.formats import identity_in
 from search.identity import Identity
 from search.interrupts import Interrupts
-from search.ledger import open_ledger, open_storage
+from search.ledger import open_ledger
 from search.locks import driving, is_driven
 from search.mirror import deliver_all, mirror_of
 from search.preflight import absent_classes, require_judge, require_weights, task_of
@@ -128,8 +130,9 @@ def run_study(
     study = checked_name(name or space.name)
     packed = open_data(place.path, data or space.data)
     _look_ahead(space, packed, warn)
-    with driving(place.lock(study), study), Interrupts() as interrupts:
+    with driving(place.lock(study), study, place.ledger_url) as hold, Interrupts() as interrupts:
         ledger = open_ledger(place.ledger_url, study, identity_of(space, packed), space.seed)
+        ledger.guard, ledger.patience.hurried = hold.confirm, lambda: interrupts.asked is not None
         identity = ledger.identity
         plan = Plan(
             workspace=place,
@@ -190,8 +193,8 @@ def study_status(workspace: Workspace | Path | str | None, name: str) -> StudySt
         raise LedgerError(f"{place.path}: {unknown('study', name, known)}")
     study = optuna.load_study(study_name=name, storage=open_storage(place.ledger_url))
     rows = tuple(row_of(trial) for trial in study.get_trials(deepcopy=False))
-    identity = Identity.from_json(study.user_attrs["identity"])
-    return StudyStatus(name, identity, rows, is_driven(place.lock(name)))
+    driven = is_driven(place.lock(name), name, place.ledger_url)
+    return StudyStatus(name, identity_in(name, study.user_attrs), rows, driven)
 
 
 def studies(workspace: Workspace | Path | str | None = None) -> list[str]:
@@ -206,7 +209,7 @@ def sync(workspace: Workspace | Path | str | None, name: str, tracking_uri: str 
     """
     place = open_workspace(workspace)
     status = study_status(place, name)
-    with driving(place.lock(name), name):
+    with driving(place.lock(name), name, place.ledger_url):
         deliver_all(mirror_of(place, name, status.identity, tracking_uri), status.rows)
 
 

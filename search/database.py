@@ -1,0 +1,178 @@
+"""The database under the ledger: opened, waited for while its server is away, and its errors in words.
+
+SQLite is a file of the workspace and waits for a lock by itself. A server may be restarted under a search that has run
+for days: whatever was asked of it is asked again until it answers (`Patience`). That is sound because every write of
+the ledger says what is to be, not what is to change; the one that does not, a new row, looks first whether it is there.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+import weakref
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import optuna
+from optuna.storages import RDBStorage
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import (
+    ArgumentError,
+    DBAPIError,
+    InterfaceError,
+    OperationalError,
+    PendingRollbackError,
+    SQLAlchemyError,
+)
+
+from search.errors import LedgerAccessError, LedgerError
+
+BUSY_SECONDS = 60
+"""How long a write waits for another process, such as a dashboard or a backup, to let go of an SQLite ledger."""
+PATIENCE = 300.0
+"""Seconds that a database server may be away under a running search."""
+PAUSES = (0.2, 0.5, 1.0, 2.0, 5.0)
+"""Seconds between tries; the last one again and again."""
+LIBPQ = ("psycopg", "psycopg2")
+"""PostgreSQL drivers that take libpq's options."""
+
+Result = TypeVar("Result")
+_log = logging.getLogger(__name__)
+
+
+class ServerAwayError(LedgerAccessError):
+    """The database server does not answer, or has dropped the connection: worth asking again."""
+
+
+class Storage(RDBStorage):
+    """Optuna's storage, which makes a row once.
+
+    Optuna answers an error while it makes a row by making it again, up to five times; where the server had made it and
+    only the answer was lost, that is a row too many. Here the ledger sees to it, which knows its rows. Its connections
+    are closed when it goes.
+    """
+
+    def __init__(self, url: str, engine_kwargs: dict[str, Any]) -> None:
+        super().__init__(url, engine_kwargs=engine_kwargs)
+        weakref.finalize(self, self.engine.dispose)
+
+    def _create_new_trial(self, study_id: int, template_trial: Any = None) -> Any:
+        self._rows_begun = 0
+        return super()._create_new_trial(study_id, template_trial)
+
+    def _get_prepared_new_trial(self, study_id: int, template_trial: Any, session: Any) -> Any:
+        self._rows_begun += 1
+        if self._rows_begun > 1:
+            raise ServerAwayError("cannot write to the ledger: the database did not say whether it made a row")
+        return super()._get_prepared_new_trial(study_id, template_trial, session)
+
+
+@dataclass
+class Patience:
+    """Asks a server again until it answers, for `seconds` at most; not at all once `hurried` or given up.
+
+    What it waits for is logged once a wait, and that it is over.
+    """
+
+    seconds: float = PATIENCE
+    hurried: Callable[[], bool] = lambda: False
+    given_up: bool = False
+
+    def call(self, action: str, ask: Callable[[], Result]) -> Result:
+        """What `ask` returns; raises LedgerError when the database cannot, and cannot be waited for."""
+        began, tries = time.monotonic(), 0
+        while True:
+            try:
+                with explained(action):
+                    result = ask()
+            except ServerAwayError as error:
+                self._rest(error, began, tries)
+                tries += 1
+            else:
+                if tries:
+                    _log.warning("the ledger answers again, after %.0f s", time.monotonic() - began)
+                return result
+
+    def _rest(self, error: ServerAwayError, began: float, tries: int) -> None:
+        if tries == 0:
+            what = str(error).partition(". ")[0]
+            _log.warning("%s; it is asked again for up to %.0f s", what, self.seconds)
+        over = time.monotonic() + PAUSES[min(tries, len(PAUSES) - 1)]
+        while True:
+            self.given_up = self.given_up or time.monotonic() - began > self.seconds
+            if self.given_up or self.hurried():
+                raise error
+            if time.monotonic() > over:
+                return
+            time.sleep(0.1)
+
+
+def open_storage(url: str) -> Storage:
+    """The database at `url`; LedgerError says why it cannot be opened.
+
+    SQLite keeps its rollback journal: unlike WAL it is sound on network file systems and leaves a single file to copy.
+    """
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    with explained("open"):
+        try:
+            return Storage(url, engine_kwargs=engine_options(url))
+        except RuntimeError as error:  # the tables are of another version of Optuna, which says what to do
+            raise LedgerError(f"cannot open the ledger: {error}") from error
+
+
+def engine_options(url: str) -> dict[str, Any]:
+    """How SQLAlchemy is to treat the database at `url`; raises its ArgumentError for what is no URL."""
+    parsed = make_url(url)
+    if parsed.get_backend_name() == "sqlite":
+        return {"connect_args": {"timeout": BUSY_SECONDS}}
+    options: dict[str, Any] = {"pool_pre_ping": True}
+    if parsed.get_driver_name() in LIBPQ:
+        # A host that lost its power says no goodbye: either side shall notice within a minute.
+        alive = {"keepalives_idle": 30, "keepalives_interval": 10, "keepalives_count": 3}
+        server = " ".join(f"-c tcp_{name}={value}" for name, value in alive.items())
+        options["connect_args"] = {**alive, "connect_timeout": 10, "options": server}
+    return options
+
+
+@contextmanager
+def explained(action: str) -> Iterator[None]:
+    """Turn what a database says into a LedgerError that says what to do."""
+    try:
+        yield
+    except (ArgumentError, ImportError) as error:
+        raise LedgerError(
+            f"cannot {action} the ledger: {error}. LESION_LEDGER is the URL of a database whose driver is installed, "
+            "such as postgresql+psycopg://user@host/name (pip install 'lesion-search[postgres]'); without it the "
+            "ledger is a file of the workspace"
+        ) from error
+    except (SQLAlchemyError, optuna.exceptions.StorageInternalError) as error:
+        # Optuna's error has the database's for its cause.
+        cause = error if isinstance(error, SQLAlchemyError) else error.__cause__ or error
+        text = " ".join(str(getattr(cause, "orig", cause)).split()).rstrip(".") or type(cause).__name__
+        kind = ServerAwayError if _is_away(cause) else LedgerAccessError
+        raise kind(f"cannot {action} the ledger: {text}. {_advice(text)}") from error
+
+
+def _is_away(error: BaseException) -> bool:
+    """Whether a server restarts, dropped us or cannot be reached; SQLite has no server."""
+    if isinstance(error, PendingRollbackError):  # Optuna went on after the connection had been dropped
+        return True
+    if not isinstance(error, DBAPIError) or type(error.orig).__module__.startswith("sqlite"):
+        return False
+    return error.connection_invalidated or isinstance(error, OperationalError | InterfaceError)
+
+
+def _advice(text: str) -> str:
+    advice: Mapping[str, str] = {
+        "disk is full": "Free some disk space and run the same command again: nothing that was recorded is lost.",
+        "No space left": "Free some disk space and run the same command again: nothing that was recorded is lost.",
+        "disk I/O": "Look after the disk (full? gone?), then run the same command again.",
+        "locked": "Another program holds the database; close it and run the same command again.",
+        "readonly": "Make the ledger and its folder writable for you.",
+        "not a database": "The file is damaged or something else; restore a copy, or move it away to begin anew.",
+        "malformed": "The file is damaged; restore a copy, or move it away to begin anew.",
+        "password": "Say who you are in LESION_LEDGER, or in a file ~/.pgpass.",
+    }
+    return next((hint for key, hint in advice.items() if key in text), "Run the same command again once it answers.")
