@@ -15,7 +15,6 @@ from __future__ import annotations
 import hashlib
 import math
 import uuid
-import warnings
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -30,6 +29,7 @@ from search.database import Patience, explained, open_storage
 from search.errors import StudyError
 from search.formats import FORMAT, IDENTITY, KEY, SEED, attributes_of, format_of, identity_in
 from search.identity import Identity
+from search.proposals import History, Proposal
 from search.rows import INFEASIBLE, NON_FINITE, STATES, TrialRow, row_of
 
 Result = TypeVar("Result")
@@ -67,6 +67,7 @@ class Ledger:
         self.study, self.storage, self.seed, self.identity = study, storage, seed, identity
         self.guard: Callable[[], None] = lambda: None
         self.patience = Patience()
+        self._history = History(identity.direction)
         self._ids = {trial.number: trial._trial_id for trial in self._frozen()}
 
     def rows(self) -> list[TrialRow]:
@@ -167,13 +168,13 @@ class Ledger:
         if made:
             return self._completed(made[0], space)
         number = next((row.number for row in rows if row.state == TrialState.WAITING), len(rows))
-        self.study.sampler = sampler(derived_seed(self.seed, "sampler", number))
+        self.study.sampler = Proposal(derived_seed(self.seed, "sampler", number), self._history)
         trial = self.study.ask()
         self._ids[trial.number] = trial._trial_id
         return self._settle(trial, space)
 
     def _completed(self, number: int, space: Samples) -> TrialRow:
-        self.study.sampler = sampler(derived_seed(self.seed, "sampler", number))
+        self.study.sampler = Proposal(derived_seed(self.seed, "sampler", number), self._history)
         return self._settle(Trial(self.study, self._ids[number]), space)
 
     def _settle(self, trial: Trial, space: Samples) -> TrialRow:
@@ -235,20 +236,10 @@ def open_ledger(url: str, name: str, identity: Identity, seed: int) -> Ledger:
 
 
 def _study(storage: RDBStorage, name: str, direction: optuna.study.StudyDirection, seed: int) -> optuna.Study:
+    proposal = Proposal(seed, History(direction.name.lower()))
     return optuna.create_study(
-        storage=storage, study_name=name, direction=direction, sampler=sampler(seed), load_if_exists=True
+        storage=storage, study_name=name, direction=direction, sampler=proposal, load_if_exists=True
     )
-
-
-def sampler(seed: int) -> optuna.samplers.TPESampler:
-    """The sampler of one proposal.
-
-    A new one a proposal, seeded with the row's number: what is proposed depends on the ledger alone, so that a study
-    goes on after an interruption as it would have without one, and never repeats its first proposals.
-    """
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-        return optuna.samplers.TPESampler(multivariate=True, group=True, constant_liar=True, seed=seed)
 
 
 def derived_seed(seed: int, purpose: str, number: int) -> int:

@@ -1,0 +1,77 @@
+"""Proposals from a long study: what they are made from, and that a short one is seen whole."""
+
+import random
+import warnings
+from typing import Any
+
+import optuna
+import pytest
+from optuna.distributions import CategoricalDistribution, FloatDistribution
+from optuna.trial import TrialState, create_trial
+
+from search.proposals import BEST, NEWEST, History, Proposal
+
+SPACE: dict[str, Any] = {"lr": FloatDistribution(0.0, 1.0), "loss": CategoricalDistribution(("focal", "plain"))}
+
+
+def study_of(count: int, seed: int = 0) -> optuna.Study:
+    """A maximised study whose every third row is pruned after one of two epochs."""
+    rng = random.Random(seed)
+    study = optuna.create_study(direction="maximize")
+    trials = []
+    for number in range(count):
+        state = TrialState.PRUNED if number % 3 else TrialState.COMPLETE
+        value, lr = rng.random(), rng.random()
+        history = {1: value} if state == TrialState.PRUNED else {1: value / 2, 2: value}
+        params = {"lr": lr, "loss": rng.choice(("focal", "plain"))}
+        trials.append(create_trial(
+            state=state, value=value, params=params, distributions=SPACE, intermediate_values=history
+        ))  # fmt: skip
+    study.add_trials(trials)
+    return study
+
+
+def proposed(study: optuna.Study, sampler: Any) -> dict[str, Any]:
+    study.sampler = sampler
+    trial = study.ask()
+    return {"lr": trial.suggest_float("lr", 0.0, 1.0), "loss": trial.suggest_categorical("loss", ("focal", "plain"))}
+
+
+def test_a_short_study_gets_what_optuna_would_propose() -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        plain = optuna.samplers.TPESampler(multivariate=True, group=True, constant_liar=True, seed=5)
+    ours = Proposal(5, History("maximize"))
+    assert proposed(study_of(40), ours) == proposed(study_of(40), plain)
+
+
+@pytest.mark.parametrize("count", [NEWEST, NEWEST + 300])
+def test_the_best_the_newest_and_what_runs_are_kept(count: int) -> None:
+    study = study_of(count)
+    running = study.ask()
+    trials = study.get_trials(deepcopy=False)
+    kept = [trial.number for trial in History("maximize").of(trials)]
+    assert kept == sorted(kept)
+    assert running.number in kept
+    assert set(range(count - NEWEST, count)) <= set(kept)
+    complete = sorted((t for t in trials if t.state == TrialState.COMPLETE), key=lambda t: -t.value)[:BEST]
+    assert {trial.number for trial in complete} <= set(kept)
+    assert len(kept) <= NEWEST + 2 * BEST + 1
+
+
+def test_what_is_proposed_depends_on_the_rows_alone() -> None:
+    history = History("maximize")
+    study = study_of(NEWEST + 100)
+    history.of(study.get_trials(deepcopy=False)[: NEWEST + 50])  # a session that began earlier
+    other = study_of(NEWEST + 100)
+    assert proposed(study, Proposal(3, history)) == proposed(other, Proposal(3, History("maximize")))
+
+
+def test_a_proposal_reads_the_study_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    study = study_of(NEWEST + 100)
+    read = []
+    whole = study.get_trials
+    monkeypatch.setattr(study, "get_trials", lambda **options: read.append(1) or whole(**options))
+    study.sampler = Proposal(0, History("maximize"))
+    trial = study.ask(SPACE)
+    assert (len(read), set(trial.params)) == (1, {"lr", "loss"})
