@@ -1,7 +1,9 @@
 """How good a model is on a part of the data: scores with intervals, tables and figures.
 
 Everything follows from one matrix of probabilities and the labels, so an evaluation can be made again from
-a table that was kept, without the model.
+a table that was kept, without the model. Where decisions are made under weights (`lesion.rules`), what is read off
+decisions (balanced accuracy, sensitivity, the confusion matrix) is of the weighted probabilities; AUC, log-loss and
+calibration are of the probabilities themselves.
 """
 
 from __future__ import annotations
@@ -27,7 +29,12 @@ from lesion.metrics import (
     official_scores,
     official_weights,
 )
+from lesion.rules import confidence, reweighted
 from lesion.submission import image_ids, write_submission
+
+DECIDED = ("balanced_accuracy", "accuracy", "macro_f1")
+DECIDED_PER_CLASS = ("sensitivity", "specificity", "precision", "f1")
+"""Scores that are read off decisions."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,6 +52,12 @@ class Evaluation:
     intervals: Mapping[str, Interval]
     official: OfficialScores
     confusion: npt.NDArray[np.int64]
+    decision_weights: tuple[float, ...] | None = None
+
+    @property
+    def decisive(self) -> npt.NDArray[np.float64]:
+        """The probabilities by which is decided, (N, classes)."""
+        return reweighted(self.probabilities, self.decision_weights)
 
     @property
     def metrics(self) -> dict[str, float]:
@@ -61,12 +74,16 @@ class Evaluation:
             "intervals": {name: [_defined(i.low), _defined(i.high)] for name, i in self.intervals.items()},
             "official": _plain(self.official.to_dict()),
             "confusion": {"columns": [*self.classes, UNDECIDED], "rows": self.confusion.tolist()},
+            "decision_weights": None if self.decision_weights is None else list(self.decision_weights),
         }
 
     def per_image(self) -> pd.DataFrame:
-        """One row an image: image, truth, decision, correct, confidence, and a probability column a class."""
+        """One row an image: image, truth, decision, correct, confidence, and a probability column a class.
+
+        `confidence` is the probability of what is decided.
+        """
         truth = np.array(self.classes, dtype=object)[self.labels]
-        decision = np.array(decisions(self.probabilities, self.classes), dtype=object)
+        decision = np.array(decisions(self.decisive, self.classes), dtype=object)
         facts = {
             "image": list(self.images),
             "truth": truth,
@@ -74,17 +91,17 @@ class Evaluation:
             "correct": truth == decision,
         }
         columns = {f"p_{name}": self.probabilities[:, k] for k, name in enumerate(self.classes)}
-        return pd.DataFrame({**facts, "confidence": self.probabilities.max(axis=1), **columns})
+        return pd.DataFrame({**facts, "confidence": confidence(self.probabilities, self.decisive), **columns})
 
     def official_csv(self, path: Path) -> Path:
-        """Write the probabilities in the layout of the ISIC challenge of these classes."""
-        return write_submission(path, self.images, self.probabilities, self.classes)
+        """Write what is decided by in the layout of the ISIC challenge of these classes."""
+        return write_submission(path, self.images, self.decisive, self.classes)
 
     def figures(self, folder: Path) -> list[Path]:
         """Draw roc.png, confusion.png and reliability.png into `folder`, which is made."""
         from lesion import figures  # noqa: PLC0415 - half a second that workers, who never draw, are spared
 
-        return figures.draw_all(folder, self.probabilities, self.labels, self.classes)
+        return figures.draw_all(folder, self.probabilities, self.labels, self.classes, self.decisive)
 
 
 def evaluate(
@@ -96,13 +113,19 @@ def evaluate(
     groups: Sequence[str] | None = None,
     seed: int = 0,
     samples: int = 1000,
+    decision_weights: Sequence[float] | None = None,
 ) -> Evaluation:
     """Score probabilities (N, classes) in [0, 1] against labels (N,).
 
     `images` are ids, each once; `groups` lesion ids, "" where unknown, so that intervals respect that photos
-    of one lesion are not independent. Raises DataError for arguments that do not fit together.
+    of one lesion are not independent. `decision_weights` (classes,) are those of `lesion.rules`. Raises DataError for
+    arguments that do not fit together.
     """
     intervals = bootstrap(probabilities, labels, classes, groups=groups, samples=samples, seed=seed)
+    decisive = reweighted(probabilities, decision_weights)
+    if decision_weights is not None:
+        decided = bootstrap(decisive, labels, classes, groups=groups, samples=samples, seed=seed)
+        intervals |= {name: decided[name] for name in decided_metrics(classes)}
     p, y = np.array(probabilities, np.float64), np.array(labels, np.int64)  # copies: an evaluation stays
     if len(images) != len(y):
         raise DataError(f"{len(images)} image ids for {len(y)} rows of probabilities; each row needs one")
@@ -113,9 +136,15 @@ def evaluate(
         labels=y,
         probabilities=p,
         intervals=intervals,
-        official=official_scores(p, y, classes, official_weights(ids)),
-        confusion=confusion_matrix(p, y, classes),
+        official=official_scores(decisive, y, classes, official_weights(ids)),
+        confusion=confusion_matrix(decisive, y, classes),
+        decision_weights=None if decision_weights is None else tuple(map(float, decision_weights)),
     )
+
+
+def decided_metrics(classes: Sequence[str]) -> tuple[str, ...]:
+    """Names of the scores that are read off decisions."""
+    return (*DECIDED, *(f"{metric}_{name}" for metric in DECIDED_PER_CLASS for name in classes))
 
 
 def _defined(value: float) -> float | None:

@@ -24,8 +24,13 @@ COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#8
 """Okabe and Ito's palette, which colour-blind readers can tell apart, and two more."""
 
 
-def draw_all(folder: Path, probabilities: Floats, labels: Ints, classes: Sequence[str]) -> list[Path]:
-    """Write roc.png, confusion.png and reliability.png into `folder`, which is made."""
+def draw_all(
+    folder: Path, probabilities: Floats, labels: Ints, classes: Sequence[str], decisive: Floats | None = None
+) -> list[Path]:
+    """Write roc.png, confusion.png and reliability.png into `folder`, which is made.
+
+    `decisive` (N, classes) is what is decided by, where that is not the probabilities.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     drawings: dict[str, Callable[[Floats, Ints, Sequence[str]], Figure]] = {
         "roc.png": roc_figure,
@@ -33,7 +38,8 @@ def draw_all(folder: Path, probabilities: Floats, labels: Ints, classes: Sequenc
         "reliability.png": reliability_figure,
     }
     for name, draw in drawings.items():
-        write_png(folder / name, draw(probabilities, labels, classes))
+        shown = decisive if decisive is not None and draw is confusion_figure else probabilities
+        write_png(folder / name, draw(shown, labels, classes))
     return [folder / name for name in drawings]
 
 

@@ -3,6 +3,8 @@
 Nothing in it can run code: the configuration is JSON whose every value is checked against a rule, weights are
 plain tensors, and file names are a pattern, not a path. Normalisation is among the tensors of a model, so it
 travels with the weights it belongs to.
+
+Format 1 had no `rules` (temperature, decision weights, operating point); such folders are read with the plain ones.
 """
 
 from __future__ import annotations
@@ -11,7 +13,7 @@ import hashlib
 import json
 import re
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -22,8 +24,9 @@ from torch import nn
 from lesion.data.decode import GEOMETRIES, Geometry
 from lesion.errors import LesionError, WeightsError
 from lesion.registry import Value
+from lesion.rules import OperatingPoint, Rules
 
-FORMAT = 1
+FORMAT, FORMATS = 2, (1, 2)
 CONFIG = "config.json"
 MAX_CONFIG = 4_000_000
 """Bytes of the largest configuration that is read."""
@@ -57,18 +60,17 @@ class Config:
     data: str
     provenance: Mapping[str, Any]
     members: tuple[MemberConfig, ...]
+    rules: Rules = field(default_factory=Rules)
 
 
 def read_config(folder: Path) -> Config:
     """Read and check `config.json`; ModelFolderError lists every mistake in it."""
     raw = _json(folder / CONFIG)
+    if isinstance(raw, dict) and _is_count(raw.get("format"), FORMATS[:1]) and "rules" not in raw:
+        raw |= {"rules": asdict(Rules())}
     problems = _problems(raw, RULES, "")
     if not problems:
-        for k, member in enumerate(raw["members"]):
-            problems += _problems(member, MEMBER_RULES, f"members[{k}].")
-        weights = raw["class_weights"]
-        if weights is not None and len(weights) != len(raw["classes"]):
-            problems.append(f"class_weights has {len(weights)} numbers, must be {len(raw['classes'])}: one a class")
+        problems = [*_member_problems(raw), *_rules_problems(raw)]
     if problems:
         raise ModelFolderError("\n".join(f"{folder / CONFIG}: {problem}" for problem in problems))
     return Config(
@@ -78,6 +80,7 @@ def read_config(folder: Path) -> Config:
         data=raw["data"],
         provenance=raw["provenance"],
         members=tuple(MemberConfig(**member) for member in raw["members"]),
+        rules=_rules(raw["rules"]),
     )
 
 
@@ -155,14 +158,48 @@ def _refuse_constant(name: str) -> None:
 def _problems(raw: Any, rules: Mapping[str, Rule], where: str) -> list[str]:
     if not isinstance(raw, dict):
         return [f"{where.rstrip('.') or 'the whole'} is {_shown(raw)}, must be an object"]
-    if "format" in rules and raw.get("format") != FORMAT:
-        return [f"format is {_shown(raw.get('format'))}, this program reads {FORMAT}"]
+    if "format" in rules and raw.get("format") not in FORMATS:
+        return [f"format is {_shown(raw.get('format'))}, this program reads {' and '.join(map(str, FORMATS))}"]
     found = [f"{where}{key} is not known; known: {', '.join(rules)}" for key in raw if key not in rules]
     found += [f"{where}{key} is missing" for key in rules if key not in raw]
     for key, (holds, text) in rules.items():
         if key in raw and not holds(raw[key]):
             found.append(f"{where}{key} is {_shown(raw[key])}, must be {text}")
     return found
+
+
+def _member_problems(raw: Mapping[str, Any]) -> list[str]:
+    found = []
+    for k, member in enumerate(raw["members"]):
+        found += _problems(member, MEMBER_RULES, f"members[{k}].")
+    return found + _uncounted(raw["class_weights"], "class_weights", raw["classes"])
+
+
+def _rules_problems(raw: Mapping[str, Any]) -> list[str]:
+    found = _problems(raw["rules"], READING_RULES, "rules.")
+    if found:
+        return found
+    point = raw["rules"]["operating_point"]
+    if point is not None:
+        found = _problems(point, POINT_RULES, "rules.operating_point.")
+        if not found and not set(point["classes"]) <= set(raw["classes"]):
+            found = [f"rules.operating_point.classes is {_shown(point['classes'])}, must be among the classes"]
+    return found + _uncounted(raw["rules"]["decision_weights"], "rules.decision_weights", raw["classes"])
+
+
+def _uncounted(weights: Any, where: str, classes: list[str]) -> list[str]:
+    if weights is None or len(weights) == len(classes):
+        return []
+    return [f"{where} has {len(weights)} numbers, must be {len(classes)}: one a class"]
+
+
+def _rules(raw: Mapping[str, Any]) -> Rules:
+    weights, point = raw["decision_weights"], raw["operating_point"]
+    return Rules(
+        float(raw["temperature"]),
+        None if weights is None else tuple(map(float, weights)),
+        None if point is None else OperatingPoint(**{**point, "classes": tuple(point["classes"])}),
+    )
 
 
 def _shown(value: Any) -> str:
@@ -188,23 +225,45 @@ def _is_weight(value: Any) -> bool:
     return type(value) in (int, float) and 1e-6 <= value <= 1e6
 
 
+def _are_weights(value: Any) -> bool:
+    return value is None or (isinstance(value, list) and all(map(_is_weight, value)))
+
+
+def _is_share(value: Any) -> bool:
+    return type(value) in (int, float) and 0 <= value <= 1
+
+
 def _is_settings(value: Any) -> bool:
     return isinstance(value, dict) and all(
         v is None or type(v) in (bool, float, str) or (type(v) is int and abs(v) < 2**63) for v in value.values()
     )
 
 
+WEIGHTS, SHARE = "null or a list of numbers from 1e-6 to 1e6", "a number from 0 to 1"
 RULES: Mapping[str, Rule] = {
-    "format": (lambda v: _is_count(v, (FORMAT,)), f"{FORMAT}"),
+    "format": (lambda v: _is_count(v, FORMATS), " or ".join(map(str, FORMATS))),
     "classes": (_is_classes, "a list of 2 to 1000 different names"),
     "views": (lambda v: _is_count(v, VIEWS), "1, 2, 4 or 8"),
-    "class_weights": (
-        lambda v: v is None or (isinstance(v, list) and all(map(_is_weight, v))),
-        "null or a list of numbers from 1e-6 to 1e6",
-    ),
+    "class_weights": (_are_weights, WEIGHTS),
     "data": (_is_text, "the name of a data set"),
     "provenance": (lambda v: isinstance(v, dict), "an object"),
     "members": (lambda v: isinstance(v, list) and 1 <= len(v) <= 64, "a list of 1 to 64 members"),
+    "rules": (lambda v: isinstance(v, dict), "an object"),
+}
+
+READING_RULES: Mapping[str, Rule] = {
+    "temperature": (lambda v: type(v) in (int, float) and 0.01 <= v <= 100, "a number from 0.01 to 100"),
+    "decision_weights": (_are_weights, WEIGHTS),
+    "operating_point": (lambda v: v is None or isinstance(v, dict), "null or an object"),
+}
+
+POINT_RULES: Mapping[str, Rule] = {
+    "classes": (
+        lambda v: isinstance(v, list) and bool(v) and all(map(_is_text, v)) and len(set(v)) == len(v),
+        "a list of different class names",
+    ),
+    **dict.fromkeys(("threshold", "asked", "sensitivity", "specificity"), (_is_share, SHARE)),
+    **dict.fromkeys(("images", "positives"), (lambda v: _is_count(v, range(1, 2**31)), "a whole number from 1")),
 }
 
 MEMBER_RULES: Mapping[str, Rule] = {

@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pandas as pd
 
-from lesion.data.records import Mistakes, age, read_records, sex
+from lesion.data.records import Mistakes, Record, age, read_records, sex
 from lesion.errors import DataError
 from lesion.metadata import SITES, UNKNOWN
+from lesion.photos import ENDINGS
 
 FACTS = ("age", "sex", "site")
 
@@ -26,20 +27,26 @@ def read_people(path: Path) -> pd.DataFrame:
     mistakes = Mistakes()
     rows = {}
     for record in read_records(str(path), content, ("image",), FACTS, mistakes):
-        site = record["site"] or UNKNOWN
-        if site not in SITES:
-            mistakes.add(record.file, f"site is {site!r}; known: {', '.join(SITES)}", record.line)
-        rows[_stem(record["image"])] = (age(record, "age", mistakes), sex(record, "sex", mistakes), site)
+        rows[stem(record["image"])] = person(record, mistakes)
     mistakes.refuse(f"{path} cannot be used")
     return pd.DataFrame.from_dict(rows, orient="index", columns=list(FACTS))
 
 
 def people_of(photos: Sequence[str | Path], known: pd.DataFrame) -> pd.DataFrame:
     """Age, sex and site (N rows) of `photos`, by file name without its ending; unknown where `known` has no row."""
-    people = known.reindex([_stem(photo) for photo in photos])
+    people = known.reindex([stem(photo) for photo in photos])
     return people.assign(sex=people["sex"].fillna(UNKNOWN), site=people["site"].fillna(UNKNOWN)).reset_index(drop=True)
 
 
-def _stem(name: str | Path) -> str:
+def person(record: Record, mistakes: Mistakes) -> tuple[float, str, str]:
+    """Age, sex and site in a line of a CSV; what is wrong with them is added to `mistakes`."""
+    site = record["site"] or UNKNOWN
+    if site not in SITES:
+        mistakes.add(record.file, f"site is {site!r}; known: {', '.join(SITES)}", record.line)
+    return age(record, "age", mistakes), sex(record, "sex", mistakes), site
+
+
+def stem(name: str | Path) -> str:
+    """A photo's name without folder and ending, by which people are known."""
     file = Path(name)
-    return file.stem if file.suffix.lower() in (".jpg", ".jpeg", ".png", ".tif", ".tiff", ".bmp") else file.name
+    return file.stem if file.suffix.lower() in ENDINGS else file.name

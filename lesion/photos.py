@@ -24,6 +24,8 @@ Photo = str | Path | bytes | Pixels
 Square = tuple[int, Geometry]
 """What a photo is decoded to: pixels a side, and how it becomes a square."""
 
+ENDINGS = (".jpg", ".jpeg", ".png", ".tif", ".tiff", ".bmp", ".webp")
+"""Of files that are taken for photos where a folder is searched."""
 PORTION = 64
 """Photos that are decoded and held at once."""
 MAX_FILE = 500_000_000

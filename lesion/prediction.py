@@ -28,6 +28,32 @@ def predict_probabilities(
     `people` (N, width) is what `lesion.metadata` encodes; a model that asks for it takes None for nothing known.
     The model is left in the mode it came in.
     """
+    each = predict_views(
+        model,
+        images,
+        people=people,
+        image_size=image_size,
+        views=views,
+        batch_size=batch_size,
+        device=device,
+        precision=precision,
+    )
+    mean: NDArray[np.float64] = each.mean(axis=0)
+    return mean
+
+
+def predict_views(
+    model: Model,
+    images: NDArray[np.uint8],
+    *,
+    people: torch.Tensor | None = None,
+    image_size: int,
+    views: int = 1,
+    batch_size: int = 64,
+    device: torch.device | None = None,
+    precision: str = "auto",
+) -> NDArray[np.float64]:
+    """Class probabilities (views, N, classes) in each view; arguments as of `predict_probabilities`."""
     if len(images) == 0:
         raise ValueError("no images to predict")
     device = device or next(model.parameters()).device
@@ -38,9 +64,9 @@ def predict_probabilities(
     try:
         with torch.inference_mode():
             probabilities = [
-                _mean_over_views(
+                _in_views(
                     model,
-                    _tensor(np.asarray(images[place]), image_size, device),
+                    shown_at(image_size, np.asarray(images[place]), device),
                     None if people is None else people[place].to(device),
                     views,
                     dtype,
@@ -49,7 +75,7 @@ def predict_probabilities(
             ]
     finally:
         model.train(was_training)
-    return torch.cat(probabilities).cpu().numpy()
+    return torch.cat(probabilities, dim=1).cpu().numpy()
 
 
 def to_model_input(images: torch.Tensor, device: torch.device) -> torch.Tensor:
@@ -63,6 +89,12 @@ def dihedral(images: torch.Tensor, view: int) -> torch.Tensor:
     return turned.flip(3) if view % 2 else turned
 
 
+def dihedral_back(maps: torch.Tensor, view: int) -> torch.Tensor:
+    """What `dihedral` made of maps (N, C, S, S), undone."""
+    flipped = maps.flip(3) if view % 2 else maps
+    return torch.rot90(flipped, -(view // 2), (2, 3))
+
+
 def views_shown(views: int) -> list[int]:
     """Which of the eight views are averaged: two are the image and its mirror image, four those of a half turn too.
 
@@ -73,17 +105,18 @@ def views_shown(views: int) -> list[int]:
     return [v // 2 * 2 * stride + v % 2 for v in range(views)]
 
 
-def _tensor(batch: NDArray[np.uint8], size: int, device: torch.device) -> torch.Tensor:
+def shown_at(size: int, batch: NDArray[np.uint8], device: torch.device) -> torch.Tensor:
+    """Images (N, H, H, 3) as a network takes them that looks at `size` pixels, (N, 3, size, size) in [0, 1]."""
     return to_model_input(torch.from_numpy(np.stack([resize(image, size) for image in batch])), device)
 
 
-def _mean_over_views(
+def _in_views(
     model: Model, images: torch.Tensor, people: torch.Tensor | None, views: int, dtype: torch.dtype
 ) -> torch.Tensor:
-    total = torch.zeros(1, dtype=torch.float64, device=images.device)
+    each = []
     for view in views_shown(views):
         with autocast(images.device, dtype):
             shown = dihedral(images, view).contiguous(memory_format=torch.channels_last)
             logits = model(shown) if people is None else model(shown, people)
-        total = total + logits.double().softmax(dim=1)  # (N, classes)
-    return total / views
+        each.append(logits.double().softmax(dim=1))  # (N, classes)
+    return torch.stack(each)

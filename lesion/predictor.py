@@ -6,7 +6,7 @@ Photos go through the same decoding as the training images did, and come back as
     predictor.predict(["photo.jpg"])          # (1, classes), rows sum to 1
     predictor.predict_files(paths).to_frame() # a table; broken files are listed, the others done
 
-Several members are an ensemble: their probabilities are averaged.
+Several members are an ensemble: their probabilities are averaged, then brought to the temperature of `lesion.rules`.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ import torch
 
 from lesion.data.decode import Geometry
 from lesion.errors import DataError, SettingError, WeightsError
+from lesion.judgements import PredictionTable
 from lesion.metadata import encode
-from lesion.metrics import decisions
 from lesion.model_folder import (
     CONFIG,
     Config,
@@ -39,10 +39,13 @@ from lesion.model_folder import (
 )
 from lesion.models import Model, build_model
 from lesion.photos import Decoded, Photo, Square, decoded
-from lesion.prediction import predict_probabilities
+from lesion.prediction import predict_views
 from lesion.registry import Value
+from lesion.rules import Rules, reweighted
 from lesion.settings import resolve
-from lesion.submission import write_submission
+from lesion.uncertainty import disagreement
+
+__all__ = ["Member", "PredictionTable", "Predictor", "save_predictor"]
 
 Probabilities = npt.NDArray[np.float64]
 
@@ -61,33 +64,13 @@ class Member:
 
 
 @dataclass(frozen=True, eq=False)
-class PredictionTable:
-    """Probabilities (files, classes) of the files that could be read, and why the others could not."""
-
-    classes: tuple[str, ...]
-    files: tuple[str, ...]
-    probabilities: npt.NDArray[np.float64]
-    broken: Mapping[str, str] = field(default_factory=dict)
-
-    def to_frame(self) -> pd.DataFrame:
-        """One row a file: image, decision, confidence, and a probability column p_<class> each."""
-        columns = {f"p_{name}": self.probabilities[:, k] for k, name in enumerate(self.classes)}
-        confidence = self.probabilities.max(axis=1)
-        decision = decisions(self.probabilities, self.classes)
-        return pd.DataFrame({"image": self.files, "decision": decision, "confidence": confidence, **columns})
-
-    def official_csv(self, path: Path) -> Path:
-        """Write the layout of an ISIC submission; DataError when two files have the same name."""
-        return write_submission(path, self.files, self.probabilities, self.classes)
-
-
-@dataclass(frozen=True, eq=False)
 class Predictor:
-    """Trained members with classes, test-time views and decision adjustment.
+    """Trained members with classes, test-time views and the rules by which their mean is read.
 
-    `views`: flips and quarter turns averaged, 1, 2, 4 or 8. `class_weights`: factors on the probabilities, which
-    are then scaled to sum to 1 again; None leaves them. `data` names the data set; `provenance` is whatever
-    JSON the maker wants to keep.
+    `views`: flips and quarter turns averaged, 1, 2, 4 or 8. `data` names the data set; `provenance` is whatever JSON
+    the maker wants to keep. `class_weights`: factors on the calibrated probabilities, which are then scaled to sum to 1
+    again: the probabilities as they would be where classes are otherwise frequent. To change decisions alone there are
+    the `decision_weights` of `rules`.
     """
 
     members: tuple[Member, ...]
@@ -96,6 +79,7 @@ class Predictor:
     class_weights: tuple[float, ...] | None = None
     data: str = ""
     provenance: Mapping[str, Any] = field(default_factory=dict)
+    rules: Rules = field(default_factory=Rules)
 
     @classmethod
     def load(cls, folder: str | Path, device: str | torch.device = "cpu") -> Predictor:
@@ -110,7 +94,9 @@ class Predictor:
             Member(c.settings, model.to(device), c.size, c.geometry)
             for c, model in zip(config.members, models, strict=True)
         )
-        return cls(members, config.classes, config.views, config.class_weights, config.data, config.provenance)
+        return cls(
+            members, config.classes, config.views, config.class_weights, config.data, config.provenance, config.rules
+        )
 
     def save(self, folder: str | Path) -> Path:
         """Write the folder, whole or not at all. It must not exist yet, or be empty."""
@@ -129,22 +115,17 @@ class Predictor:
         return folder
 
     def predict(self, images: Iterable[Photo], people: pd.DataFrame | None = None) -> Probabilities:
-        """Probabilities (N, classes) of photos, each row summing to 1.
+        """Probabilities (N, classes) of photos, each row summing to 1; otherwise as `judge`."""
+        return self.judge(images, people).probabilities
+
+    def judge(self, images: Iterable[Photo], people: pd.DataFrame | None = None) -> PredictionTable:
+        """What the model says of photos.
 
         A photo is a file, the bytes of a file, or RGB pixels uint8 (H, W, 3) of any size. `people` has a row for each
         photo, with columns age (years, NaN unknown), sex and site; None if nothing is known, and for models that do not
         ask. Raises DataError naming the first that cannot be read; `predict_files` goes on without it.
         """
-        rows: list[Probabilities] = []
-        done = 0
-        for portion in decoded(images, self._squares):
-            broken = next((photo for photo in portion if photo.problem), None)
-            if broken is not None:
-                raise DataError(f"{broken.name} {broken.problem}")
-            shown = None if people is None else people.iloc[done : done + len(portion)]
-            rows.append(self._probabilities(portion, shown))
-            done += len(portion)
-        return np.concatenate([np.empty((0, len(self.classes))), *rows])
+        return self._judged(images, people, lambda done: None, patient=False)
 
     def predict_files(
         self,
@@ -158,25 +139,37 @@ class Predictor:
         `people` as for `predict`. `progress` is called now and then with the number of files that
         are done and that there are.
         """
+        tell = progress or (lambda done, total: None)
+        return self._judged(paths, people, lambda done: tell(done, len(paths)), patient=True)
+
+    def _judged(
+        self, photos: Iterable[Photo], people: pd.DataFrame | None, tell: Callable[[int], None], *, patient: bool
+    ) -> PredictionTable:
+        """Judge in portions; what cannot be read is listed if `patient`, or else raised."""
         sound: list[str] = []
         broken: dict[str, str] = {}
-        rows = []
+        rows, apart = [np.empty((0, len(self.classes)))], [np.empty(0)]
         done = 0
-        for portion in decoded(paths, self._squares):
+        for portion in decoded(photos, self.squares):
             broken |= {photo.name: photo.problem for photo in portion if photo.problem}
+            if broken and not patient:
+                raise DataError(" ".join(next(iter(broken.items()))))
             places = [done + k for k, photo in enumerate(portion) if not photo.problem]
             good = [photo for photo in portion if not photo.problem]
             if good:
-                rows.append(self._probabilities(good, None if people is None else people.iloc[places]))
+                parts = self.parts(good, None if people is None else people.iloc[places])
+                rows.append(self.reported(parts))
+                apart.append(disagreement(parts))
             sound += [photo.name for photo in good]
             done += len(portion)
-            if progress is not None:
-                progress(done, len(paths))
-        probabilities = np.concatenate([np.empty((0, len(self.classes))), *rows])
-        return PredictionTable(self.classes, tuple(sound), probabilities, broken)
+            tell(done)
+        return PredictionTable(
+            self.classes, tuple(sound), np.concatenate(rows), np.concatenate(apart), self.rules, broken
+        )
 
     @property
-    def _squares(self) -> tuple[Square, ...]:
+    def squares(self) -> tuple[Square, ...]:
+        """What photos are decoded to: one of these for each member."""
         return tuple(dict.fromkeys((member.size, member.geometry) for member in self.members))
 
     @property
@@ -184,21 +177,27 @@ class Predictor:
         """Whether a member makes use of age, sex and site."""
         return any(member.model.metadata is not None for member in self.members)
 
-    def _probabilities(self, photos: Sequence[Decoded], people: pd.DataFrame | None) -> Probabilities:
+    def parts(self, photos: Sequence[Decoded], people: pd.DataFrame | None) -> Probabilities:
+        """What every member says in every view: (members × views, N, classes)."""
         known = torch.from_numpy(encode(people)) if people is not None and self.asks_for_people else None
-        total = np.zeros((len(photos), len(self.classes)))
-        for member in self.members:
-            square = self._squares.index((member.size, member.geometry))
-            total += self._of_member(member, np.stack([photo.squares[square] for photo in photos]), known)
-        if not np.isfinite(total).all():
+        each = [
+            self._of_member(member, np.stack([photo.squares[square] for photo in photos]), known)
+            for member in self.members
+            for square in [self.squares.index((member.size, member.geometry))]
+        ]
+        parts = np.concatenate(each)
+        if not np.isfinite(parts).all():
             raise WeightsError("the model gives probabilities that are no numbers: its weights hold NaN or infinity")
-        if self.class_weights is not None:
-            total *= self.class_weights
-        return np.asarray(total / total.sum(axis=1, keepdims=True), np.float64)
+        return parts
+
+    def reported(self, parts: Probabilities) -> Probabilities:
+        """The mean of the parts at the model's temperature and under its class weights: (N, classes)."""
+        mean = parts.mean(axis=0)
+        return reweighted(self.rules.calibrated(mean / mean.sum(axis=1, keepdims=True)), self.class_weights)
 
     def _of_member(self, member: Member, images: npt.NDArray[np.uint8], people: torch.Tensor | None) -> Probabilities:
         general = resolve(member.settings).general
-        return predict_probabilities(
+        return predict_views(
             member.model,
             images,
             people=people,
@@ -215,7 +214,9 @@ class Predictor:
             configs.append(MemberConfig(name, digest, member.size, member.geometry, dict(member.settings)))
         write_config(
             folder,
-            Config(self.classes, self.views, self.class_weights, self.data, self.provenance, tuple(configs)),
+            Config(
+                self.classes, self.views, self.class_weights, self.data, self.provenance, tuple(configs), self.rules
+            ),
         )
 
 
@@ -228,10 +229,12 @@ def save_predictor(
     class_weights: Sequence[float] | None = None,
     data: str = "",
     provenance: Mapping[str, Any] | None = None,
+    rules: Rules | None = None,
 ) -> Predictor:
     """Write trained members as a model folder and return their predictor; arguments as of Predictor."""
     weights = None if class_weights is None else tuple(map(float, class_weights))
-    predictor = Predictor(tuple(members), tuple(classes), views, weights, data, dict(provenance or {}))
+    kept = dict(provenance or {})
+    predictor = Predictor(tuple(members), tuple(classes), views, weights, data, kept, rules or Rules())
     predictor.save(folder)
     return predictor
 
@@ -239,7 +242,7 @@ def save_predictor(
 def _load_model(folder: Path, config: Config, index: int) -> Model:
     member = config.members[index]
     try:
-        model = build_model(resolve(member.settings), len(config.classes), pretrained=False)
+        model = build_model(resolve(member.settings), config.classes, pretrained=False)
     except SettingError as problem:
         raise ModelFolderError(f"{folder / CONFIG}: members[{index}].settings: {problem}") from problem
     load_weights(folder / member.weights, model, sha256=member.sha256)

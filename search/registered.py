@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 import lesion
 from lesion.evaluation import Evaluation
+from lesion.model_folder import Config, read_config
 from search.errors import PromotionBlockedError, PromotionError
 from search.tracking import experiment_of
 
@@ -47,6 +48,8 @@ NEEDS = (
     "matplotlib",
     "pyarrow",
     "filelock",
+    "ruamel.yaml",
+    "psutil",
 )
 """What the model needs where it is served; the package `lesion` travels inside it."""
 
@@ -104,7 +107,7 @@ class Registry:
             self._log_scores(run_id, "test", test)
             self._log_scores(run_id, "validation", validation)
             self.client.log_artifacts(run_id, str(evidence), EVIDENCE)
-            number = self._log_model(run_id, name, folder, test.classes)
+            number = self._log_model(run_id, name, folder)
         with self._asked():
             for tag, value in tags.items():
                 self.client.set_model_version_tag(name, str(number), tag, value)
@@ -166,20 +169,11 @@ class Registry:
                 if math.isfinite(value):
                     self.client.log_metric(run_id, f"{part}_{score}{end}", value)
 
-    def _log_model(self, run_id: str, name: str, folder: Path, classes: tuple[str, ...]) -> int:
+    def _log_model(self, run_id: str, name: str, folder: Path) -> int:
         import mlflow.pyfunc  # noqa: PLC0415
 
         with self._as_default(), mlflow.start_run(run_id=run_id):
-            info = mlflow.pyfunc.log_model(
-                name="model",
-                python_model=str(Path(__file__).with_name("served_model.py")),
-                artifacts={"model": str(folder)},
-                code_paths=[str(Path(lesion.__file__).parent)],
-                signature=_signature(classes),
-                input_example=_example(),
-                pip_requirements=[f"{need}=={version(need).partition('+')[0]}" for need in ("mlflow", *NEEDS)],
-                registered_model_name=name,
-            )
+            info = mlflow.pyfunc.log_model(name="model", registered_model_name=name, **logged(folder))
         return int(info.registered_model_version)
 
     def _artifact(self, run_id: str, path: str) -> Any:
@@ -203,15 +197,31 @@ class Registry:
             mlflow.set_tracking_uri(before)  # type: ignore[arg-type]
 
 
-def _signature(classes: tuple[str, ...]) -> Any:
+def logged(folder: Path) -> dict[str, Any]:
+    """What MLflow keeps of a predictor's folder: arguments of ``mlflow.pyfunc.log_model`` and ``save_model``."""
+    return {
+        "python_model": str(Path(__file__).with_name("served_model.py")),
+        "artifacts": {"model": str(folder)},
+        "code_paths": [str(Path(lesion.__file__).parent)],
+        "signature": _signature(read_config(folder)),
+        "input_example": _example(),
+        "pip_requirements": [f"{need}=={version(need).partition('+')[0]}" for need in ("mlflow", *NEEDS)],
+    }
+
+
+def _signature(config: Config) -> Any:
     from mlflow.models import ModelSignature  # noqa: PLC0415
     from mlflow.types import ColSpec, Schema  # noqa: PLC0415
 
-    outputs = [ColSpec("double", f"p_{name}") for name in classes]
+    flagged = [] if config.rules.operating_point is None else [ColSpec("boolean", "flagged")]
+    unsure = [ColSpec("double", name) for name in ("entropy", "disagreement")]
     return ModelSignature(
         inputs=Schema([ColSpec("binary", "image")]),
-        outputs=Schema([*outputs, ColSpec("string", "decision"), ColSpec("double", "confidence")]),
-    )
+        outputs=Schema([
+            ColSpec("string", "decision"), ColSpec("double", "confidence"), *flagged, *unsure,
+            *(ColSpec("double", f"p_{name}") for name in config.classes),
+        ]),
+    )  # fmt: skip
 
 
 def _example() -> Any:

@@ -17,7 +17,7 @@ from lesion.predictor import Predictor
 
 
 class Served(PythonModel):
-    """A column `image` with the bytes of a photo in each row → one row of p_<class>, decision and confidence.
+    """A column `image` with the bytes of a photo in each row → a row of what `PredictionTable.to_frame` says of it.
 
     Bytes travel in JSON as base64. Paths are not taken: a server would read its own files for strangers.
     """
@@ -29,12 +29,7 @@ class Served(PythonModel):
     def predict(self, context: Any, model_input: pd.DataFrame, params: dict[str, Any] | None = None) -> pd.DataFrame:
         """Judge every photo; DataError names the first that cannot be read."""
         photos = [_bytes(photo) for photo in model_input["image"]]
-        probabilities = self._predictor.predict(photos)
-        table = pd.DataFrame(probabilities, columns=[f"p_{name}" for name in self._predictor.classes])
-        best = probabilities.argmax(axis=1)
-        table["decision"] = [self._predictor.classes[index] for index in best]
-        table["confidence"] = probabilities.max(axis=1)
-        return table
+        return self._predictor.judge(photos).to_frame().drop(columns="image")
 
 
 def _bytes(photo: bytes | str) -> bytes:

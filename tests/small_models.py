@@ -13,7 +13,7 @@ SETTINGS = {"image_size": 32, "backbone": "squeezenet1_1", "precision": "float32
 def member(seed=0, size=40, geometry="stretch", **settings):
     torch.manual_seed(seed)
     settings = SETTINGS | settings
-    model = build_model(resolve(settings), len(CLASSES), pretrained=False)
+    model = build_model(resolve(settings), CLASSES, pretrained=False)
     for parameter in model.head.parameters():
         torch.nn.init.normal_(parameter)  # so that classes differ
     return Member(settings, model, size, geometry)

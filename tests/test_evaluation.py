@@ -11,7 +11,7 @@ from isic_challenge_scoring import ClassificationMetric, ClassificationScore
 from PIL import Image
 
 from lesion.errors import DataError
-from lesion.evaluation import evaluate
+from lesion.evaluation import decided_metrics, evaluate
 from lesion.metrics import report
 from lesion.submission import image_ids, write_submission
 
@@ -143,3 +143,21 @@ def test_figures_are_drawn(tmp_path, case):
             assert min(picture.size) > 400
             assert np.asarray(picture.convert("L")).std() > 5  # something is drawn
         assert path.stat().st_size < 300_000
+
+
+def test_decision_weights_change_what_is_decided_and_nothing_else():
+    plain, weights = evaluated(), (4.0, 1.0, 0.25)
+    weighted = evaluated(decision_weights=weights)
+    decided = set(decided_metrics(ISIC_2017))
+    scaled = plain.probabilities * weights
+    expected = report(scaled / scaled.sum(axis=1, keepdims=True), plain.labels, ISIC_2017)
+    for name, interval in weighted.intervals.items():
+        if name in decided:
+            assert interval.value == pytest.approx(expected[name], nan_ok=True), name
+        else:
+            assert interval == plain.intervals[name], name
+    assert {name for name in decided if weighted.metrics[name] != plain.metrics[name]} >= {"sensitivity_melanoma"}
+    np.testing.assert_array_equal(weighted.probabilities, plain.probabilities)
+    counts = weighted.confusion.trace() / weighted.confusion.sum()
+    assert counts == pytest.approx(weighted.metrics["accuracy"]) == weighted.per_image()["correct"].mean()
+    assert weighted.to_dict()["decision_weights"] == list(weights)

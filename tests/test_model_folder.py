@@ -55,9 +55,23 @@ def edited(folder, tmp_path, **changes):
     return copy
 
 
+PLAIN = {"temperature": 1.0, "decision_weights": None, "operating_point": None}
+POINT = {"classes": ["melanoma"], "threshold": 0.5, "asked": 0.9, "sensitivity": 0.9, "specificity": 0.9} | {
+    "images": 9,
+    "positives": 3,
+}
 BAD = [
-    ({"format": 2}, "format is 2, this program reads 1"),
-    ({"format": True}, "format is True, must be 1"),
+    ({"format": 3}, "format is 3, this program reads 1 and 2"),
+    ({"format": True}, "format is True, must be 1 or 2"),
+    ({"rules": None}, "rules is None, must be an object"),
+    ({"rules": {"temperature": 1}}, "rules.decision_weights is missing"),
+    ({"rules": PLAIN | {"temperature": 0}}, "rules.temperature is 0, must be a number from 0.01 to 100"),
+    ({"rules": PLAIN | {"decision_weights": [1, 2]}}, "rules.decision_weights has 2 numbers, must be 3: one a class"),
+    ({"rules": PLAIN | {"operating_point": POINT | {"threshold": 2}}}, "threshold is 2, must be a number from 0 to 1"),
+    (
+        {"rules": PLAIN | {"operating_point": POINT | {"classes": ["wart"]}}},
+        "rules.operating_point.classes is ['wart'], must be among the classes",
+    ),
     ({"views": 3}, "views is 3, must be 1, 2, 4 or 8"),
     ({"views": "8"}, "views is '8', must be 1, 2, 4 or 8"),
     ({"views": [1]}, "views is [1], must be"),

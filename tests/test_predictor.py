@@ -1,7 +1,9 @@
 """What is saved predicts the same when loaded; photos of all kinds; broken files."""
 
+import json
 import subprocess
 import sys
+from dataclasses import asdict
 
 import numpy as np
 import pandas as pd
@@ -10,12 +12,14 @@ import torch
 from PIL import Image
 from small_models import CLASSES, SETTINGS, member
 
+from lesion.calibration import tempered
 from lesion.data.decode import decode
 from lesion.errors import DataError, WeightsError
 from lesion.model_folder import CONFIG, read_config
 from lesion.photos import PORTION
 from lesion.prediction import predict_probabilities
 from lesion.predictor import Predictor, save_predictor
+from lesion.rules import OperatingPoint, Rules
 
 CLOSE = {"rtol": 1e-4, "atol": 1e-6}  # batches of other sizes sum in another order
 
@@ -103,6 +107,42 @@ def test_class_weights_scale_and_keep_the_sum(predictor, photos):
     np.testing.assert_allclose(weighted, plain / plain.sum(axis=1, keepdims=True), **CLOSE)
 
 
+def test_rules_are_kept_and_decide_without_touching_the_probabilities(tmp_path, predictor, photos):
+    plain = predictor.predict(photos)
+    point = OperatingPoint(("melanoma", "nevus"), 0.4, 0.9, 0.93, 0.5, 150, 30)
+    rules = Rules(2.0, (1e-3, 1.0, 1e-3), point)
+    saved = Predictor(predictor.members, CLASSES, rules=rules).save(tmp_path / "model")
+    loaded = Predictor.load(saved)
+    assert loaded.rules == rules
+    table = loaded.predict_files(photos)
+    np.testing.assert_allclose(table.probabilities, tempered(plain, 2.0), **CLOSE)
+    frame = table.to_frame()
+    assert set(frame["decision"]) == {"seborrheic_keratosis"}
+    np.testing.assert_array_equal(frame["confidence"], frame["p_seborrheic_keratosis"])
+    assert frame["flagged"].tolist() == (table.probabilities[:, [0, 2]].sum(axis=1) >= 0.4).tolist()
+    written = pd.read_csv(table.official_csv(tmp_path / "p.csv"))
+    assert (written["seborrheic_keratosis"] > written["melanoma"]).all()
+
+
+def test_a_folder_of_format_1_predicts_as_it_did(tmp_path, photos):
+    saved = Predictor((member(),), CLASSES, class_weights=(1.0, 2.0, 0.5))
+    folder = saved.save(tmp_path / "model")
+    config = json.loads((folder / CONFIG).read_text())
+    assert config.pop("rules") == asdict(Rules())
+    (folder / CONFIG).write_text(json.dumps(config | {"format": 1}))
+    loaded = Predictor.load(folder)
+    assert loaded.rules == Rules()
+    np.testing.assert_allclose(loaded.predict(photos), saved.predict(photos), **CLOSE)
+
+
+def test_members_and_views_that_contradict_each_other_disagree(photos):
+    alone = Predictor((member(0),), CLASSES).predict_files(photos)
+    np.testing.assert_allclose(alone.disagreement, 0, atol=1e-12)
+    both = Predictor((member(0), member(1)), CLASSES, views=2).predict_files(photos)
+    assert (both.disagreement > 1e-4).all()
+    assert both.to_frame()["disagreement"].tolist() == both.disagreement.tolist()
+
+
 def test_portions_keep_the_order(predictor, photos):
     many = [photos[k % 3] for k in range(PORTION + 2)]
     expected = predictor.predict(photos)[[k % 3 for k in range(len(many))]]
@@ -149,7 +189,8 @@ def test_one_broken_photo_stops_predict_with_its_name(tmp_path, predictor, photo
 def test_the_table_prints_decides_and_writes_the_official_csv(tmp_path, predictor, photos):
     table = predictor.predict_files(photos)
     frame = table.to_frame()
-    assert list(frame.columns) == ["image", "decision", "confidence", *(f"p_{name}" for name in CLASSES)]
+    unsure = ("entropy", "disagreement")
+    assert list(frame.columns) == ["image", "decision", "confidence", *unsure, *(f"p_{name}" for name in CLASSES)]
     assert set(frame["decision"]) <= set(CLASSES)
     written = pd.read_csv(table.official_csv(tmp_path / "p.csv"))
     assert list(written.columns) == ["image", "melanoma", "seborrheic_keratosis"]

@@ -35,7 +35,7 @@ class PatchTokens(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:  # noqa: D102
         tokens = self.conv_proj(x).flatten(2).transpose(1, 2)  # type: ignore[operator]  # (N, T, C)
-        tokens = torch.cat([self.class_token.expand(len(x), -1, -1), tokens], dim=1)  # type: ignore[operator]
+        tokens = torch.cat([self.class_token.expand(x.shape[0], -1, -1), tokens], dim=1)  # type: ignore[operator]
         embedded: torch.Tensor = self.dropout(tokens + self.pos_embedding)  # type: ignore[operator]
         return embedded
 
@@ -45,7 +45,7 @@ class TokenMap(nn.Module):
 
     def forward(self, tokens: torch.Tensor) -> torch.Tensor:  # noqa: D102
         side = round((tokens.shape[1] - 1) ** 0.5)
-        return tokens[:, 1:].transpose(1, 2).reshape(len(tokens), -1, side, side)
+        return tokens[:, 1:].transpose(1, 2).reshape(tokens.shape[0], -1, side, side)
 
 
 def cut(model: nn.Module) -> list[nn.Module]:

@@ -7,29 +7,20 @@ server for others is told every name of this machine.
 from __future__ import annotations
 
 import argparse
-import os
-import signal
 import socket
-import subprocess
 import sys
-import time
-import urllib.error
-import urllib.request
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
-from pathlib import Path
-from types import FrameType
+from collections.abc import Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from search.commands.options import command, whole, workspace_option
+from search.servers import answers, require_free, serving, tail
 
 if TYPE_CHECKING:
     from search.commands.options import Commands
     from search.workspace import Workspace
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
-PATIENCE = 180.0
-"""Seconds that MLflow has to answer for the first time; on a busy machine its imports alone take a while."""
 
 
 def add(commands: Commands) -> None:
@@ -59,22 +50,24 @@ def ui(args: argparse.Namespace) -> int:
     if place.tracking_uri.startswith("http"):
         say(f"MLflow is a server of its own (MLFLOW_TRACKING_URI): open {place.tracking_uri}")
         return 0
-    _require_free(args.host, args.port)
+    require_free(args.host, args.port)
     log = place.path / f"mlflow-server-{args.port}.log"
-    with _serving(server_command(place, args.host, args.port, args.allow), log) as server:
-        url = f"http://{_shown_host(args.host)}:{args.port}"
+    # A queue of its own for jobs that nobody here sends would be four more processes.
+    quiet = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
+    with serving(server_command(place, args.host, args.port, args.allow), log, quiet) as server:
+        url = f"http://{shown_host(args.host)}:{args.port}"
         with console(stderr=True).status("starting MLflow"):
-            answers = _answers(server, url)
-        if not answers:
+            started = answers(server, f"{url}/health")
+        if not started:
             if server.stopped:
                 return 0
-            say(f"MLflow did not start; the end of {log}:", *_tail(log), stderr=True)
+            say(f"MLflow did not start; the end of {log}:", *tail(log), stderr=True)
             return 1
         say(f"MLflow on {place.path}: {url}   (Ctrl-C ends it; log in {log})")
         server.wait()
         if server.stopped:
             return 0
-    say(f"MLflow ended by itself; the end of {log}:", *_tail(log), stderr=True)
+    say(f"MLflow ended by itself; the end of {log}:", *tail(log), stderr=True)
     return 1
 
 
@@ -103,70 +96,8 @@ def host_names(host: str) -> list[str]:
     return sorted(names)
 
 
-class _Server(subprocess.Popen[bytes]):
-    """MLflow's server with its processes; `stopped` once we have ended it."""
-
-    stopped = False
-
-    def stop(self, number: int = 0, frame: FrameType | None = None) -> None:
-        """End the whole group: MLflow's command leaves its own server behind when it is ended alone."""
-        self.stopped = True
-        with suppress(ProcessLookupError):  # it has ended
-            os.killpg(self.pid, signal.SIGTERM)
-
-
-@contextmanager
-def _serving(words: Sequence[str], log: Path) -> Iterator[_Server]:
-    # A queue of its own for jobs that nobody here sends would be four more processes.
-    environment = {**os.environ, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
-    with log.open("wb") as output:
-        server = _Server(words, stdout=output, stderr=subprocess.STDOUT, env=environment, start_new_session=True)
-    before = {number: signal.signal(number, server.stop) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield server
-    finally:
-        server.stop()
-        try:
-            server.wait(10)
-        except subprocess.TimeoutExpired:
-            os.killpg(server.pid, signal.SIGKILL)
-            server.wait()
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-
-def _answers(server: _Server, url: str) -> bool:
-    deadline = time.monotonic() + PATIENCE
-    while server.poll() is None and time.monotonic() < deadline:
-        try:
-            with urllib.request.urlopen(f"{url}/health", timeout=2):
-                return True
-        except (urllib.error.URLError, OSError):
-            time.sleep(0.3)
-    return False
-
-
-def _require_free(host: str, port: int) -> None:
-    """Raise ClusterError where the port cannot be listened on."""
-    from search.errors import ClusterError  # noqa: PLC0415
-
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    try:
-        with socket.socket(family) as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            probe.bind((host, port))
-    except (OSError, OverflowError) as error:
-        reason = getattr(error, "strerror", None) or str(error)
-        raise ClusterError(
-            f"{host}:{port} cannot be listened on ({reason}): choose another --port or --host"
-        ) from error
-
-
-def _shown_host(host: str) -> str:
+def shown_host(host: str) -> str:
+    """How a host is written into a URL that this machine can open."""
     if host in ("0.0.0.0", "::"):
         return "127.0.0.1"
     return f"[{host}]" if ":" in host else host
-
-
-def _tail(log: Path) -> list[str]:
-    return log.read_text("utf-8", "replace").splitlines()[-15:]

@@ -23,6 +23,7 @@ from search.workspace import Workspace
 COMMANDS = [
     "data", "data prepare", "data check", "data explore", "data augmentations", "data synthesise", "data download",
     "check", "run", "status", "sync", "report", "ui", "promote", "predict",
+    "explain", "serve", "export",
 ]  # fmt: skip
 
 

@@ -65,7 +65,9 @@ def test_the_whole_way(place, monkeypatch):
     version = client.get_model_version_by_alias("drawn", "champion")
     served = mlflow.pyfunc.load_model(_artifact_folder(place, version.source))
     answer = served.predict(pd.DataFrame({"image": [_jpeg()]}))
-    assert list(answer.columns) == [*(f"p_{c}" for c in predictor.classes), "decision", "confidence"]
+    assert list(answer.columns) == [
+        "decision", "confidence", "entropy", "disagreement", *(f"p_{c}" for c in predictor.classes)
+    ]  # fmt: skip
 
     # Another promotion moves the alias and remembers the one before.
     second = promote("drawn", place, views=1, ensemble=1)

@@ -55,7 +55,7 @@ class AttentionLSTM(nn.Module):
         outputs, _ = self.lstm(tokens, (hidden[None].contiguous(), cell[None].contiguous()))  # (N, L, hidden)
         values = self.values(tokens)  # (N, L, hidden): the keys as well
         weights = (outputs @ values.transpose(1, 2)).softmax(dim=2)  # (N, L, L), unscaled
-        self.attention = weights.detach().mean(dim=1).view(len(features), 1, *features.shape[2:])
+        self.attention = weights.detach().mean(dim=1).view(features.shape[0], 1, *features.shape[2:])
         context = (weights @ values).mean(dim=1)  # (N, hidden)
         logits: torch.Tensor = self.classify(torch.cat([context, mean], dim=1))
         return logits

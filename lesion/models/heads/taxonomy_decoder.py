@@ -89,19 +89,19 @@ class TaxonomyDecoder(nn.Module):
     def forward(self, features: torch.Tensor) -> torch.Tensor:  # noqa: D102
         tokens = tokens_of(features)  # (N, L, C)
         state = self._begin(tokens)
-        total = tokens.new_zeros(len(tokens), len(self.paths))
+        total = tokens.new_zeros(tokens.shape[0], len(self.paths))
         looks = []
         for step, (count, at) in enumerate(zip(self.counts, self.beginnings, strict=True)):
             before = None
             if step:
                 example = self.examples[step, :count]  # a class for each of the distinct beginnings
                 state = state[:, self.beginnings[step - 1, example]]
-                before = self.paths[example, step - 1].expand(len(tokens), -1)
+                before = self.paths[example, step - 1].expand(tokens.shape[0], -1)
             state, logits, look = self._step(tokens, state, before)
             total = total + logits.log_softmax(dim=2)[:, at, self.paths[:, step]]
             looks.append(look[:, at])  # (N, classes, L)
         likely = total.detach().argmax(dim=1)
-        each = torch.arange(len(tokens), device=tokens.device)
+        each = torch.arange(tokens.shape[0], device=tokens.device)
         self._keep([look[each, likely] for look in looks], features)
         return total
 
@@ -153,7 +153,7 @@ class TaxonomyDecoder(nn.Module):
         return state, self.read(state), look
 
     def _keep(self, looks: list[torch.Tensor], features: torch.Tensor) -> None:
-        rows, sides = (len(features), len(looks)), features.shape[2:]
+        rows, sides = (features.shape[0], len(looks)), features.shape[2:]
         self.attention = torch.stack(looks, dim=1).detach().view(*rows, *sides)
 
 

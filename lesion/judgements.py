@@ -1,0 +1,56 @@
+"""What a model says of photos, as a table: probabilities, decision, operating point, uncertainty."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from lesion.metrics import decisions
+from lesion.rules import Rules, confidence
+from lesion.submission import write_submission
+from lesion.uncertainty import entropy
+
+
+@dataclass(frozen=True, eq=False)
+class PredictionTable:
+    """Probabilities (files, classes) of the files that could be read, and why the others could not.
+
+    `disagreement` (files,) is that of members and views; `rules` are the model's.
+    """
+
+    classes: tuple[str, ...]
+    files: tuple[str, ...]
+    probabilities: npt.NDArray[np.float64]
+    disagreement: npt.NDArray[np.float64]
+    rules: Rules = field(default_factory=Rules)
+    broken: Mapping[str, str] = field(default_factory=dict)
+
+    def to_frame(self) -> pd.DataFrame:
+        """One row a file: image, decision, confidence, flagged, entropy, disagreement, p_<class>.
+
+        `confidence` is the probability of the decided class; `flagged` is there where the model has an operating point.
+        """
+        decisive = self.rules.decisive(self.probabilities)
+        columns = {f"p_{name}": self.probabilities[:, k] for k, name in enumerate(self.classes)}
+        point = self.rules.operating_point
+        flagged = {} if point is None else {"flagged": point.flagged(self.probabilities, self.classes)}
+        unsure = {"entropy": entropy(self.probabilities), "disagreement": self.disagreement}
+        said = {
+            "image": self.files,
+            "decision": decisions(decisive, self.classes),
+            "confidence": confidence(self.probabilities, decisive),
+        }
+        return pd.DataFrame({**said, **flagged, **unsure, **columns})
+
+    def official_csv(self, path: Path) -> Path:
+        """Write the layout of an ISIC submission; DataError when two files have the same name.
+
+        The official scorer decides by the largest number of a row, so these are the probabilities under the model's
+        decision weights.
+        """
+        return write_submission(path, self.files, self.rules.decisive(self.probabilities), self.classes)

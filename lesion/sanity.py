@@ -1,0 +1,75 @@
+"""Whether maps explain the model or only the photo: they must change when the weights are made random.
+
+A method that draws the same map for a network that learnt nothing is an edge detector (Adebayo et al. 2018,
+arXiv:1810.03292, section 3: model parameter randomisation). Weights are made random from the head downwards, a stage of
+the backbone at a time, and the maps are compared with the true ones by Spearman's rank correlation: 1 is the same map.
+Each tensor's values are shuffled, so layers keep the scale of what they compute.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from copy import deepcopy
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+import torch
+from torch import nn
+
+from lesion.explain import explain
+from lesion.models import Model
+from lesion.predictor import Predictor
+
+
+def cascade(
+    predictor: Predictor, photos: Sequence[str | Path], *, target: str, views: int = 1, seed: int = 0
+) -> dict[str, float]:
+    """Mean rank correlation of the maps of `target` with the true ones, after each part was made random as well.
+
+    Keys are "nothing", "head", then the stages of the backbone from the last to the first. Members are made random
+    together; their number of stages must be one.
+    """
+    true = [why.map for why in explain(predictor, photos, target=target, views=views)]
+    found = {"nothing": 1.0}
+    members = [list(randomised(member.model, seed + k)) for k, member in enumerate(predictor.members)]
+    for steps in zip(*members, strict=True):
+        models = tuple(
+            replace(member, model=model) for member, (_, model) in zip(predictor.members, steps, strict=True)
+        )
+        maps = [why.map for why in explain(replace(predictor, members=models), photos, target=target, views=views)]
+        found[steps[0][0]] = float(np.mean([rank_correlation(a, b) for a, b in zip(true, maps, strict=True)]))
+    return found
+
+
+def randomised(model: Model, seed: int) -> Iterator[tuple[str, Model]]:
+    """The model with more and more of its weights shuffled: ("head", …), then ("stage 5", …) down to the first."""
+    generator = torch.Generator().manual_seed(seed)
+    broken = deepcopy(model)
+    parts = [("head", broken.added)]
+    stages = list(broken.backbone.stages)
+    parts += [(f"stage {n}", stages[n - 1]) for n in range(len(stages), 0, -1)]
+    for name, part in parts:
+        _shuffle(part, generator)
+        yield name, deepcopy(broken)
+
+
+def rank_correlation(first: npt.ArrayLike, second: npt.ArrayLike) -> float:
+    """Spearman's correlation of two maps; 0 where one of them is the same everywhere, which says nothing.
+
+    >>> rank_correlation([[0, 1], [2, 3]], [[0, 10], [100, 1000]])
+    1.0
+    """
+    ranks = [pd.Series(np.asarray(values).ravel()).rank().to_numpy(np.float64) for values in (first, second)]
+    a, b = (rank - rank.mean() for rank in ranks)
+    spread = float(np.sqrt((a @ a) * (b @ b)))
+    return float(a @ b) / spread if spread > 0 else 0.0
+
+
+@torch.no_grad()
+def _shuffle(part: nn.Module, generator: torch.Generator) -> None:
+    for tensor in part.parameters():
+        order = torch.randperm(tensor.numel(), generator=generator)
+        tensor.copy_(tensor.flatten()[order.to(tensor.device)].view_as(tensor))

@@ -1,0 +1,231 @@
+"""``lesion-search predict | explain``: what a model says of photos, and why.
+
+Ray is not imported: the machines where photos are judged have none. A model's folder needs no MLflow either.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from search.commands.options import command, json_option, workspace_option
+
+if TYPE_CHECKING:
+    from lesion.judgements import PredictionTable
+    from lesion.photo_lists import PhotoList
+    from lesion.predictor import Predictor
+    from search.commands.options import Commands
+
+VIEWS = (1, 2, 4, 8)
+SHOWN = 50
+"""Rows that are printed where a file holds all of them."""
+
+
+def add(commands: Commands) -> None:
+    """The commands that use a model."""
+    _add_predict(commands)
+    _add_explain(commands)
+
+
+def _add_predict(commands: Commands) -> None:
+    parser = command(
+        commands, "predict", predict,
+        "Judge photos with a model. MODEL is models:/NAME@champion, models:/NAME/VERSION or a model's folder. Photos "
+        "are files, folders, or CSV lists with a column image. What cannot be read is listed and the rest done; the "
+        "command then ends with 1.",
+        "models:/isic2017@champion photo.jpg",
+        "models:/isic2017/3 photos/ --table judged.csv --output official.csv",
+        "models:/isic2018@champion photos/ --people patients.csv",
+        "models:/isic2017@champion photos.csv --explain why/",
+        "model/ photo.jpg --views 1 --json",
+    )  # fmt: skip
+    _photo_arguments(parser)
+    parser.add_argument("--output", type=Path, metavar="FILE.csv", help="write the official ISIC CSV layout")
+    parser.add_argument("--table", type=Path, metavar="FILE.csv", help="write everything that is said of each photo")
+    parser.add_argument("--explain", type=Path, metavar="DIR", help="write Grad-CAM pictures of what is decided")
+    workspace_option(parser)
+    json_option(parser)
+
+
+def _add_explain(commands: Commands) -> None:
+    parser = command(
+        commands, "explain", explain,
+        "Show which places of photos speak for a class. Grad-CAM on the last feature map of the backbone, for the "
+        "class decided or --target; heads with attention also show where they looked. For each photo four pictures, "
+        "the photo and a JSON are written, and a contact sheet of all.",
+        "models:/isic2017@champion photo.jpg --out why/",
+        "model/ photos/ --out why/ --target melanoma --views 1",
+        "model/ photos/ --out why/ --target melanoma --sanity",
+    )  # fmt: skip
+    _photo_arguments(parser)
+    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder of the pictures")
+    parser.add_argument("--target", metavar="CLASS", help="the class to look for (default: what is decided)")
+    parser.add_argument(
+        "--sanity", action="store_true",
+        help="also compare with maps of a model whose weights are made random: they must not be alike",
+    )  # fmt: skip
+    workspace_option(parser)
+    json_option(parser)
+
+
+def _photo_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("model", metavar="MODEL", help="a registered model or a model's folder")
+    parser.add_argument("images", nargs="+", type=Path, metavar="IMAGE", help="photos, folders of photos, CSV lists")
+    parser.add_argument("--views", type=int, choices=VIEWS, help="flips and turns averaged (default: the model's)")
+    parser.add_argument(
+        "--people", type=Path, metavar="FILE.csv", help="columns image, age, sex, site: for models that ask for them"
+    )
+
+
+def predict(args: argparse.Namespace) -> int:
+    """``predict``; 1 where a photo could not be read."""
+    from search.display import bar, print_json, say  # noqa: PLC0415 - heavy imports wait until they are needed
+
+    photos, predictor = _asked(args)
+    with bar() as progress:
+        found = predictor.predict_files(
+            photos.files, lambda done, count: progress(done, count, "photos"), people=photos.people
+        )
+    if args.output:
+        found.official_csv(args.output)
+    if args.table:
+        _write_table(found, args.table)
+    if args.json:
+        print_json(_predictions_json(args.model, found))
+    else:
+        _show_predictions(found, SHOWN if args.output or args.table else len(found.files))
+    for file in filter(None, (args.output, args.table)):
+        say(f"{len(found.files)} rows in {file}", stderr=True)
+    if args.explain:
+        _explain(predictor, photos, args.explain, None)
+    say(*(f"{file} {why}" for file, why in found.broken.items()), style="red", stderr=True)
+    return 1 if found.broken else 0
+
+
+def explain(args: argparse.Namespace) -> int:
+    """``explain``; 1 where a photo could not be read."""
+    from search.display import print_json, say  # noqa: PLC0415
+
+    photos, predictor = _asked(args)
+    broken, sheets = _explain(predictor, photos, args.out, args.target)
+    facts: dict[str, Any] = {"folder": str(args.out), "sheets": list(map(str, sheets)), "broken": broken}
+    if args.sanity:
+        facts["sanity"] = _sanity(predictor, [file for file in photos.files if str(file) not in broken], args.target)
+    if args.json:
+        print_json(facts)
+    say(*(f"{file} {why}" for file, why in broken.items()), style="red", stderr=True)
+    return 1 if broken else 0
+
+
+def _asked(args: argparse.Namespace) -> tuple[PhotoList, Predictor]:
+    from dataclasses import replace  # noqa: PLC0415
+
+    from lesion.photo_lists import gather  # noqa: PLC0415
+    from lesion.predictor import Predictor  # noqa: PLC0415
+    from search.display import say  # noqa: PLC0415
+
+    photos = gather(args.images, args.people)
+    predictor = Predictor.load(model_of(args))
+    if args.views:
+        predictor = replace(predictor, views=args.views)
+    if predictor.asks_for_people and photos.people is None:
+        say("the model asks for age, sex and site: give --people FILE.csv, or they count as unknown", stderr=True)
+    return photos, predictor
+
+
+def model_of(args: argparse.Namespace) -> Path:
+    """The folder of the model that is meant."""
+    if not args.model.startswith("models:/"):
+        return Path(args.model).expanduser()
+    from search.registered import Registry  # noqa: PLC0415
+    from search.workspace import existing_workspace  # noqa: PLC0415
+
+    place = existing_workspace(args.workspace)
+    return Registry(place.tracking_uri, place.artifacts).download(args.model)
+
+
+def _explain(
+    predictor: Predictor, photos: PhotoList, folder: Path, target: str | None
+) -> tuple[dict[str, str], list[Path]]:
+    """Write explanations; what could not be read, with the reason, and the contact sheets."""
+    from lesion.explain import explain as explanations  # noqa: PLC0415
+    from lesion.explanation_files import ExplanationFolder  # noqa: PLC0415
+    from search.display import bar, say  # noqa: PLC0415
+
+    broken: dict[str, str] = {}
+    written = ExplanationFolder(folder, {str(file): label for file, label in photos.labels.items()})
+    with bar() as progress:
+        found = explanations(predictor, photos.files, target=target, people=photos.people, broken=broken.__setitem__)
+        for done, why in enumerate(found, 1):
+            written.add(why)
+            progress(done + len(broken), len(photos.files), "explained")
+    sheets = written.close()
+    count = len(predictor.members)
+    of = f"the mean of {count} members' maps" if count > 1 else "of one network"
+    say(f"{len(photos.files) - len(broken)} photos explained in {folder}, {of}", *map(str, sheets), stderr=True)
+    return broken, sheets
+
+
+def _sanity(predictor: Predictor, files: list[Path], target: str | None) -> dict[str, float]:
+    from lesion.rules import suspected  # noqa: PLC0415
+    from lesion.sanity import cascade  # noqa: PLC0415
+    from search.display import console, table  # noqa: PLC0415
+
+    found = cascade(predictor, files, target=target or (*suspected(predictor.classes), *predictor.classes)[0])
+    rows = [(part, f"{value:.3f}") for part, value in found.items()]
+    title = "rank correlation with the true maps, weights made random from the head downwards"
+    console(stderr=True).print(table(("down to", "correlation"), rows, title, right="correlation"))
+    return found
+
+
+def _show_predictions(found: PredictionTable, limit: int) -> None:
+    from search.display import console, say, table  # noqa: PLC0415
+
+    frame, point = found.to_frame(), found.rules.operating_point
+    flag = () if point is None else ("flagged",)
+    rows = [
+        (
+            row["image"],
+            str(row["decision"]),
+            *("yes" if row[name] else "no" for name in flag),
+            f"{row['entropy']:.2f}",
+            f"{row['disagreement']:.2f}",
+            *(f"{row[f'p_{name}']:.3f}" for name in found.classes),
+        )
+        for row in frame.head(limit).to_dict("records")
+    ]
+    if rows:
+        numbers = ("entropy", "disagreement", *found.classes)
+        console().print(table(("image", "decision", *flag, *numbers), rows, right=" ".join(numbers)))
+    if len(frame) > limit:
+        say(f"… and {len(frame) - limit} more", style="dim")
+    if point is not None and rows:
+        say(f"flagged: {point}", style="dim")
+
+
+def _write_table(found: PredictionTable, path: Path) -> None:
+    from lesion.checkpoints import write_atomically  # noqa: PLC0415
+
+    write_atomically(path, found.to_frame().to_csv(index=False).encode())
+
+
+def _predictions_json(model: str, found: PredictionTable) -> Mapping[str, object]:
+    from dataclasses import asdict  # noqa: PLC0415
+
+    point = found.rules.operating_point
+    rows = [
+        {
+            **{str(name): value for name, value in row.items() if not str(name).startswith("p_")},
+            "probabilities": {name: row[f"p_{name}"] for name in found.classes},
+        }
+        for row in found.to_frame().to_dict("records")
+    ]
+    return {
+        "model": model,
+        "classes": list(found.classes),
+        "operating_point": None if point is None else asdict(point),
+        "predictions": rows,
+        "broken": dict(found.broken),
+    }

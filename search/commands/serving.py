@@ -1,0 +1,126 @@
+"""``lesion-search serve | export``: a model behind HTTP, and a model as one ONNX file."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from search.commands.options import command, json_option, whole, workspace_option
+from search.commands.predict import model_of
+from search.commands.ui import shown_host
+
+if TYPE_CHECKING:
+    from search.commands.options import Commands
+
+
+def add(commands: Commands) -> None:
+    """The commands that take a model elsewhere."""
+    _add_serve(commands)
+    _add_export(commands)
+
+
+def _add_serve(commands: Commands) -> None:
+    parser = command(
+        commands, "serve", serve,
+        "Answer requests for judgements over HTTP with MLflow's server, until Ctrl-C, and print an example request. It "
+        "listens on this machine alone unless --host says otherwise; it has no passwords.",
+        "models:/isic2017@champion",
+        "model/ --port 8080",
+    )  # fmt: skip
+    parser.add_argument("model", metavar="MODEL", help="a registered model or a model's folder")
+    parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default 127.0.0.1)")
+    parser.add_argument("--port", type=whole, default=5001, help="port to listen on (default 5001)")
+    workspace_option(parser)
+
+
+def _add_export(commands: Commands) -> None:
+    parser = command(
+        commands, "export", export,
+        "Write a model as one ONNX file, for runtimes without PyTorch. All members and views are in it, and any number "
+        "of photos goes through; its metadata say how a photo is made ready. It is compared with PyTorch first.",
+        "models:/isic2017@champion --onnx isic2017.onnx",
+        "model/ --onnx model.onnx --views 1",
+    )  # fmt: skip
+    parser.add_argument("model", metavar="MODEL", help="a registered model or a model's folder")
+    parser.add_argument("--onnx", type=Path, required=True, metavar="FILE", help="the file to write")
+    parser.add_argument("--views", type=int, choices=(1, 2, 4, 8), help="flips and turns (default: the model's)")
+    workspace_option(parser)
+    json_option(parser)
+
+
+def serve(args: argparse.Namespace) -> int:
+    """Serve until Ctrl-C (0), or until the server ends by itself (1)."""
+    from search.display import console, say  # noqa: PLC0415 - heavy imports wait until they are needed
+    from search.servers import answers, require_free, serving, tail  # noqa: PLC0415
+
+    require_free(args.host, args.port)
+    url = f"http://{shown_host(args.host)}:{args.port}"
+    with _servable(args) as folder:
+        log = folder.with_name("server.log")
+        words = [
+            sys.executable, "-m", "mlflow", "models", "serve", "--model-uri", str(folder), "--env-manager", "local",
+            "--host", args.host, "--port", str(args.port), "--workers", "1",
+        ]  # fmt: skip
+        # MLflow starts a command by its name, which stands beside our Python.
+        path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
+        with serving(words, log, {"PATH": path}) as server:
+            with console(stderr=True).status("starting MLflow's server"):
+                started = answers(server, f"{url}/ping")
+            if started:
+                say(f"{args.model} answers at {url}/invocations   (Ctrl-C ends it)", example_request(url))
+                server.wait()
+            if server.stopped:
+                return 0
+            say("MLflow's server ended by itself; the end of its log:", *tail(log), stderr=True)
+    return 1
+
+
+def example_request(url: str) -> str:
+    """A command that sends a photo to the server at `url`."""
+    image = '{"dataframe_records": [{"image": "\'"$(base64 -w0 photo.jpg)"\'"}]}'
+    return f"echo '{image}' | curl -s {url}/invocations -H 'Content-Type: application/json' -d @-"
+
+
+def export(args: argparse.Namespace) -> int:
+    """``export``."""
+    from dataclasses import replace  # noqa: PLC0415
+
+    from lesion.onnx import export_onnx, preprocessing  # noqa: PLC0415
+    from lesion.predictor import Predictor  # noqa: PLC0415
+    from search.display import console, print_json, say  # noqa: PLC0415
+
+    predictor = Predictor.load(model_of(args))
+    if args.views:
+        predictor = replace(predictor, views=args.views)
+    with console(stderr=True).status("reading the model") as spinner:
+        worst = export_onnx(predictor, args.onnx, spinner.update)
+    size = args.onnx.stat().st_size
+    if args.json:
+        facts = {"file": str(args.onnx), "bytes": size, "difference": worst}
+        print_json({**facts, "preprocessing": preprocessing(predictor)})
+        return 0
+    say(
+        f"{args.onnx}: {size / 1e6:.1f} MB, {len(predictor.members)} members, {predictor.views} views; "
+        f"onnxruntime is within {worst:.1g} of PyTorch"
+    )
+    say(*(f"  {what}: {how}" for what, how in preprocessing(predictor).items() if how is not None), style="dim")
+    return 0
+
+
+@contextmanager
+def _servable(args: argparse.Namespace) -> Iterator[Path]:
+    """The model in a new folder as MLflow keeps models."""
+    import mlflow.pyfunc  # noqa: PLC0415
+
+    from search.registered import logged  # noqa: PLC0415
+
+    with tempfile.TemporaryDirectory() as scratch:
+        place = Path(scratch) / "model"
+        mlflow.pyfunc.save_model(path=str(place), **logged(model_of(args)))
+        yield place

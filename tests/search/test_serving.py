@@ -1,0 +1,56 @@
+"""A model behind HTTP: the example request that is printed is sent as it stands, in a shell."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from lesion.predictor import Predictor
+from lesion.rules import OperatingPoint, Rules
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+from small_models import CLASSES, member
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(400)
+@pytest.mark.skipif(shutil.which("curl") is None, reason="the example request is made with curl")
+def test_the_example_request_is_answered_with_what_predict_says(tmp_path: Path) -> None:
+    Image.fromarray(np.random.default_rng(0).integers(0, 255, (4, 6, 3), np.uint8)).resize((60, 50)).save(
+        tmp_path / "photo.jpg"
+    )
+    rules = Rules(1.4, (1.0, 2.0, 1.0), OperatingPoint(("melanoma",), 0.1, 0.9, 0.9, 0.5, 100, 20))
+    Predictor((member(),), CLASSES, views=2, rules=rules).save(tmp_path / "model")
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    words = [sys.executable, "-m", "search.cli", "serve", "model", "--port", str(port)]
+    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[2]), "OMP_NUM_THREADS": "1"}
+    with subprocess.Popen(words, cwd=tmp_path, env=environment, stdout=subprocess.PIPE, text=True) as server:
+        try:
+            assert server.stdout is not None
+            said = server.stdout.readline() + server.stdout.readline()
+            request = re.search(r"echo .*", said)
+            assert request, said
+            done = subprocess.run(["bash", "-c", request[0]], cwd=tmp_path, capture_output=True, text=True, check=True)
+        finally:
+            server.send_signal(signal.SIGINT)
+            code = server.wait(60)
+    assert code == 0
+    (answer,) = json.loads(done.stdout)["predictions"]
+    expected = Predictor.load(tmp_path / "model").predict_files([tmp_path / "photo.jpg"]).to_frame().iloc[0].to_dict()
+    assert answer["decision"] == expected["decision"]
+    assert answer["flagged"] == expected["flagged"]
+    for name in ("confidence", "entropy", *(f"p_{label}" for label in CLASSES)):
+        assert answer[name] == pytest.approx(expected[name], abs=1e-6)
