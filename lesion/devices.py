@@ -32,6 +32,11 @@ def autocast(device: torch.device, dtype: torch.dtype) -> AbstractContextManager
     return torch.autocast(device.type, dtype, enabled=dtype is not torch.float32)
 
 
+def is_out_of_host_memory(problem: BaseException) -> bool:
+    """Whether an error says that the memory of the machine ran out, not that of its GPU."""
+    return isinstance(problem, MemoryError) or (isinstance(problem, RuntimeError) and _OUT_OF_MEMORY[0] in str(problem))
+
+
 def is_out_of_memory(problem: BaseException) -> bool:
     """Whether an error says that memory ran out, on the device or on the host."""
     if isinstance(problem, torch.OutOfMemoryError | MemoryError):

@@ -30,6 +30,8 @@ QUIET = {
     # Signals are ours (search.interrupts), and so is the state: Ray's own snapshots are never read.
     "TUNE_DISABLE_SIGINT_HANDLER": "1",
     "TUNE_GLOBAL_CHECKPOINT_S": "31536000",
+    # An actor that does not end is killed after so many seconds, not after 600.
+    "TUNE_FORCE_TRIAL_CLEANUP_S": "20",
     # A failed trial reports a failure class and no objective.
     "TUNE_DISABLE_STRICT_METRIC_CHECKING": "1",
     # Ray 2.60 announces a change of the next version on every start.

@@ -8,9 +8,9 @@ from lesion.models import build_model
 from lesion.predictor import Member
 from lesion.settings import resolve
 from search.errors import PromotionBlockedError, PromotionError
+from search.resumption import checkpoint_key
 from search.rows import TrialRow
 from search.study import StudyStatus
-from search.trial import checkpoint_key
 from search.workspace import Workspace
 
 JUDGED = ("best", "average", "model")

@@ -195,6 +195,8 @@ def ended(row: TrialRow, state: str | None = None) -> Event:
     tags = {STATE: state, EPOCH: row.epoch, "lesion.seconds": f"{row.seconds:.1f}", "lesion.examples": row.examples}
     if row.failure:
         tags |= {"lesion.failure": row.failure, "lesion.message": row.message or ""}
+    if row.damage:
+        tags["lesion.damage"] = row.damage
     return _event(row.number, tags=tags, state=state)
 
 

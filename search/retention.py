@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
+from search.resumption import discard_checkpoints
 from search.rows import TrialRow
-from search.trial import discard_checkpoints
 
 KEPT = 5
 """Finished trials whose checkpoints stay: what promotion chooses among."""

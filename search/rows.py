@@ -70,7 +70,7 @@ class TrialRow:
 
     @property
     def hangs(self) -> int:
-        """How often in a row it hung without one more epoch."""
+        """How often the watchdog ended its worker."""
         return int(self.attributes.get("hangs", 0))
 
     @property

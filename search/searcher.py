@@ -19,11 +19,13 @@ from ray.tune.search import Searcher
 
 from search.interrupts import StopSession
 from search.ledger import Ending, Ledger, Samples
-from search.rows import TrialRow
+from search.rows import HUNG, TrialRow
 from search.space.space import Asha
 from search.trial import Job, Order
+from search.watchdog import Death, verdict
 
 SPENT = ("seconds", "device_seconds", "examples")
+DAMAGE_LENGTH = 2000
 
 
 @dataclass(frozen=True)
@@ -38,7 +40,7 @@ class Told:
 
 
 class LedgerSearcher(Searcher):
-    """Proposes adopted rows first, then new ones until the ledger holds `target`.
+    """Proposes adopted rows first, then new ones until the ledger holds `target` or there are `enough`.
 
     `tell` hears of everything; `run_of` knows the MLflow run of a trial.
     """
@@ -53,21 +55,24 @@ class LedgerSearcher(Searcher):
         adopted: Iterable[TrialRow],
         tell: Callable[[Told], None],
         run_of: Callable[[int], str | None] = lambda number: None,
+        enough: Callable[[], bool] = lambda: False,
     ) -> None:
         super().__init__()
+        self.enough = enough
         self.ledger, self.space, self.job, self.tell, self.run_of = ledger, space, job, tell, run_of
         self.problem: Exception | None = None
         """What ended the session from in here, such as a LedgerError."""
         self._adopted = deque(adopted)
         self._left = target - sum(row.state != "waiting" for row in ledger.rows())
         self._numbers: dict[str, int] = {}
+        self._over: set[int] = set()
 
     def suggest(self, trial_id: str) -> dict[str, Any] | None:
         """Configuration of the next attempt, or FINISHED; called once for each of Ray's trials."""
         with self._fatal():
             if self._adopted:
                 row = self.ledger.adopt(self._adopted.popleft(), self.space)
-            elif self._left > 0:
+            elif self._left > 0 and not self.enough():
                 self._left -= 1
                 row = self.ledger.ask(self.space)
             else:
@@ -81,38 +86,55 @@ class LedgerSearcher(Searcher):
         number = self._numbers[trial_id]
         with self._fatal():
             self.ledger.report(number, result["epoch"], result["value"])
+            self.ledger.note(number, **self._so_far(number, result))
             self._heard("epoch", number, result)
 
     def on_trial_complete(self, trial_id: str, result: Mapping[str, Any] | None = None, error: bool = False) -> None:
         """The trial's last epoch; a lost worker comes through `lost`, which knows why."""
-        if result is None or error:
-            return
         number = self._numbers[trial_id]
-        noted = {name: result[name] for name in SPENT} | {"metrics": metrics_of(result)}
-        noted |= {"mlflow_run": self.run_of(number), "damage": result.get("damage") or None}
+        if result is None or error or number in self._over:
+            return
         with self._fatal():
-            known = {name: value for name, value in noted.items() if value is not None}
-            self.ledger.finish(number, ending_of(result, self.job.epochs), **known)
+            noted = self._so_far(number, result) | {name: result[name] for name in SPENT if result[name]}
+            noted["metrics"] = metrics_of(result)
+            if run := self.run_of(number):
+                noted["mlflow_run"] = run
+            self.ledger.finish(number, ending_of(result, self.job.epochs), **noted)
             self._heard("ended", number, result)
 
-    def lost(self, trial_id: str, failure: str, message: str) -> None:
-        """The worker died once more than it may."""
+    def died(self, trial_id: str, death: Death, last: bool) -> Order:
+        """The worker died, `last` says for the last time that Ray bears; what another worker is to do, if there is one.
+
+        The trial goes on there, or its row is failed, where a retry mends nothing or was tried often enough.
+        """
         number = self._numbers[trial_id]
         with self._fatal():
-            epoch = self.ledger.row(number).epoch
-            self.ledger.finish(number, Ending("failed", epoch, failure=failure, message=message))
-            self.tell(Told("ended", self.ledger.row(number), epoch))
-
-    def retried(self, trial_id: str) -> Order:
-        """The worker died; what another one is to do."""
-        with self._fatal():
-            return self._begin("retried", self._numbers[trial_id], trial_id)
+            row = self.ledger.row(number)
+            hangs = row.hangs + (death.failure == HUNG)
+            why = verdict(death, hangs, last, row.attempt)
+            if why is None:
+                if hangs != row.hangs:
+                    self.ledger.note(number, hangs=hangs)
+                return self._begin("retried", number, trial_id)
+            self._over.add(number)
+            self.ledger.finish(number, Ending("failed", row.epoch, failure=death.failure, message=why), hangs=hangs)
+            self.tell(Told("ended", self.ledger.row(number), row.epoch))
+            return Order(number, row.seed, row.settings, row.epoch, over=True)
 
     def _begin(self, what: str, number: int, trial_id: str, **attributes: Any) -> Order:
         self.ledger.begin(number, ray_trial=trial_id, **attributes)
         row = self.ledger.row(number)
         self.tell(Told(what, row, row.epoch))
         return Order(number, row.seed, row.settings, row.epoch)
+
+    def _so_far(self, number: int, result: Mapping[str, Any]) -> dict[str, Any]:
+        """What was spent on a trial and found wrong with its checkpoints, over all its attempts."""
+        known = {"device_seconds": result["device_seconds"]} if result.get("device_seconds") else {}
+        damage = [*filter(None, (self.ledger.row(number).damage or "").split("; "))]
+        found = [*filter(None, (result.get("damage") or "").split("; "))]
+        if new := [fact for fact in found if fact not in damage]:
+            known["damage"] = "; ".join([*damage, *new])[:DAMAGE_LENGTH]
+        return known
 
     def _heard(self, what: str, number: int, result: Mapping[str, Any]) -> None:
         row = self.ledger.row(number)

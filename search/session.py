@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -18,18 +18,22 @@ import ray
 from ray import tune
 
 from search import mirror as mirrored
+from search.budget import Purse
 from search.cluster import Share, joined, share_of_cluster
 from search.errors import LedgerError
+from search.flatness import Left
 from search.identity import Identity
 from search.interrupts import Interrupts, StopSession
 from search.ledger import Ledger
 from search.mirror import Mirror
 from search.progress import Progress, StudyState
 from search.retention import Retention
-from search.rows import LOST, OUT_OF_MEMORY, TrialRow
+from search.rows import TrialRow
 from search.searcher import LedgerSearcher, Told, scheduler_for
 from search.space import Space
 from search.trial import Job, Worker
+from search.watchdog import Watchdog
+from search.workers import Hooks, end_worker
 from search.workspace import Workspace
 
 RETRIES = 2
@@ -40,7 +44,11 @@ FLUSH, FLUSH_INTERRUPTED = 30.0, 4.0
 
 @dataclass(frozen=True)
 class Plan:
-    """Everything a session needs to know; `seconds` is its wall clock, None without limit."""
+    """Everything a session needs to know.
+
+    `seconds` is its wall clock and `device_seconds` the study's, None without limit; `patience` the seconds of silence
+    after which a trial is hung; `left` tells of rows what is still to be gained, where the study may end for that.
+    """
 
     workspace: Workspace
     space: Space
@@ -51,6 +59,9 @@ class Plan:
     concurrent: int | None = None
     gpus_per_trial: float | None = None
     address: str | None = None
+    patience: float = 3600.0
+    device_seconds: float | None = None
+    left: Callable[[Sequence[TrialRow]], Left | None] | None = None
 
 
 class Session:
@@ -72,22 +83,47 @@ class Session:
         self.progress = Progress(_empty_state(plan), rows, callback)
         self.retention = Retention(plan.job.folder, identity.direction, rows)
         self.provenance = mirrored.provenance(identity)
-        self._deadline = None if plan.seconds is None else time.monotonic() + plan.seconds
+        self.purse = Purse(plan.seconds, plan.device_seconds, rows)
+        self.watchdog = Watchdog(plan.patience, end=end_worker)
         self._begun = sum(row.state != "waiting" for row in rows)
+        self.left: Left | None = None
+        """What was still to be gained when that was last asked."""
+        self._ask_what_is_left(rows)
 
     @property
     def missing(self) -> int:
-        """Trials to run: adopted ones and new ones."""
-        return len(self.adopted) + max(0, self.plan.target - self._begun)
+        """Trials to run: adopted ones and, while the search is not flat, new ones."""
+        return len(self.adopted) + (0 if self._flat else max(0, self.plan.target - self._begun))
+
+    @property
+    def _flat(self) -> bool:
+        return self.left is not None and self.left.flat
+
+    @property
+    def _ended_trials(self) -> int:
+        return sum(row.finished for row in self.ledger.rows())
+
+    def _ask_what_is_left(self, rows: Sequence[TrialRow]) -> None:
+        if self.plan.left is not None:
+            self.left = self.plan.left(rows)
 
     def run(self) -> str:
-        """Run the missing trials; returns "complete", or why it ended before: a signal's name or "hours"."""
+        """Run the missing trials; returns "complete", or why it ended before.
+
+        That is a signal's name, a budget that is used up ("hours", "device_hours"), or "flat" (`search.flatness`).
+        """
         self.mirror.start(row for row in self.ledger.rows() if row.finished)
         self.mirror.put(mirrored.study_event("running", {**self.provenance, "lesion.target": self.plan.target}))
         self.progress.show(force=True)
         ended = "failed"
         try:
             ended = self._run_missing() if self.missing else "complete"
+            if (
+                ended == "complete"
+                and self._flat
+                and sum(row.finished for row in self.ledger.rows()) < self.plan.target
+            ):
+                ended = "flat"
         finally:
             self._wind_up(ended)
         return ended
@@ -119,6 +155,7 @@ class Session:
             adopted=adopted,
             tell=self._told,
             run_of=self.mirror.run_id,
+            enough=lambda: self._flat,
         )
 
     def _tune(self, searcher: LedgerSearcher, share: Share) -> None:
@@ -138,7 +175,7 @@ class Session:
                 reuse_actors=True,
                 max_failures=RETRIES,
                 raise_on_failed_trial=False,
-                callbacks=[_Hooks(self, searcher)],
+                callbacks=[Hooks(self.step, searcher, self.watchdog)],
                 verbose=0,
             )
         finally:
@@ -146,8 +183,8 @@ class Session:
 
     def step(self) -> None:
         """Called by Ray's loop about ten times a second."""
-        if self._deadline is not None and time.monotonic() > self._deadline:
-            self.interrupts.ask("hours")
+        if used_up := self.purse.empty():
+            self.interrupts.ask(used_up)
         if self.interrupts.asked:
             raise StopSession
         busy = len(self.progress.running)
@@ -160,6 +197,7 @@ class Session:
 
     def _told(self, told: Told) -> None:
         row = told.row
+        self.purse.heard(row)
         if told.what in ("started", "retried"):
             self._mirror_start(row)
             self.progress.started(row)
@@ -170,6 +208,8 @@ class Session:
             self.mirror.put(mirrored.ended(row))
             self.progress.ended(row)
             self.retention.ended(row)
+            if row.state == "complete":
+                self._ask_what_is_left(self.ledger.rows())
         else:
             self.progress.heard(row)
 
@@ -189,7 +229,7 @@ class Session:
         tags: dict[str, Any] = {}
         if best is not None:
             tags = {"lesion.best_trial": best.number, "lesion.best_value": best.value}
-        state = ended if ended in ("complete", "failed") else "interrupted"
+        state = {"flat": "complete"}.get(ended, ended if ended in ("complete", "failed") else "interrupted")
         self.mirror.put(mirrored.study_event(state, tags))
         patient = ended == "complete" and self.mirror.problem is None
         self.mirror.close(FLUSH if patient else FLUSH_INTERRUPTED)
@@ -202,35 +242,6 @@ class Session:
         self.progress.show(
             force=True, phase="running", total={kind: float(total.get(kind, 0.0)) for kind in ("CPU", "GPU")}
         )
-
-
-class _Hooks(tune.Callback):
-    """What Ray tells callbacks and no searcher: the time, and workers that died."""
-
-    def __init__(self, session: Session, searcher: LedgerSearcher) -> None:
-        self.session, self.searcher = session, searcher
-
-    def on_step_begin(self, iteration: int, trials: list[Any], **info: Any) -> None:
-        """Leave the loop if that was asked for; otherwise show how it goes."""
-        self.session.step()
-
-    def on_trial_recover(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        """Give another worker what the ledger knows by now."""
-        trial.config["order"] = self.searcher.retried(trial.trial_id)
-
-    def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        """Fail a trial whose workers died once too often."""
-        text = _last_words(trial)
-        failure = OUT_OF_MEMORY if "OutOfMemory" in text or "low on memory" in text else LOST
-        self.searcher.lost(trial.trial_id, failure, f"its worker died {RETRIES + 1} times; at last: {text}")
-
-
-def _last_words(trial: Any) -> str:
-    try:
-        lines = Path(trial.error_file).read_text().strip().splitlines()
-        return " ".join(line.strip() for line in lines[-6:])[-600:]
-    except (OSError, TypeError, UnicodeDecodeError):
-        return "nothing was written about it"
 
 
 def _empty_state(plan: Plan) -> StudyState:

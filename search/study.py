@@ -13,7 +13,7 @@ from __future__ import annotations
 import time
 import warnings
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,6 +23,7 @@ from lesion.data.packed import PackedDataset, open_data
 from lesion.errors import unknown
 from search.database import open_storage
 from search.errors import LedgerError
+from search.flatness import Left, left_to_gain, validation_noise
 from search.formats import identity_in
 from search.identity import Identity
 from search.interrupts import Interrupts
@@ -64,13 +65,17 @@ class StudyStatus:
 
 @dataclass(frozen=True)
 class StudyResult(StudyStatus):
-    """What a session left: `ended` is "complete", "SIGINT", "SIGTERM" or "hours"."""
+    """What a session left: `ended` is "complete", "SIGINT", "SIGTERM", "hours", "device_hours" or "flat".
+
+    `left` is what was still to be gained, where that was asked for.
+    """
 
     ended: str = "complete"
     target: int = 0
     seconds: float = 0.0
     unmirrored: int = 0
     mirror_problem: str | None = None
+    left: Left | None = None
 
     @property
     def complete(self) -> bool:
@@ -83,8 +88,11 @@ class StudyResult(StudyStatus):
         done = sum(row.finished for row in self.rows)
         if self.complete:
             text = f"{self.name}: all {done} trials have ended"
+        elif self.ended == "flat":
+            text = f"{self.name}: the search is flat after {done} of {self.target} trials: {self.left}"
         else:
-            why = {"hours": "the hours are used up"}.get(self.ended, f"interrupted ({self.ended})")
+            used_up = {"hours": "the hours are used up", "device_hours": "the device hours are used up"}
+            why = used_up.get(self.ended, f"interrupted ({self.ended})")
             open_ = self.counts.get("interrupted", 0)
             text = (
                 f"{self.name}: {why} after {done} of {self.target} trials, {open_} of them half-way; "
@@ -104,6 +112,7 @@ def run_study(
     overrides: Given = (),
     trials: int | None = None,
     hours: float | None = None,
+    device_hours: float | None = None,
     concurrent: int | None = None,
     gpus_per_trial: float | None = None,
     address: str | None = None,
@@ -114,11 +123,11 @@ def run_study(
 ) -> StudyResult:
     """Search `space` until it has the trials asked for, going on where an earlier session ended.
 
-    `data`, `trials` and `hours` overrule the space file, `name` its name, and `overrides` anything in it, by path
-    (``{"backbone": "mobilenet_v2", "image_size": 128}``). `concurrent` trials run at a time, each with `gpus_per_trial`
-    GPUs (a fraction shares one; 0 stays on CPUs) where there are any, on the Ray cluster at `address` or on this
-    machine. `progress` is called about twice a second; `warn` is told before the first trial what will be missing, such
-    as a class without validation images.
+    `data`, `trials`, `hours` and `device_hours` overrule the space file, `name` its name, and `overrides` anything in
+    it, by path (``{"backbone": "mobilenet_v2", "image_size": 128}``). `concurrent` trials run at a time, each with
+    `gpus_per_trial` GPUs (a fraction shares one; 0 stays on CPUs) where there are any, on the Ray cluster at `address`
+    or on this machine. `progress` is called about twice a second; `warn` is told before the first trial what will be
+    missing, such as a class without validation images.
 
     Ctrl-C and SIGTERM end the session within seconds and return; the same call continues. Raises SpaceError, DataError,
     SettingError, WeightsError, WorkspaceError, ClusterError, LedgerError, and StudyError when the study exists for
@@ -144,12 +153,18 @@ def run_study(
             concurrent=concurrent,
             gpus_per_trial=gpus_per_trial,
             address=address,
+            patience=space.budget.patience_minutes * 60,
+            device_seconds=_seconds(space.budget.device_hours if device_hours is None else device_hours),
+            left=_left(place, study, space, packed, identity) if space.budget.stop_when_flat else None,
         )
         mirror = mirror_of(place, study, identity, tracking_uri)
-        ended = Session(plan, ledger, mirror, interrupts, progress).run()
+        session = Session(plan, ledger, mirror, interrupts, progress)
+        ended = session.run()
         rows = tuple(ledger.rows())
     seconds = time.monotonic() - began
-    return StudyResult(study, identity, rows, False, ended, plan.target, seconds, mirror.pending, mirror.problem)
+    return StudyResult(
+        study, identity, rows, False, ended, plan.target, seconds, mirror.pending, mirror.problem, session.left
+    )
 
 
 def _space(space: Space | Path | str, overrides: Given) -> Space:
@@ -233,6 +248,14 @@ def _job(place: Workspace, study: str, space: Space, packed: PackedDataset, iden
         folder=place.checkpoints(study),
         build=build,
     )
+
+
+def _left(
+    place: Workspace, study: str, space: Space, packed: PackedDataset, identity: Identity
+) -> Callable[[Sequence[TrialRow]], Left | None]:
+    task = task_of(space, packed)
+    noise = validation_noise(place, study, packed if task is None else task.apply(packed), identity)
+    return lambda rows: left_to_gain(rows, space, identity.direction, noise)
 
 
 def _seconds(hours: float | None) -> float | None:

@@ -10,7 +10,6 @@ lost workers.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import math
 import time
@@ -22,8 +21,6 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any, Protocol
 
-import numpy as np
-import numpy.typing as npt
 from ray import tune
 
 from lesion.errors import NonFiniteLossError
@@ -31,30 +28,11 @@ from lesion.registry import Value
 from lesion.tasks import Task
 from search.errors import TrialError
 from search.predictions import PREDICTIONS, save_predictions
-from search.rows import ERROR, NON_FINITE, OUT_OF_MEMORY
+from search.resumption import Trains, checkpoint_key, resume
+from search.rows import ERROR, HOST_MEMORY, NON_FINITE, OUT_OF_MEMORY
 
 TRACEBACK = "error.txt"
 MESSAGE_LENGTH = 2000
-
-
-class Trains(Protocol):
-    """What a trial needs of a training; `lesion.training.Training` is one."""
-
-    def step(self) -> Mapping[str, float]:
-        """Train for one epoch; its metrics, the objective among them."""
-
-    def state_dict(self) -> dict[str, Any]:
-        """Everything that `load_state_dict` needs to go on as if never interrupted."""
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from `state`."""
-
-    def predict(self) -> npt.NDArray[np.floating[Any]]:
-        """Probabilities of the validation part, (images, classes)."""
-
-    @property
-    def finished(self) -> bool:
-        """Whether nothing is left to do: after the last epoch, or before it where the training stopped by itself."""
 
 
 class Builds(Protocol):
@@ -94,12 +72,16 @@ class Job:
 
 @dataclass(frozen=True)
 class Order:
-    """One attempt at one trial; the ledger has heard of its epochs up to `reported`."""
+    """One attempt at one trial; the ledger has heard of its epochs up to `reported`.
+
+    `over` says that the ledger has ended the trial; Ray alone does not know it yet.
+    """
 
     number: int
     seed: int
     settings: Mapping[str, Value] = field(default_factory=dict)
     reported: int = 0
+    over: bool = False
 
 
 class TrialRun:
@@ -115,6 +97,8 @@ class TrialRun:
 
     def step(self) -> dict[str, Any]:
         """The record of the next epoch, or of the failure: plain numbers and strings, `done` at the end."""
+        if self.order.over:
+            return {"number": self.order.number, "epoch": self.order.reported, "over": True, "done": True}
         try:
             if self._training is None:
                 self._training = self._prepare()
@@ -136,20 +120,11 @@ class TrialRun:
         return bool(last.get("over")) or last["epoch"] >= self.job.epochs
 
     def _prepare(self) -> Trains:
-        from lesion import checkpoints  # noqa: PLC0415 - torch takes seconds, and only workers need it
-
-        training = self.job.build(self.order.settings, self.job, self.order.seed)
-        state, damage = checkpoints.load_latest(self.folder)
-        self.damage += damage
-        if state is not None and state.get("key") == self._key:
-            training.load_state_dict(state["training"])
-            self.records = [json.loads(record) for record in state["records"]]
-        else:
-            # Somebody else's: a ledger begun anew numbers its trials from 0 again.
-            discard_checkpoints(self.folder)
+        resumed = resume(self.folder, self._key, lambda: self.job.build(self.order.settings, self.job, self.order.seed))
+        self.records, self.damage = resumed.records, [*self.damage, *resumed.damage]
         # A checkpoint further back than the ledger: the epochs between are trained and reported once more.
         self._reported = min(self._reported, len(self.records))
-        return training
+        return resumed.training
 
     def _train(self, training: Trains) -> dict[str, Any]:
         started = time.perf_counter()
@@ -208,7 +183,7 @@ class TrialRun:
             "failure": failure_class(error),
             "message": message,
         }
-        return {**failed, **spent, "done": True}
+        return {**failed, **spent, "done": True, "damage": "; ".join(self.damage)}
 
 
 class Worker(tune.Trainable):
@@ -223,12 +198,14 @@ class Worker(tune.Trainable):
         self.reset_config(config)
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
-        """Take the next order, in the same process."""
+        """Take the next order, in the same process; at once, for what Ray waits for here no watchdog ends."""
+        self.past = getattr(self, "run", None)
         self.run = TrialRun(new_config["job"], new_config["order"])
         return True
 
     def step(self) -> dict[str, Any]:
-        """One epoch."""
+        """One epoch; before the first, the trial before is let go of, which may take its time."""
+        self.past = None
         return self.run.step()
 
     def save_checkpoint(self, checkpoint_dir: str) -> dict[str, Any] | None:
@@ -262,28 +239,19 @@ def _opened(path: Path, task: Task | None) -> Any:
     return data if task is None else task.apply(data)
 
 
-def checkpoint_key(identity: str, seed: int, settings: Mapping[str, Value]) -> str:
-    """What a checkpoint must be of: the study, told from every other one, and the trial's seed and settings."""
-    return hashlib.sha256(json.dumps([identity, seed, sorted(settings.items())]).encode()).hexdigest()
-
-
 def failure_class(error: BaseException) -> str:
     """Class of a failure, by what the training raised.
 
     >>> failure_class(MemoryError()), failure_class(ValueError("lr"))
-    ('out-of-memory', 'error')
+    ('out-of-host-memory', 'error')
     """
     if isinstance(error, NonFiniteLossError):
         return NON_FINITE
-    from lesion.devices import is_out_of_memory  # noqa: PLC0415
+    from lesion.devices import is_out_of_host_memory, is_out_of_memory  # noqa: PLC0415
 
+    if is_out_of_host_memory(error):
+        return HOST_MEMORY
     return OUT_OF_MEMORY if is_out_of_memory(error) else ERROR
-
-
-def discard_checkpoints(folder: Path) -> None:
-    """Remove the checkpoints of one trial; its predictions stay."""
-    for path in folder.glob("epoch-*.ckpt"):
-        path.unlink(missing_ok=True)
 
 
 def _cap_gpu_memory(share: float) -> None:

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 TOP = 5
 """Trials that a finished session shows."""
-CODES = {"complete": 0, "hours": 0, "SIGINT": 130, "SIGTERM": 143}
+CODES = {"complete": 0, "hours": 0, "device_hours": 0, "flat": 0, "SIGINT": 130, "SIGTERM": 143}
 """Exit code of ``run`` by how its session ended."""
 
 
@@ -59,14 +59,19 @@ def _add_run(commands: Commands) -> None:
         "Search a space, or go on with it. The same command continues an interrupted study and more --trials extend "
         "it; Ctrl-C stops within seconds and loses nothing.",
         "spaces/isic2017.yaml",
-        "spaces/isic2017.yaml --trials 100 --hours 8",
+        "spaces/isic2017.yaml --trials 100 --hours 8 --device-hours 40",
         "spaces/isic2017.yaml --data clinic --name clinic-first --gpus-per-trial 0.5",
         "spaces/isic2017.yaml --name small --set image_size=96 --set loss=focal",
     )  # fmt: skip
     space_options(parser)
     parser.add_argument("--name", help="name of the study (default: the space's)")
     parser.add_argument("--trials", type=whole, metavar="N", help="trials in all, those that have ended included")
+    parser.add_argument("--epochs", type=whole, metavar="N", help="epochs of a trial; other epochs are another study")
     parser.add_argument("--hours", type=positive, metavar="H", help="wall clock of this session")
+    parser.add_argument(
+        "--device-hours", type=positive, metavar="H",
+        help="GPU hours of the study over all sessions; hours of CPU cores where trials have no GPU",
+    )  # fmt: skip
     parser.add_argument("--concurrent", type=whole, metavar="N", help="trials at a time (default: as many as fit)")
     parser.add_argument(
         "--gpus-per-trial", type=non_negative, metavar="SHARE",
@@ -149,14 +154,16 @@ def run(args: argparse.Namespace) -> int:
     from search.live import followed  # noqa: PLC0415
     from search.workspace import open_workspace  # noqa: PLC0415
 
+    if args.epochs is not None:
+        args.overrides = [*args.overrides, f"budget.epochs={args.epochs}"]
     space, _, _ = _space_and_data(args)
     place = open_workspace(args.workspace)
     with followed(searched(space.semantics())) as progress:
         from search.study import run_study  # noqa: PLC0415 - Ray takes seconds: something is on the screen by now
 
         result = run_study(
-            space, place, name=args.name, trials=args.trials, hours=args.hours, concurrent=args.concurrent,
-            gpus_per_trial=args.gpus_per_trial, address=args.address, progress=progress,
+            space, place, name=args.name, trials=args.trials, hours=args.hours, device_hours=args.device_hours,
+            concurrent=args.concurrent, gpus_per_trial=args.gpus_per_trial, address=args.address, progress=progress,
             warn=lambda text: say(f"warning: {text}", style="yellow", stderr=True),
         )  # fmt: skip
     _show_result(result, args)

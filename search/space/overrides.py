@@ -12,12 +12,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from typing import Any, TypeAlias
 
 from lesion.errors import unknown
 from search.space.chains import joined
 from search.space.inherit import merge_component
+from search.space.space import Budget
 from search.space.vocabulary import Vocabulary
 from search.space.yaml_tree import Mistakes, Node, Place, read_value
 
@@ -28,7 +29,7 @@ WHOLE = (
     "name", "description", "data", "split", "task", "objective", "budget", "scheduler", "seed", "start_with",
     "allow_double_balancing", "balance_once",
 )  # fmt: skip
-NESTED = ("budget.trials", "budget.epochs", "budget.hours", "scheduler.asha.grace", "scheduler.asha.reduction")
+NESTED = (*(f"budget.{each.name}" for each in fields(Budget)), "scheduler.asha.grace", "scheduler.asha.reduction")
 BALANCE = ("allow_double_balancing", "balance_once")
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from dataclasses import fields
 from pathlib import Path
 from typing import TypeVar
 
@@ -173,19 +174,32 @@ class _File:
             what = "must be a mapping" if node else "is missing"
             self.mistakes.add(place, f"budget {what}: write budget: {{trials: 60, epochs: 12, hours: 3}}")
             return Budget(1, 1)
-        self._check_keys(node, ("trials", "epochs", "hours"), "part of the budget")
-        trials = self._count(node, "budget", "trials", None)
-        epochs = self._count(node, "budget", "epochs", None)
-        return Budget(trials, epochs, self._hours(node.mapping.get("hours")))
+        self._check_keys(node, [each.name for each in fields(Budget)], "part of the budget")
+        return Budget(
+            self._count(node, "budget", "trials", None),
+            self._count(node, "budget", "epochs", None),
+            self._amount(node, "hours"),
+            self._amount(node, "device_hours"),
+            self._amount(node, "patience_minutes") or Budget.patience_minutes,
+            self._flag(node.mapping.get("stop_when_flat")),
+        )
 
-    def _hours(self, node: Node | None) -> float | None:
+    def _amount(self, budget: Node, key: str) -> float | None:
+        node = (budget.mapping or {}).get(key)
         if node is None or node.value is None:
             return None
         value = node.value
         if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < 1e6:
-            self.mistakes.add(node.place, "budget.hours must be a number above 0 (leave it out for no limit)")
+            without = f"for {Budget.patience_minutes:g}" if key == "patience_minutes" else "for no limit"
+            self.mistakes.add(node.place, f"budget.{key} must be a number above 0 (leave it out {without})")
             return None
         return float(value)
+
+    def _flag(self, node: Node | None) -> bool:
+        if node is None or isinstance(node.value, bool):
+            return node is not None and bool(node.value)
+        self.mistakes.add(node.place, "budget.stop_when_flat must be true or false")
+        return False
 
     def _count(self, node: Node, where: str, key: str, default: int | None, least: int = 1) -> int:
         """A whole number of at least `least`; without a default it must be given."""

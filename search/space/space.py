@@ -25,11 +25,19 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Budget:
-    """How much a study may spend: trials, epochs for one trial at most, hours (None: no limit)."""
+    """How much a study may spend; None is no limit.
+
+    `trials` in all, `epochs` for one trial at most; `hours` of wall clock for one session; `device_hours` in all, of
+    GPUs, or of CPU cores where trials have no GPU. A trial that is silent for `patience_minutes` is hung (see
+    `search.watchdog`). With `stop_when_flat` the study ends when nothing is to be gained (see `search.flatness`).
+    """
 
     trials: int
     epochs: int
     hours: float | None = None
+    device_hours: float | None = None
+    patience_minutes: float = 60.0
+    stop_when_flat: bool = False
 
 
 @dataclass(frozen=True)

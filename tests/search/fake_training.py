@@ -22,7 +22,7 @@ from search.space import Space, load
 SPACE = """
 data: tiny
 objective: mean_auc
-budget: {{trials: {trials}, epochs: {epochs}}}
+budget: {{trials: {trials}, epochs: {epochs}{budget}}}
 scheduler: {scheduler}
 seed: 7
 space:
@@ -63,6 +63,10 @@ class FakeTraining:
             os.kill(os.getpid(), signal.SIGKILL)
         if plan["what"] == "kill":
             os.kill(os.getpid(), signal.SIGKILL)
+        if plan["what"] == "hang once":
+            fault.unlink()
+        if plan["what"] in ("hang once", "hang"):
+            time.sleep(10**6)
         raise ValueError("broken")
 
     def state_dict(self) -> dict[str, Any]:
@@ -104,10 +108,13 @@ def make_data(
     return folder
 
 
-def make_space(folder: Path, *, trials: int = 4, epochs: int = 3, scheduler: str = "none", name: str = "tiny") -> Space:
-    """A space file of two branches, loaded."""
+def make_space(
+    folder: Path, *, trials: int = 4, epochs: int = 3, scheduler: str = "none", name: str = "tiny", budget: str = ""
+) -> Space:
+    """A space file of two branches, loaded; `budget` is what else its budget says, such as ``hours: 1``."""
     path = folder / f"{name}.yaml"
-    path.write_text(SPACE.format(trials=trials, epochs=epochs, scheduler=scheduler))
+    more = f", {budget}" if budget else ""
+    path.write_text(SPACE.format(trials=trials, epochs=epochs, scheduler=scheduler, budget=more))
     return load(path)
 
 

@@ -8,10 +8,12 @@ from search.errors import LedgerError
 from search.identity import Identity
 from search.interrupts import StopSession
 from search.ledger import Ending, Ledger, open_ledger
+from search.mirror import ended as ended_event
 from search.rows import TrialRow
 from search.searcher import LedgerSearcher, ReplayedAsha, Told, ending_of, scheduler_for
 from search.space import Asha
 from search.trial import Job, Order
+from search.watchdog import Death
 
 IDENTITY = Identity("tiny", "d1", "holdout", "s1", "mean_auc", "maximize", {"epochs": 9})
 
@@ -86,12 +88,45 @@ def test_a_lost_worker_is_another_attempt_and_at_last_a_failure(ledger: Ledger, 
     ask = searcher(ledger, told)
     ask.suggest("a")
     ask.on_trial_result("a", result(1))
-    assert ask.retried("a").reported == 1
+    assert ask.died("a", Death("lost", "killed"), last=False).reported == 1
     ask.on_trial_complete("a", error=True)
     assert ledger.row(0).state == "running"
-    ask.lost("a", "lost", "killed")
+    assert ask.died("a", Death("lost", "killed"), last=True).over
     row = ledger.row(0)
-    assert (row.state, row.failure, row.message, row.attempt, row.epoch) == ("failed", "lost", "killed", 2, 1)
+    assert (row.state, row.failure, row.attempt, row.epoch) == ("failed", "lost", 2, 1)
+    assert row.message == "its worker died 2 times; at last: killed"
+    ask.on_trial_complete("a", {"epoch": 1, "over": True})  # what the next worker says about it
+    assert ledger.row(0) == row
+
+
+def test_a_hung_trial_gets_one_more_worker(ledger: Ledger, told: list[Told]) -> None:
+    ask = searcher(ledger, told)
+    ask.suggest("a")
+    ask.on_trial_result("a", result(1))
+    assert not ask.died("a", Death("hung", "silence"), last=False).over
+    ask.on_trial_result("a", result(2))
+    assert ask.died("a", Death("hung", "silence"), last=False).over
+    row = ledger.row(0)
+    assert (row.failure, row.message, row.hangs) == ("hung", "it hung 2 times; at last: silence", 2)
+    assert row.device_seconds == 4.0  # noted with every epoch: nothing of the failed trial is left out of a budget
+
+
+def test_memory_that_ran_out_is_not_tried_again(ledger: Ledger, told: list[Told]) -> None:
+    ask = searcher(ledger, told)
+    ask.suggest("a")
+    assert ask.died("a", Death("out-of-host-memory", "Ray ended it"), last=False).over
+    assert (ledger.row(0).failure, ledger.row(0).attempt) == ("out-of-host-memory", 1)
+
+
+def test_damage_of_every_attempt_is_kept_and_told_once(ledger: Ledger, told: list[Told]) -> None:
+    ask = searcher(ledger, told)
+    ask.suggest("a")
+    ask.on_trial_result("a", result(1, damage="epoch-0002.ckpt is damaged"))
+    ask.died("a", Death("lost", "killed"), last=False)
+    ask.on_trial_result("a", result(2, damage="epoch-0002.ckpt is damaged"))
+    ask.on_trial_complete("a", result(3, damage="epoch 3 was not saved"))
+    assert ledger.row(0).damage == "epoch-0002.ckpt is damaged; epoch 3 was not saved"
+    assert ended_event(ledger.row(0))["tags"]["lesion.damage"] == ledger.row(0).damage
 
 
 def test_an_error_of_the_ledger_ends_the_session(

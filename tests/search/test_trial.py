@@ -101,7 +101,42 @@ def test_checkpoints_of_another_trial_are_not_taken_over(job: Job, change: str) 
     assert [result["epoch"] for result in results] == [1, 2, 3]
 
 
-@pytest.mark.parametrize(("what", "failure"), [("nan", "non-finite"), ("memory", "out-of-memory"), ("broken", "error")])
+def test_a_checkpoint_of_another_architecture_is_passed_over(job: Job, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = run_to_end(TrialRun(job, ORDER))
+    loads = FakeTraining.load_state_dict
+
+    def refuse_the_third(self: FakeTraining, state: dict[str, Any]) -> None:
+        loads(self, state)
+        if state["epoch"] == 3:
+            raise RuntimeError("Error(s) in loading state_dict for Model: size mismatch\nfor conv1")
+
+    monkeypatch.setattr(FakeTraining, "load_state_dict", refuse_the_third)
+    again = run_to_end(TrialRun(job, replace(ORDER, reported=3)))
+    assert essence(again) == essence(whole[-1:])
+    assert "epoch-0003.ckpt does not fit this program's model: RuntimeError: Error(s) in" in again[0]["damage"]
+
+
+def test_memory_that_runs_out_while_resuming_is_no_damage(job: Job, monkeypatch: pytest.MonkeyPatch) -> None:
+    run_to_end(TrialRun(job, ORDER))
+
+    def refuse(self: FakeTraining, state: dict[str, Any]) -> None:
+        raise RuntimeError("CUDA out of memory")
+
+    monkeypatch.setattr(FakeTraining, "load_state_dict", refuse)
+    [result] = run_to_end(TrialRun(job, replace(ORDER, reported=3)))
+    assert (result["failure"], result["damage"]) == ("out-of-memory", "")
+    assert len(list((job.folder / "0").glob("*.ckpt"))) == 2
+
+
+def test_an_order_that_is_over_trains_nothing(job: Job) -> None:
+    assert TrialRun(job, replace(ORDER, reported=2, over=True)).step() == {
+        "number": 0, "epoch": 2, "over": True, "done": True,
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("what", "failure"), [("nan", "non-finite"), ("memory", "out-of-host-memory"), ("broken", "error")]
+)
 def test_what_the_training_raises_is_a_result(job: Job, what: str, failure: str) -> None:
     fault(job, what=what, epoch=1)
     results = run_to_end(TrialRun(job, ORDER))
@@ -165,5 +200,7 @@ def test_an_actor_is_used_again(job: Job) -> None:
 
 
 def test_torch_says_out_of_memory_in_its_own_ways() -> None:
-    assert failure_class(RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried")) == "out-of-memory"
+    told = RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried")
+    assert failure_class(told) == "out-of-host-memory"
+    assert failure_class(RuntimeError("CUDA out of memory. Tried to allocate 2 GiB")) == "out-of-memory"
     assert failure_class(RuntimeError("shapes differ")) == "error"

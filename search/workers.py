@@ -1,0 +1,62 @@
+"""What Ray tells of workers and takes from us: the time, epochs, deaths, and which worker is to end."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import ray
+from ray import tune
+
+from search.searcher import LedgerSearcher
+from search.watchdog import Coroner, Death, Watchdog, kernel_kills
+
+
+class Hooks(tune.Callback):
+    """What Ray tells callbacks and no searcher; `step` is called about ten times a second."""
+
+    def __init__(self, step: Callable[[], None], searcher: LedgerSearcher, watchdog: Watchdog) -> None:
+        self.step, self.searcher, self.watchdog = step, searcher, watchdog
+        self.coroner = Coroner(kernel_kills)
+
+    def on_step_begin(self, iteration: int, trials: list[Any], **info: Any) -> None:
+        """Leave the loop if that was asked for; otherwise show how it goes, and look after the workers."""
+        self.step()
+        self.watchdog.look(trials)
+
+    def on_trial_result(self, iteration: int, trials: list[Any], trial: Any, result: Any, **info: Any) -> None:
+        """Tell the watchdog of an epoch."""
+        self.watchdog.heard(trial.trial_id)
+
+    def on_trial_recover(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        """Give another worker what the ledger knows by now."""
+        trial.config["order"] = self.searcher.died(trial.trial_id, self._death(trial), last=False)
+
+    def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        """Fail a trial whose workers died once too often."""
+        self.searcher.died(trial.trial_id, self._death(trial), last=True)
+
+    def _death(self, trial: Any) -> Death:
+        silence = self.watchdog.silence(trial.trial_id)
+        return self.coroner.death(_last_words(trial), silence, here=_is_here(trial))
+
+
+def end_worker(worker: Any) -> None:
+    """Kill the process of a worker, whatever it is doing."""
+    ray.kill(worker)
+
+
+def _last_words(trial: Any) -> str:
+    try:
+        lines = Path(trial.error_file).read_text().strip().splitlines()
+        return " ".join(line.strip() for line in lines[-6:])[-600:]
+    except (OSError, TypeError, UnicodeDecodeError):
+        return "nothing was written about it"
+
+
+def _is_here(trial: Any) -> bool:
+    """Whether the trial ran on this very machine, as far as is known."""
+    alive = [node["NodeManagerAddress"] for node in ray.nodes() if node["Alive"]]  # type: ignore[no-untyped-call]
+    here: str = ray.util.get_node_ip_address()  # type: ignore[no-untyped-call]
+    return len(alive) == 1 or (trial.last_result or {}).get("node_ip") == here

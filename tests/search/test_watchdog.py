@@ -1,0 +1,85 @@
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from search.watchdog import Coroner, Death, Watchdog, kernel_kills, verdict
+
+
+class Clock:
+    """Time that passes when it is told to; the driver looks every second meanwhile."""
+
+    def __init__(self) -> None:
+        self.now, self.ended = 0.0, []
+        self.trial: Any = SimpleNamespace(trial_id="a", temporary_state=SimpleNamespace(ray_actor="first"))
+        self.dog = Watchdog(3600, end=self.ended.append, clock=lambda: self.now)
+
+    def passes(self, seconds: int) -> list[Any]:
+        for _ in range(seconds):
+            self.now += 1
+            self.dog.look([self.trial])
+        return self.ended
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+def test_before_the_first_epoch_the_patience_counts(clock: Clock) -> None:
+    assert clock.passes(3600) == []
+    assert clock.passes(2) == ["first"]
+    assert clock.passes(100) == ["first"]
+    assert clock.dog.silence("a") == pytest.approx(3601, abs=1)
+    assert clock.dog.silence("a") is None
+
+
+def test_later_ten_times_the_slowest_epoch_counts(clock: Clock) -> None:
+    clock.passes(1001), clock.dog.heard("a")  # has all the preparations in it, and counts while it is alone
+    for seconds in (100, 20):
+        clock.passes(seconds), clock.dog.heard("a")
+    assert clock.passes(1000) == []
+    assert clock.passes(1) == ["first"]
+
+
+def test_short_epochs_leave_a_tenth_of_the_patience(clock: Clock) -> None:
+    clock.passes(2), clock.dog.heard("a")
+    assert clock.passes(359) == []
+    assert clock.passes(3) == ["first"]
+
+
+def test_another_worker_begins_anew(clock: Clock) -> None:
+    clock.passes(3000)
+    clock.trial.temporary_state.ray_actor = None
+    clock.passes(3000)
+    clock.trial.temporary_state.ray_actor = "second"
+    assert clock.passes(3600) == []
+    assert clock.passes(2) == ["second"]
+
+
+def test_what_a_busy_driver_did_not_hear_is_not_held_against_the_trial(clock: Clock) -> None:
+    clock.passes(10)
+    clock.now += 5000  # the ledger's server was restarted
+    assert clock.passes(3000) == []
+
+
+def test_deaths_are_told_apart() -> None:
+    kills = iter([4, 4, 4, 5, 5, 6, 6, 6, 6])
+    coroner = Coroner(lambda: next(kills))
+    assert coroner.death("exit code 2", None, here=True).failure == "lost"
+    assert coroner.death("killed by SIGKILL", None, here=True).failure == "out-of-host-memory"
+    assert coroner.death("killed by SIGKILL", None, here=False).failure == "lost"
+    assert coroner.death("killed", 99.0, here=True) == Death("hung", "nothing was heard of it for 99 s")
+    words = "Task was killed due to the node running low on memory."
+    ray_did = Coroner(lambda: 0).death(words, None, here=False)
+    assert "fewer trials at a time" in str(verdict(ray_did, 0, False, 1)).lower()
+
+
+def test_the_kernel_counts_in_the_control_group_or_everywhere(tmp_path: Path) -> None:
+    vmstat = tmp_path / "vmstat"
+    vmstat.write_text("nr_free_pages 12\noom_kill 3\n")
+    assert kernel_kills(tmp_path / "cgroup", vmstat) == 3
+    (tmp_path / "memory.events").write_text("low 0\noom 2\noom_kill 1\n")
+    assert kernel_kills(tmp_path, vmstat) == 1
+    assert kernel_kills(tmp_path / "cgroup", tmp_path / "nothing") == 0
