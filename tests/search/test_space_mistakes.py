@@ -190,9 +190,13 @@ HEADS = {
     "data: d\nobjective: mean_auc\nbudget: {trials: 8}": "3: budget.epochs is missing",
     "data: d\nobjective: mean_auc\nbudget: {trials: 0, epochs: 4}": "3: budget.trials must be a whole number of at"
     " least 1",
+    "data: d\nobjective: mean_auc\nbudget: {trials: 8, epochs: 4, device_hours: -1}": "3: budget.device_hours must be",
+    "data: d\nobjective: mean_auc\nbudget: {trials: 8, epochs: 4, patience_minutes: no}": "3: budget.patience_minutes",
+    "data: d\nobjective: mean_auc\nbudget: {trials: 8, epochs: 4, stop_when_flat: 3}": "3: budget.stop_when_flat must",
     "data: d\nobjective: mean_auc\nbudget: {trials: 8, epochs: 4, hours: 0}": "3: budget.hours must be a number",
     "data: d\nobjective: mean_auc\nbudget: {trials: 8, epochs: 4, hour: 1}": "3: no part of the budget 'hour';"
-    " known: epochs, hours, trials (did you mean 'hours'?)",
+    " known: device_hours, epochs, hours, "
+    "patience_minutes, stop_when_flat, trials (did you mean 'hours'?)",
 }
 
 
