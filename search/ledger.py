@@ -183,11 +183,12 @@ class Ledger:
         return self.row(trial.number)
 
     def _losses(self, row: TrialRow) -> int:
-        """How often the trial was lost at this epoch, now noted."""
-        innocent = row.attempt == 0 or row.attributes["let_go"] or row.epoch > row.attributes["began_at"]
+        """How often the trial was lost at this epoch, now noted; an attempt counts once, however often one looks."""
+        if row.attempt == 0 or row.attributes.get("counted") == row.attempt:
+            return row.losses
+        innocent = row.attributes["let_go"] or row.epoch > row.attributes["began_at"]
         losses = 0 if innocent else row.losses + 1
-        if losses != row.losses:
-            self.note(row.number, losses=losses)
+        self.note(row.number, losses=losses, counted=row.attempt)
         return losses
 
     def _frozen(self) -> list[FrozenTrial]:

@@ -45,6 +45,7 @@ class Mirror:
         self._changed = threading.Condition()
         self._closing = False
         self._busy = False
+        self._doubt = True  # whether MLflow may hold runs that are one too many
         self._rows: list[TrialRow] = []
         self._thread = threading.Thread(target=self._work, name="mirror", daemon=True)
 
@@ -99,6 +100,7 @@ class Mirror:
             except Exception as error:
                 self.problem = f"{type(error).__name__}: {str(error).strip()[:300]}"
                 self.runs.forget()
+                self._doubt = True
                 self._rest(PATIENCE[min(failures, len(PATIENCE) - 1)])
                 failures += 1
 
@@ -115,6 +117,11 @@ class Mirror:
         self._rows = []
 
     def _deliver(self) -> None:
+        if not self._waiting and self._doubt:
+            # Fresh, for a call that failed may have arrived all the same.
+            self.runs.forget()
+            self.runs.remove_doubled()
+            self._doubt = False
         with self._changed:
             events = list(self._waiting)
             if not events:

@@ -114,6 +114,9 @@ class Session:
         """
         self.mirror.start(row for row in self.ledger.rows() if row.finished)
         self.mirror.put(mirrored.study_event("running", {**self.provenance, "lesion.target": self.plan.target}))
+        for row in (row for row in self.adopted if row.settings):
+            # A driver that was killed left their runs RUNNING, and not all of them may get their turn today.
+            self.mirror.put(mirrored.ended(row, "interrupted"))
         self.progress.show(force=True)
         ended = "failed"
         try:

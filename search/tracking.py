@@ -80,13 +80,15 @@ class StudyRuns:
         self._client: MlflowClient | None = None
         self._experiment: str | None = None
         self._runs: dict[int, Run] | None = None
+        self._doubled: dict[str, int] = {}
 
     @property
     def client(self) -> MlflowClient:
         """MLflow's client; made on first use, because importing it takes seconds."""
         if self._client is None:
             # The mirror has its own patience, and a disk to be patient on.
-            os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
+            # MLflow's own tries would make a run twice whose first answer was late.
+            os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
             os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "15")
             from mlflow.tracking import MlflowClient  # noqa: PLC0415
 
@@ -96,15 +98,34 @@ class StudyRuns:
         return self._client
 
     def runs(self) -> dict[int, Run]:
-        """The runs by trial number, `PARENT` for the study's own."""
+        """The runs by trial number, `PARENT` for the study's own; of several, the one that knows most."""
         if self._runs is None:
-            self._runs = {}
+            found: dict[int, list[Any]] = {}
             for run in self._search():
-                if run.data.tags.get(ID, self.study_hash) != self.study_id:
-                    continue
-                number = int(run.data.tags.get(TRIAL, PARENT))
-                self._runs.setdefault(number, Run(run.info.run_id, run.data.tags, run.info.status))
+                if run.data.tags.get(ID, self.study_hash) == self.study_id:
+                    found.setdefault(int(run.data.tags.get(TRIAL, PARENT)), []).append(run)
+            chosen = {number: max(runs, key=_knowledge) for number, runs in found.items()}
+            self._doubled = {
+                run.info.run_id: number for number, runs in found.items() for run in runs if run is not chosen[number]
+            }
+            self._runs = {
+                number: Run(run.info.run_id, run.data.tags, run.info.status) for number, run in chosen.items()
+            }
         return self._runs
+
+    def doubled(self) -> dict[str, int]:
+        """Trials by the ids of runs that are one too many.
+
+        There are some where a server made a run and its answer came too late, or not at all.
+        """
+        self.runs()
+        return dict(self._doubled)
+
+    def remove_doubled(self) -> None:
+        """Delete the runs that are one too many; MLflow keeps them in its bin."""
+        for run_id in self.doubled():
+            self.client.delete_run(run_id)
+        self._doubled = {}
 
     def known(self, number: int) -> str | None:
         """Id of the run of trial `number` if it has been seen, without asking the server."""
@@ -138,17 +159,22 @@ class StudyRuns:
         from mlflow.entities import Metric, Param, RunTag  # noqa: PLC0415
 
         metrics = [
-            Metric(name, value, time, epoch) for epoch, (time, told) in epochs.items() for name, value in told.items()
+            [Metric(name, value, time, epoch) for name, value in sorted(told.items(), key=self._objective_last)]
+            for epoch, (time, told) in epochs.items()
         ]
         params = [Param(key, value) for key, value in change.params.items()]
         tags = [RunTag(key, value) for key, value in change.tags.items()]
         for some_params in _chunks(params, _PARAMS):
             self.client.log_batch(run_id, params=some_params)
-        for some_metrics in _chunks(metrics, _BATCH):
+        for some_metrics in _batches(metrics, _BATCH):
             self.client.log_batch(run_id, metrics=some_metrics)
         # Tags last: they say how far the run has come.
         for some_tags in _chunks(tags, _TAGS):
             self.client.log_batch(run_id, tags=some_tags)
+
+    def _objective_last(self, metric: tuple[str, float]) -> tuple[bool, str]:
+        """Order of an epoch's metrics: the objective, by which `_missing` knows the epoch, arrives with the last."""
+        return metric[0] == self.objective, metric[0]
 
     def _create(self, number: int, change: Change) -> Run:
         own = {} if self.study_id == self.study_hash else {ID: self.study_id}
@@ -211,3 +237,23 @@ def experiment_of(client: MlflowClient, study: str, uri: str, artifacts: Path) -
 
 def _chunks(items: list[Any], size: int) -> Iterable[list[Any]]:
     return (items[start : start + size] for start in range(0, len(items), size))
+
+
+def _batches(groups: Iterable[list[Any]], size: int) -> Iterable[list[Any]]:
+    """Whole groups together up to `size`; a larger group is cut."""
+    batch: list[Any] = []
+    for group in groups:
+        if batch and len(batch) + len(group) > size:
+            yield batch
+            batch = []
+        batch = batch + group
+        while len(batch) > size:
+            yield batch[:size]
+            batch = batch[size:]
+    if batch:
+        yield batch
+
+
+def _knowledge(run: Any) -> tuple[int, int, int, str]:
+    """How much a run holds; of equals, the older one holds more."""
+    return int(run.data.tags.get(EPOCH, 0)), len(run.data.metrics), -run.info.start_time, run.info.run_id

@@ -1,0 +1,106 @@
+"""The doctor: what crashes left behind in a workspace, across ledger, files and MLflow, found and mended.
+
+>>> from search.doctor import examine                                        # doctest: +SKIP
+>>> [finding.kind for finding in examine("workspace").findings]             # doctest: +SKIP
+['zombie row', 'zombie run', 'stale lock']
+>>> examine("workspace", fix=True).clean                                     # doctest: +SKIP
+True
+
+Nothing of this is needed for a search to go on: the next session mends what stands in its way. It is for who wants to
+see that all is well, or to have it so without running anything. No result is ever deleted. A study that is being driven
+is passed over: what moves cannot be judged.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from lesion.errors import unknown
+from search.doctor.files import of_files, of_lock
+from search.doctor.findings import Examination, Finding, Usage, readable
+from search.doctor.rows import of_rows
+from search.doctor.runs import of_runs, of_spool
+from search.doctor.workspace import of_cache, of_ledger_file, of_scratch, usage_of
+from search.errors import LedgerAccessError, LedgerError, MirrorError
+from search.locks import driving
+from search.study import StudyStatus, studies, study_status
+from search.workspace import Workspace, existing_workspace
+
+__all__ = ["Examination", "Finding", "Usage", "examine", "readable"]
+
+SIBLING = ".finalists"
+"""A study may have finalists, trained again on other seeds or folds: rows of a study beside it."""
+
+
+def examine(
+    workspace: Workspace | Path | str | None = None,
+    study: str | None = None,
+    *,
+    fix: bool = False,
+    tracking_uri: str | None = None,
+) -> Examination:
+    """Examine one `study` with what belongs to it, or all of the workspace; with `fix`, mend what can be mended.
+
+    Raises WorkspaceError where there is no workspace, and LedgerError where there is no such study.
+    """
+    place = existing_workspace(workspace)
+    found = list(of_ledger_file(place))
+    if found:  # a damaged ledger: nothing else can be told from it
+        return Examination(place.path, tuple(found), tuple(usage_of(place, ())))
+    known = studies(place)
+    if study is not None and study not in known:
+        raise LedgerError(f"{place.path}: {unknown('study', study, known)}")
+    passed_over: list[str] = []
+    for name in [name for name in known if study in (None, name) or name == f"{study}{SIBLING}"]:
+        # Before the lock is taken, which writes a note of its own.
+        found += _treated(of_lock(place.lock(name), name), fix)
+        try:
+            with _at_rest(place, name, fix):
+                found += _of_study(place, name, fix, tracking_uri)
+        except LedgerAccessError as error:
+            passed_over.append(str(error))
+    if study is None and not passed_over:
+        found += _treated([*of_scratch(place), *of_cache(place.cache)], fix)
+    elif study is None:
+        passed_over.append("cache and scratch folders were not looked at while a study is driven")
+    return Examination(place.path, tuple(found), tuple(usage_of(place, known)), tuple(passed_over))
+
+
+@contextmanager
+def _at_rest(place: Workspace, name: str, fix: bool) -> Iterator[None]:
+    """The study is nobody's meanwhile; to look at it, it is enough that nobody has it now."""
+    if fix:
+        with driving(place.lock(name), name, place.ledger_url):
+            yield
+        return
+    if study_status(place, name).driven:
+        raise LedgerAccessError(f"the study {name!r} is being driven; look again once it has ended")
+    yield
+
+
+def _of_study(place: Workspace, name: str, fix: bool, uri: str | None) -> list[Finding]:
+    """Rows first, then files, then MLflow, each with what the one before has mended."""
+    steps: tuple[Callable[[StudyStatus], Iterable[Finding]], ...] = (
+        lambda status: of_rows(place, status),
+        lambda status: of_files(place, status),
+        lambda status: of_spool(place, status, uri),
+        lambda status: of_runs(place, status, uri),
+    )
+    found: list[Finding] = []
+    for step in steps:
+        try:
+            found += _treated(step(study_status(place, name)), fix)
+        except MirrorError as error:
+            found.append(
+                Finding(
+                    "MLflow away", f"study {name}", str(error), "whether it holds what the ledger has is not known",
+                    "start it, or correct MLFLOW_TRACKING_URI, and look again",
+                )
+            )  # fmt: skip
+    return found
+
+
+def _treated(findings: Iterable[Finding], fix: bool) -> list[Finding]:
+    return [finding.treated() if fix else finding for finding in findings]

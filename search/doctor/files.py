@@ -1,0 +1,122 @@
+"""The doctor's look at the files of a study: checkpoints, predictions, half-written files, notes of locks."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+from zipfile import BadZipFile
+
+from search.doctor.findings import Finding, readable, size_of
+from search.locks import described, is_driven
+from search.predictions import PREDICTIONS, load_predictions
+from search.retention import KEPT
+from search.rows import TrialRow
+from search.study import StudyStatus
+from search.workspace import Workspace
+
+
+def of_files(place: Workspace, status: StudyStatus) -> Iterator[Finding]:
+    """Everything below the study's checkpoint folder that is half-written, damaged, of no trial, or missing."""
+    folder = place.checkpoints(status.name)
+    yield from of_half_written(folder)
+    rows = {str(row.number): row for row in status.rows if row.state != "waiting"}
+    for each in sorted(folder.iterdir()) if folder.is_dir() else ():
+        if each.is_dir() and each.name.isdecimal() and each.name not in rows:
+            yield from _of_no_trial(each)
+    best = _best(status)
+    for row in rows.values():
+        yield from _of_trial(folder / str(row.number), row, row in best)
+
+
+def of_half_written(folder: Path) -> Iterator[Finding]:
+    """Files written beside what they were to replace, when their writer was killed."""
+    for path in sorted(folder.rglob("*.partial")) if folder.is_dir() else ():
+        yield Finding(
+            "half-written file", str(path), readable(size_of(path)),
+            "its writer was killed before it was whole; it only takes room", "delete it", partial(_delete, path),
+        )  # fmt: skip
+
+
+def of_lock(lock: Path, study: str) -> Iterator[Finding]:
+    """A note of who drives a study, left by a driver that was killed."""
+    note = lock.with_suffix(".json")
+    if note.exists() and not is_driven(lock):
+        yield Finding(
+            "stale lock", str(note), f"{study} is noted as driven{described(lock)}, and is not",
+            "the note outlived its driver; the lock itself is free", "delete the note", partial(_delete, note),
+        )  # fmt: skip
+
+
+def _of_no_trial(folder: Path) -> Iterator[Finding]:
+    checkpoints = sorted(folder.glob("epoch-*.ckpt"))
+    if checkpoints:
+        yield Finding(
+            "checkpoint of no trial", str(folder),
+            f"{len(checkpoints)} checkpoints, {readable(sum(map(size_of, checkpoints)))}; no row has this number",
+            "an earlier ledger left them; a trial to come would pass over them",
+            "delete the checkpoints; predictions stay", partial(_delete, *checkpoints),
+        )  # fmt: skip
+
+
+def _of_trial(folder: Path, row: TrialRow, best: bool) -> Iterator[Finding]:
+    checkpoints = sorted(folder.glob("epoch-*.ckpt"))
+    damaged = [path for path in checkpoints if not is_sound(path)]
+    for path in damaged:
+        yield Finding(
+            "damaged checkpoint", str(path), f"{readable(size_of(path))}, and its checksum differs",
+            "the trial goes on from the one before it, or from its beginning" if row.state == "running"
+            else "promotion passes over it for the one before",
+            "delete it", partial(_delete, path),
+        )  # fmt: skip
+    if row.state != "complete":
+        return
+    if best and len(damaged) == len(checkpoints):
+        yield Finding(
+            "lost checkpoint", str(folder), f"no sound checkpoint of trial {row.number}, one of the {KEPT} best",
+            "promotion passes over the trial for the next best", "put the files back from a copy, if there is one",
+        )  # fmt: skip
+    problem = _predictions(folder / PREDICTIONS, row)
+    if problem:
+        yield Finding(
+            "lost predictions", str(folder / PREDICTIONS), problem,
+            "promotion and reports pass over the trial", "put the file back from a copy, if there is one",
+        )  # fmt: skip
+
+
+def is_sound(path: Path) -> bool:
+    """Whether a checkpoint holds what its checksum says; without reading it as one."""
+    from lesion.checkpoints import DIGEST  # noqa: PLC0415 - torch takes seconds
+
+    try:
+        with path.open("rb") as file:
+            told = file.read(DIGEST)
+            return len(told) == DIGEST and hashlib.file_digest(file, "sha256").digest() == told
+    except OSError:
+        return False
+
+
+def _predictions(path: Path, row: TrialRow) -> str:
+    """What is wrong with the validation predictions of a complete trial; empty where nothing is."""
+    try:
+        _, epoch, value = load_predictions(path)
+    except FileNotFoundError:
+        return "is not there"
+    except (OSError, ValueError, KeyError, EOFError, BadZipFile) as error:
+        return f"cannot be read: {error}"
+    if (epoch, value) != (row.epoch, row.value):
+        return f"is of value {value:.4g} after epoch {epoch}; the trial ended with {row.value} after {row.epoch}"
+    return ""
+
+
+def _best(status: StudyStatus) -> list[TrialRow]:
+    """The complete trials whose checkpoints should be there."""
+    sign = 1 if status.identity.direction == "maximize" else -1
+    complete = [row for row in status.rows if row.state == "complete" and row.value is not None]
+    return sorted(complete, key=lambda row: (-sign * float(row.value or 0.0), row.number))[:KEPT]
+
+
+def _delete(*paths: Path) -> None:
+    for path in paths:
+        path.unlink(missing_ok=True)

@@ -1,0 +1,111 @@
+"""The doctor's look at what the studies of a workspace share: the ledger's file, cache, scratch folders, disk use."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import sqlite3
+from collections.abc import Collection, Iterator
+from functools import partial
+from pathlib import Path
+from zipfile import BadZipFile, ZipFile
+
+from search.doctor.findings import Finding, Usage, readable, size_of
+from search.workspace import Workspace
+
+
+def of_ledger_file(place: Workspace) -> Iterator[Finding]:
+    """A damaged SQLite file; its own check reads every page."""
+    path = Path(place.ledger_url.removeprefix("sqlite:///"))
+    if not place.ledger_url.startswith("sqlite:///") or not path.exists():
+        return
+    try:
+        connection = sqlite3.connect(f"file:{path}?mode=rw", uri=True, timeout=10)
+        try:
+            said = [str(line) for (line,) in connection.execute("PRAGMA quick_check(5)")]
+        finally:
+            connection.close()
+    except sqlite3.Error as error:
+        said = [str(error)]
+    if said != ["ok"]:
+        yield Finding(
+            "damaged ledger", str(path), "; ".join(said), "the ledger is the only truth about every search here",
+            f"restore a copy, or save what can be read: sqlite3 {path} .recover | sqlite3 ledger-recovered.db",
+        )  # fmt: skip
+
+
+def of_cache(cache: Path) -> Iterator[Finding]:
+    """Entries of the cache that are torn; asked for only while nobody computes one."""
+    for path in sorted(cache.iterdir()) if cache.is_dir() else ():
+        why = _torn(path)
+        if why:
+            yield Finding(
+                "torn cache entry", str(path), why, "a trial that needs it makes it again, which takes its time",
+                "delete it", partial(_remove, path),
+            )  # fmt: skip
+
+
+def of_scratch(place: Workspace) -> Iterator[Finding]:
+    """What sessions that were killed left in Ray's scratch folder, and probes of the disk."""
+    left = [*(place.ray.iterdir() if place.ray.is_dir() else ()), *place.path.glob(".probe-*")]
+    for path in sorted(left):
+        yield Finding(
+            "scratch", str(path), readable(size_of(path)), "a killed session left it; nothing reads it",
+            "delete it", partial(_remove, path),
+        )  # fmt: skip
+
+
+def usage_of(place: Workspace, studies: Collection[str]) -> Iterator[Usage]:
+    """Bytes by kind; `studies` are those of the ledger."""
+    folders = place.path / "checkpoints"
+    unknown = [each for each in (folders.iterdir() if folders.is_dir() else ()) if each.name not in studies]
+    foreign = sum(map(size_of, unknown))
+    names = ", ".join(sorted(each.name for each in unknown))
+    how = f"of no study in this ledger: {names}; delete them if their ledger is gone" if unknown else ""
+    yield Usage("checkpoints", size_of(folders), foreign, how)
+    cached = size_of(place.cache)
+    yield Usage("cache", cached, cached, "delete the folder while no search runs; it is made again" if cached else "")
+    for kind in ("artifacts", "data", "test", "reports", "spool", "ray"):
+        yield Usage(kind, size_of(place.path / kind))
+    for kind in ("ledger.db", "mlflow.db"):
+        yield Usage(kind, size_of(place.path / kind))
+
+
+def _torn(path: Path) -> str:
+    """Why an entry of the cache is not whole; empty where it is, or is none."""
+    if path.name.endswith(".partial"):
+        return f"half-made, {readable(size_of(path))}"
+    if path.is_dir():
+        return _torn_maps(path)
+    if path.suffix == ".npz":
+        try:
+            with ZipFile(path) as archive:
+                bad = archive.testzip()
+        except (OSError, BadZipFile) as error:
+            return str(error)
+        return f"{bad} is damaged" if bad else ""
+    return ""
+
+
+def _torn_maps(folder: Path) -> str:
+    """Maps are as large as their header says; whether their checksum holds is looked at when they are used."""
+    import numpy as np  # noqa: PLC0415
+
+    from lesion.embeddings import MANIFEST, MAPS  # noqa: PLC0415 - torch takes seconds
+
+    try:
+        json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+        np.load(folder / MAPS, mmap_mode="r", allow_pickle=False)
+    except (OSError, ValueError, EOFError) as error:
+        return str(error)
+    return ""
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
+    if os.path.lexists(path):
+        raise OSError(f"{path} could not be deleted")

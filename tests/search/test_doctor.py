@@ -1,0 +1,254 @@
+"""The doctor in a workspace where everything is broken that can be: each thing is found once, mended, and gone."""
+
+import json
+import os
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from search import mirror as mirrored
+from search.cli import main
+from search.doctor import examine
+from search.errors import LedgerError, WorkspaceError
+from search.identity import Identity
+from search.ledger import Ending, Ledger, open_ledger
+from search.locks import driving
+from search.mirror import mirror_of
+from search.predictions import save_predictions
+from search.study import study_status
+from search.tracking import Change
+from search.workspace import Workspace, open_workspace
+
+IDENTITY = Identity("tiny", "d1", "holdout", "s1", "mean_auc", "maximize", {"objective": "mean_auc", "epochs": 2})
+mlflow_speaks = pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy")
+
+
+class Line:
+    def sample(self, trial: Any) -> dict[str, float]:
+        return {"lr": trial.suggest_float("lr", 0.0, 1.0)}
+
+
+def search(place: Workspace, name: str = "tiny", trials: int = 2) -> Ledger:
+    """A study whose trials are complete, with the files that they leave."""
+    ledger = open_ledger(place.ledger_url, name, IDENTITY, 7)
+    for _ in range(trials):
+        row = ledger.ask(Line())
+        ledger.begin(row.number)
+        for epoch in (1, 2):
+            folder = place.trial(name, row.number)
+            save_predictions(folder / "predictions.npz", np.full((3, 3), 1 / 3), {"epoch": epoch, "value": epoch / 10})
+            checkpoint(folder, epoch)
+            if epoch == 1:
+                ledger.report(row.number, 1, 0.1)
+        ledger.finish(row.number, Ending("complete", 2, 0.2), metrics={"mean_auc": 0.2})
+    return ledger
+
+
+def checkpoint(folder: Path, epoch: int) -> None:
+    from lesion import checkpoints
+
+    checkpoints.save({"epoch": epoch}, folder)
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Workspace:
+    return open_workspace(tmp_path / "workspace")
+
+
+@pytest.fixture
+def unmirrored(monkeypatch: pytest.MonkeyPatch) -> None:
+    """For what has nothing to do with MLflow, which takes seconds."""
+    monkeypatch.setattr("search.doctor.of_spool", lambda *arguments: ())
+    monkeypatch.setattr("search.doctor.of_runs", lambda *arguments: ())
+
+
+def kinds(place: Workspace, **options: Any) -> list[str]:
+    return [finding.kind for finding in examine(place, **options).findings]
+
+
+def require_mended(place: Workspace, *expected: str) -> None:
+    """The findings are found, found again, mended, and then there are none."""
+    assert kinds(place) == list(expected) == kinds(place)
+    mended = examine(place, fix=True)
+    assert [finding.kind for finding in mended.findings] == list(expected)
+    assert mended.clean, [finding.problem for finding in mended.findings]
+    assert kinds(place) == []
+
+
+@pytest.mark.usefixtures("unmirrored")
+def test_a_workspace_in_order_has_no_findings_and_says_what_fills_the_disk(place: Workspace) -> None:
+    search(place)
+    examination = examine(place)
+    assert (examination.findings, examination.clean, examination.passed_over) == ((), True, ())
+    usage = {each.kind: each for each in examination.usage}
+    assert usage["checkpoints"].size == sum(p.stat().st_size for p in (place.path / "checkpoints").rglob("*.*"))
+    assert usage["ledger.db"].size > 0
+
+
+@pytest.mark.usefixtures("unmirrored")
+def test_rows_that_no_driver_ends(place: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+    ledger = search(place, trials=1)
+    for _ in range(3):
+        ledger.ask(Line())
+    for number in (1, 2, 3):
+        ledger.report(number, 1, 0.1)
+        ledger.begin(number)
+    ledger.let_go(3)  # Ctrl-C: nothing is wrong with it
+    monkeypatch.setattr(ledger, "_close", lambda *arguments: None)
+    ledger.finish(2, Ending("pruned", 1, 0.1))
+    require_mended(place, "zombie row", "half-ended row")
+    rows = study_status(place, "tiny").rows
+    assert [row.state for row in rows] == ["complete", "running", "pruned", "running"]
+    assert [row.number for row in open_ledger(place.ledger_url, "tiny", IDENTITY, 7).reconcile()] == [1, 3]
+    assert open_ledger(place.ledger_url, "tiny", IDENTITY, 7).row(1).losses == 1  # counted once, not once a look
+
+
+@pytest.mark.usefixtures("unmirrored")
+def test_files_that_crashes_leave(place: Workspace) -> None:
+    search(place)
+    folder = place.checkpoints("tiny")
+    (folder / "0" / ".epoch-0003.ckpt.77.partial").write_bytes(b"half")
+    (folder / "1" / "predictions.partial").write_bytes(b"half")
+    with (folder / "1" / "epoch-0001.ckpt").open("r+b") as file:
+        file.truncate(40)
+    checkpoint(folder / "7", 1)
+    (folder / "7" / "predictions.npz").write_bytes(b"kept")
+    place.lock("tiny").with_suffix(".json").write_text('{"pid": 1, "host": "here", "since": "then"}')
+    (place.ray / "session-1").mkdir()
+    (place.ray / "session-1" / "log").write_text("long")
+    cached = place.cache / "0123-view0"
+    cached.mkdir()
+    (cached / "maps.npy").write_bytes(b"\x93NUMPY")
+    (cached / "manifest.json").write_text("{}")
+    (place.cache / ".0123-view1.partial").mkdir()
+    (place.cache / "draws-1.npz").write_bytes(b"PK")
+    require_mended(
+        place, "stale lock", *2 * ["half-written file"], "checkpoint of no trial", "damaged checkpoint", "scratch",
+        *3 * ["torn cache entry"],
+    )  # fmt: skip
+    assert (folder / "7" / "predictions.npz").exists()
+    assert sorted(path.name for path in (folder / "1").iterdir()) == ["epoch-0002.ckpt", "predictions.npz"]
+
+
+@pytest.mark.usefixtures("unmirrored")
+def test_what_only_a_person_can_mend_stays_and_is_said(place: Workspace, capsys: pytest.CaptureFixture[str]) -> None:
+    search(place)
+    folder = place.checkpoints("tiny")
+    for path in (folder / "0").glob("epoch-*"):
+        path.unlink()
+    (folder / "1" / "predictions.npz").write_bytes(b"PK")
+    assert kinds(place, fix=True) == ["lost checkpoint", "lost predictions"]
+    arguments = ["doctor", "tiny", "--fix", "--workspace", str(place.path)]
+    assert main(arguments) == 1
+    shown = capsys.readouterr().out
+    for words in ("lost checkpoint", "promotion passes over", "(by hand)", "0 mended, 2 left", "disk use"):
+        assert words in shown
+    assert main([*arguments, "--json"]) == 1
+    told = json.loads(capsys.readouterr().out)
+    assert [finding["kind"] for finding in told["findings"]] == ["lost checkpoint", "lost predictions"]
+    assert told["clean"] is False
+
+
+@pytest.mark.usefixtures("unmirrored")
+def test_a_study_that_is_driven_is_passed_over(place: Workspace) -> None:
+    ledger = search(place)
+    ledger.ask(Line())
+    ledger.begin(2)
+    with driving(place.lock("tiny"), "tiny"):
+        for fix in (False, True):
+            examination = examine(place, fix=fix)
+            assert examination.findings == ()
+            assert "driven" in examination.passed_over[0]
+    assert kinds(place) == ["zombie row"]
+
+
+@pytest.mark.usefixtures("unmirrored")
+def test_checkpoints_of_a_study_that_is_not_there_are_only_counted(place: Workspace) -> None:
+    search(place)
+    checkpoint(place.trial("gone", 0), 1)
+    examination = examine(place, fix=True)
+    assert examination.clean
+    [usage] = [each for each in examination.usage if each.kind == "checkpoints"]
+    assert usage.free == sum(path.stat().st_size for path in place.checkpoints("gone").rglob("*.ckpt"))
+    assert "gone" in usage.how
+    assert place.trial("gone", 0).exists()
+
+
+def test_what_is_not_there_is_named(place: Workspace, tmp_path: Path) -> None:
+    with pytest.raises(LedgerError, match="no study 'tiny'"):
+        examine(place, "tiny")
+    with pytest.raises(WorkspaceError, match="no workspace"):
+        examine(tmp_path / "nowhere")
+    assert examine(place).clean
+
+
+def test_a_damaged_ledger_is_found(place: Workspace) -> None:
+    search(place)
+    path = place.path / "ledger.db"
+    content = bytearray(path.read_bytes())
+    content[4096 * 3 : 4096 * 5] = bytes(8192)
+    path.write_bytes(content)
+    [finding] = examine(place, fix=True).findings
+    assert (finding.kind, finding.mended) == ("damaged ledger", False)
+
+
+@pytest.mark.slow
+@mlflow_speaks
+def test_runs_that_crashes_leave(place: Workspace) -> None:
+    ledger = search(place)
+    assert kinds(place) == ["runs behind"]
+    assert not (place.path / "mlflow.db").exists()  # looking makes nothing
+    assert kinds(place, fix=True) == ["runs behind"]
+    assert kinds(place) == []
+
+    row = ledger.ask(Line())  # its driver is killed after two epochs, one of which MLflow has seen
+    ledger.begin(2)
+    ledger.report(2, 1, 0.1)
+    runs = mirror_of(place, "tiny", ledger.identity).runs
+    now = int(time.time() * 1000)
+    for _ in range(2):  # a server that made it twice
+        runs._create(2, Change({}, {"lesion.state": "running"}, state="running", time=now))
+        runs.forget()
+    runs._create(9, Change({}, {"lesion.state": "running"}, state="running", time=now))
+    mirror_of(place, "tiny", ledger.identity).spool.append(mirrored.epoch_of(2, 1, {"mean_auc": 0.1, "ece": 0.5}))
+    spool = mirror_of(place, "tiny", ledger.identity)
+    spool.rejected.append({"trial": 0, "error": "too long", **vars(Change({"note": "short"}, {}, {1: (now, {})}))})
+    other = place.spool / f"tiny.{'a' * 32}.jsonl"
+    other.write_text("{}\n")
+    expected = ["zombie row", "events wait", "rejected events", "spool of a lost ledger"]
+    found = kinds(place)
+    assert found == [*expected, "doubled run", "run without a row", "zombie run"], found
+    mended = examine(place, fix=True)
+    assert [finding.kind for finding in mended.findings if not finding.mended] == ["spool of a lost ledger"]
+    other.unlink()
+    assert kinds(place) == []
+    runs = mirror_of(place, "tiny", ledger.identity).runs
+    assert {number: run.status for number, run in runs.runs().items() if number >= 0} == {
+        0: "FINISHED", 1: "FINISHED", 2: "KILLED",
+    }  # fmt: skip
+    assert runs.client.get_run(runs.runs()[0].id).data.params["note"] == "short"
+    told = runs.client.get_metric_history(runs.runs()[2].id, "ece")
+    assert [metric.value for metric in told] == [0.5]
+    assert row.number == 2
+
+
+def test_mlflow_that_is_away_is_a_finding(place: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+    search(place)
+    monkeypatch.setattr("search.doctor.runs.SECONDS", 0.5)
+    monkeypatch.setitem(os.environ, "MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
+    examination = examine(place)
+    assert [finding.kind for finding in examination.findings] == ["MLflow away"]
+    assert not examination.clean
+
+
+def test_finalists_are_looked_at_with_their_study(place: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[str] = []
+    monkeypatch.setattr("search.doctor._of_study", lambda place, name, *rest: seen.append(name) or [])
+    for name in ("tiny", "tiny.finalists", "other"):
+        open_ledger(place.ledger_url, name, replace(IDENTITY), 7)
+    examine(place, "tiny")
+    assert seen == ["tiny", "tiny.finalists"]
