@@ -15,7 +15,7 @@ from importlib.metadata import version
 from typing import Any, NoReturn
 
 from lesion.errors import Failure, LesionError
-from search.commands import data, doctor, models, predict, report, search, serving, ui
+from search.commands import cluster, data, doctor, models, predict, remote_search, report, search, serving, ui
 from search.errors import SearchError
 
 DONE, FAILED, WRONG_INPUT, INTERRUPTED = 0, 1, 2, 130
@@ -67,7 +67,7 @@ def build_parser() -> Parser:
     parser = Parser(prog="lesion-search", description=DESCRIPTION, epilog=EPILOG)
     parser.add_argument("--version", action=_Version, nargs=0, help="show the version and exit")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", dest="command", required=True)
-    for group in (data, search, doctor, report, ui, models, predict, serving):
+    for group in (data, search, doctor, report, ui, models, predict, serving, remote_search, cluster):
         group.add(commands)
     return parser
 

@@ -84,3 +84,7 @@ class ClusterError(SearchError):
 
 class ClusterStartError(ClusterError, Failure):
     """Ray does not start on this machine."""
+
+
+class ClusterAccessError(ClusterError, Failure):
+    """A cluster does not answer, or refuses who asks."""

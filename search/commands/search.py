@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING
 
+from search.commands.cluster import file_option
 from search.commands.options import (
     again,
     command,
@@ -17,6 +18,7 @@ from search.commands.options import (
     whole,
     workspace_option,
 )
+from search.commands.remote_search import run_there, status_there
 
 if TYPE_CHECKING:
     from lesion.data.packed import PackedDataset
@@ -62,6 +64,7 @@ def _add_run(commands: Commands) -> None:
         "spaces/isic2017.yaml --trials 100 --hours 8 --device-hours 40",
         "spaces/isic2017.yaml --data clinic --name clinic-first --gpus-per-trial 0.5",
         "spaces/isic2017.yaml --name small --set image_size=96 --set loss=focal",
+        "spaces/isic2017.yaml --cluster cluster.yaml",
     )  # fmt: skip
     space_options(parser)
     parser.add_argument("--name", help="name of the study (default: the space's)")
@@ -78,6 +81,7 @@ def _add_run(commands: Commands) -> None:
         help="GPUs of a trial, a fraction shares one, 0 stays on CPUs (default 1 where there are any)",
     )  # fmt: skip
     parser.add_argument("--address", help="Ray cluster to run on (default: this machine)")
+    file_option(parser, "submit to the cluster of this file, and follow; Ctrl-C then leaves the search running")
     workspace_option(parser)
 
 
@@ -91,6 +95,7 @@ def _add_status(commands: Commands) -> None:
     )  # fmt: skip
     parser.add_argument("study", nargs="?", metavar="STUDY", help="name of a study (default: a table of all)")
     parser.add_argument("--top", type=natural, default=20, metavar="N", help="trials to show, 0 for all (default 20)")
+    file_option(parser, "look on the cluster of this file")
     workspace_option(parser)
     json_option(parser)
 
@@ -150,6 +155,8 @@ def _space_and_data(args: argparse.Namespace) -> tuple[Space, PackedDataset | No
 
 def run(args: argparse.Namespace) -> int:
     """``run``; 0 where the session ended by itself, 1 where every trial failed, 130 after Ctrl-C."""
+    if args.cluster is not None:
+        return run_there(args)
     from search.display import say, searched  # noqa: PLC0415
     from search.live import followed  # noqa: PLC0415
     from search.workspace import open_workspace  # noqa: PLC0415
@@ -186,6 +193,8 @@ def _show_result(result: StudyResult, args: argparse.Namespace) -> None:
 
 def status(args: argparse.Namespace) -> int:
     """``status``."""
+    if args.cluster is not None:
+        return status_there(args)
     from search.display import counted, print_json, say  # noqa: PLC0415
     from search.leaderboard import show_leaderboard, show_studies, study_json  # noqa: PLC0415
     from search.study import studies, study_status  # noqa: PLC0415

@@ -13,7 +13,9 @@ from collections.abc import Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
+from search.commands.cluster import file_option
 from search.commands.options import command, whole, workspace_option
+from search.commands.remote_search import ui_there
 from search.servers import answers, require_free, serving, tail
 
 if TYPE_CHECKING:
@@ -32,17 +34,21 @@ def add(commands: Commands) -> None:
         "",
         "--port 8080",
         "--host 0.0.0.0 --allow lab.example.org",
+        "--cluster cluster.yaml",
     )  # fmt: skip
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default 127.0.0.1)")
     parser.add_argument("--port", type=whole, default=5000, help="port to listen on (default 5000)")
     parser.add_argument(
         "--allow", action="append", default=[], metavar="NAME", help="another host name to answer to; may be repeated"
     )
+    file_option(parser, "show the pages of this cluster's server, through an ssh tunnel")
     workspace_option(parser)
 
 
 def ui(args: argparse.Namespace) -> int:
     """Serve until Ctrl-C (0), or until the server ends by itself (1)."""
+    if args.cluster is not None:
+        return ui_there(args)
     from search.display import console, say  # noqa: PLC0415 - heavy imports wait until they are needed
     from search.workspace import existing_workspace  # noqa: PLC0415
 

@@ -1,0 +1,102 @@
+"""Commands on a cluster's machines, and tunnels to what listens on the head's loopback."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import socket
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+
+from search.errors import ClusterAccessError
+from search.remote.cluster_file import Cluster
+
+CONNECT = 10
+"""Seconds that a machine has to answer ssh."""
+PATIENCE = 30.0
+"""Seconds that a tunnel has to stand."""
+
+
+def ssh_words(cluster: Cluster, address: str, *options: str) -> list[str]:
+    """The ssh command up to the machine's name; the remote command follows.
+
+    Host keys are treated as Ray treats them: machines of a cluster are set up anew, and get new ones.
+    """
+    words = ["ssh", "-o", "BatchMode=yes", "-o", f"ConnectTimeout={CONNECT}", "-o", "LogLevel=ERROR"]
+    words += ["-o", "StrictHostKeyChecking=no", "-o", f"UserKnownHostsFile={os.devnull}"]
+    words += ["-o", "ServerAliveInterval=5", "-o", "ServerAliveCountMax=3"]
+    if cluster.key:
+        words += ["-o", "IdentitiesOnly=yes", "-i", cluster.key]
+    if cluster.proxy:
+        words += ["-o", f"ProxyCommand={cluster.proxy}"]
+    return [*words, *options, f"{cluster.user}@{address}"]
+
+
+def with_settings(cluster: Cluster, command: str) -> str:
+    """A shell line that runs `command` with what the machines are told, before `ray up` has told them as well."""
+    told = "; ".join(f'export {name}="{value}"' for name, value in cluster.settings.items())
+    return f"{told}; {command}"
+
+
+def on_head(cluster: Cluster, words: list[str], terminal: bool = False) -> int:
+    """Run `words` on the head, its output going where ours goes; returns its exit code.
+
+    Raises ClusterAccessError where the head cannot be reached.
+    """
+    line = with_settings(cluster, shlex.join(words))
+    code = subprocess.run([*ssh_words(cluster, cluster.head, *(["-t"] if terminal else [])), line], check=False)
+    if code.returncode == 255:
+        raise ClusterAccessError(f"{cluster.path}: the head {cluster.head} does not answer ssh; see {_check(cluster)}")
+    return code.returncode
+
+
+@contextmanager
+def tunnel(cluster: Cluster, port: int, local: int = 0) -> Iterator[int]:
+    """A local port that leads to `port` on the head's loopback, for as long as the context lasts.
+
+    Raises ClusterAccessError where the head does not answer, or nothing listens there within half a minute.
+    """
+    local = local or _free_port()
+    forward = ["-o", "ExitOnForwardFailure=yes", "-L", f"127.0.0.1:{local}:127.0.0.1:{port}"]
+    # `cat` ends with its input, so the tunnel ends with us, also where we are killed.
+    words = [*ssh_words(cluster, cluster.head, *forward), "cat"]
+    # A session of its own: Ctrl-C is for us, who still have something to say through it.
+    process = subprocess.Popen(
+        words, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
+        start_new_session=True,
+    )  # fmt: skip
+    try:
+        _await(cluster, process, local)
+        yield local
+    finally:
+        process.terminate()
+        with suppress(subprocess.TimeoutExpired):
+            process.communicate(timeout=5)
+        process.kill()
+        process.communicate()
+
+
+def _await(cluster: Cluster, process: subprocess.Popen[str], port: int) -> None:
+    deadline = time.monotonic() + PATIENCE
+    while time.monotonic() < deadline:
+        if process.poll() is not None:
+            said = (process.stderr.read() if process.stderr else "").strip()
+            raise ClusterAccessError(f"{cluster.path}: no tunnel to {cluster.head}: {said}; see {_check(cluster)}")
+        with suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):
+            return
+        time.sleep(0.1)
+    raise ClusterAccessError(
+        f"{cluster.path}: no tunnel to {cluster.head} within {PATIENCE:g} s; see {_check(cluster)}"
+    )
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def _check(cluster: Cluster) -> str:
+    return f"'lesion-search cluster check --cluster {cluster.path}'"

@@ -1,0 +1,105 @@
+"""The cluster files: valid by Ray's own schema, readable by our commands, and what is wrong with one is told."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from search.errors import ClusterError
+from search.remote.cluster_file import read_cluster, settings_of
+
+ROOT = Path(__file__).parents[2]
+OURS = ROOT / "cluster.yaml"
+CLOUDS = [ROOT / "docs" / "clusters" / f"{name}.yaml" for name in ("aws", "gcp")]
+KUBERAY = ROOT / "docs" / "clusters" / "kuberay.yaml"
+
+
+def prepared(path: Path) -> dict[str, Any]:
+    from ray.autoscaler._private.util import prepare_config, validate_config
+
+    config: dict[str, Any] = prepare_config(yaml.safe_load(path.read_text()))
+    validate_config(config)
+    return config
+
+
+@pytest.mark.parametrize("path", [OURS, *CLOUDS], ids=lambda path: path.stem)
+def test_ray_takes_the_file(path: Path) -> None:
+    config = prepared(path)
+    started = " ".join(config["head_start_ray_commands"])
+    assert "lesion-search cluster tracking" in started
+    assert "--dashboard-host=127.0.0.1" in started
+    assert "RAY_AUTH_MODE" in settings_of(config["metadata"]["settings"])
+    every = [*config["head_start_ray_commands"], *config["worker_start_ray_commands"]]
+    assert all(line.startswith(". ~/.lesion-cluster && ") for line in every)
+    assert config["file_mounts"]["~/.ray/auth_token"] == "~/.ray/auth_token"
+
+
+@pytest.mark.parametrize("path", CLOUDS, ids=lambda path: path.stem)
+def test_clouds_scale_from_nothing_to_spot_gpus(path: Path) -> None:
+    config = prepared(path)
+    workers = config["available_node_types"]["gpu"]
+    assert (workers["min_workers"], workers["max_workers"], workers["resources"]["GPU"]) == (0, 8, 1)
+    assert "spot" in json.dumps(workers["node_config"]).lower()
+    assert "RAY_enable_autoscaler_v2=0" not in " ".join(config["head_start_ray_commands"])
+
+
+def test_the_wrong_field_would_be_refused(tmp_path: Path) -> None:
+    import jsonschema
+
+    broken = tmp_path / "cluster.yaml"
+    broken.write_text(OURS.read_text().replace("setup_commands:", "setup_comands:", 1))
+    with pytest.raises(jsonschema.ValidationError, match="setup_comands"):
+        prepared(broken)
+
+
+def test_kuberay_s_autoscaler_takes_the_manifest() -> None:
+    from ray.autoscaler._private.kuberay.autoscaling_config import _derive_autoscaling_config_from_ray_cr
+
+    job = yaml.safe_load(KUBERAY.read_text())
+    assert (job["apiVersion"], job["kind"]) == ("ray.io/v1", "RayJob")
+    # The RayCluster that the operator makes of a RayJob; deriving validates it against Ray's schema.
+    cluster = {"metadata": {"name": "isic2017", "namespace": "default"}, "spec": job["spec"]["rayClusterSpec"]}
+    config = _derive_autoscaling_config_from_ray_cr(cluster)
+    assert config["available_node_types"]["gpu"]["resources"]["GPU"] == 1
+    assert config["available_node_types"]["gpu"]["min_workers"] == 0
+    assert config["idle_timeout_minutes"] == 5
+
+
+def test_the_project_s_file_is_read() -> None:
+    cluster = read_cluster(OURS)
+    assert cluster.nodes == ("192.0.2.10", "192.0.2.11", "192.0.2.12")
+    assert (cluster.user, cluster.tracking_port, cluster.local) == ("lab", 5000, True)
+    assert cluster.settings["LESION_WORKSPACE"] == "/mnt/lesions"
+    assert cluster.settings["PATH"] == "$ENVIRONMENT/bin:$PATH"
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "message"),
+    [
+        ("  head_ip: 192.0.2.10", "", "provider.head_ip is missing"),
+        ("[192.0.2.11, 192.0.2.12]", "192.0.2.11", "provider.worker_ips is '192.0.2.11', must be a list"),
+        ("  ssh_user: lab", "", "auth.ssh_user is missing"),
+        ("cluster_name: lesion-search", "", "cluster_name is missing"),
+        ("metadata:", "metadatum:", "metadata.settings is missing; copy that block"),
+        ('LESION_WORKSPACE="/mnt/lesions"', 'LESION_WORKSPACE=""', "metadata.settings gives no LESION_WORKSPACE"),
+        ("provider:", "provider: local #", "cluster.yaml: not YAML"),
+    ],
+)
+def test_mistakes_in_the_file_are_told(tmp_path: Path, before: str, after: str, message: str) -> None:
+    text = OURS.read_text()
+    assert before in text
+    path = tmp_path / "cluster.yaml"
+    path.write_text(text.replace(before, after, 1))
+    with pytest.raises(ClusterError, match=None) as raised:
+        read_cluster(path)
+    assert message in str(raised.value)
+    assert str(path) in str(raised.value)
+
+
+def test_a_file_that_is_not_there(tmp_path: Path) -> None:
+    with pytest.raises(ClusterError, match="no such cluster file; name yours with --cluster"):
+        read_cluster(tmp_path / "none.yaml")
