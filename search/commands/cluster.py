@@ -124,7 +124,7 @@ def _show(reports: list[NodeReport]) -> None:
     from search.display import console, say, table  # noqa: PLC0415
     from search.remote.checks import COLUMNS  # noqa: PLC0415
 
-    rows = []
+    rows: list[list[str | Text]] = []
     for report in reports:
         cells = [Text(cell.text, "red" if cell.bad else "") for cell in report.cells.values()]
         rows.append([f"{report.address} {report.role}", *cells])

@@ -93,7 +93,7 @@ def _mapping(path: Path) -> dict[str, Any]:
     try:
         # YAML 1.1, as Ray reads it.
         reader = YAML(typ="safe", pure=True)
-        reader.version = (1, 1)  # type: ignore[assignment]
+        reader.version = (1, 1)
         config = reader.load(path.read_text("utf-8"))
     except FileNotFoundError:
         raise ClusterError(
