@@ -8,6 +8,14 @@ deviation), balancing and augmentation none at all; the rest of a value is Stude
 0.010. With interactions, every pair of loss and balancing adds another 0.005, and an option's effect is its mean over
 all of them. `means` compares the mean of an option's trials with the mean of the other options' means, by Welch's
 interval, as a reader of a table of trials would.
+
+Recorded, 40 studies:
+
+truth         by     options  covered  false claims of nothing  effects told  on the wrong side
+additive      model     1013    0.950                    0.002         0.165              0.000
+additive      means     1013    0.854                    0.148         0.308              0.031
+interactions  model     1016    0.933                        –         0.086              0.000
+interactions  means     1016    0.837                        –         0.198              0.052
 """
 
 from __future__ import annotations

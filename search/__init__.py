@@ -9,16 +9,27 @@ import os
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from search.reporting import report
     from search.reporting.effects import component_effects
     from search.study import StudyResult, StudyStatus, run_study, studies, study_status, sync
 
-__all__ = ["StudyResult", "StudyStatus", "component_effects", "promote", "run_study", "studies", "study_status", "sync"]
+__all__ = [
+    "StudyResult",
+    "StudyStatus",
+    "component_effects",
+    "promote",
+    "report",
+    "run_study",
+    "studies",
+    "study_status",
+    "sync",
+]
 
 # MLflow reports its use to its makers unless told not to: nobody's business here, and it delays every exit by
 # seconds on a machine without the network. It reads this when it is imported.
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 
-_HOMES = {"component_effects": "search.reporting.effects", "promote": "search.promotion"}
+_HOMES = {"component_effects": "search.reporting.effects", "promote": "search.promotion", "report": "search.reporting"}
 
 
 def __getattr__(name: str) -> Any:

@@ -16,7 +16,7 @@ Two families, kept apart on purpose:
 """
 
 from lesion.metrics.catalogue import METRICS, Metric, metric_named, metrics_of, objectives
-from lesion.metrics.intervals import Interval, bootstrap, resamples
+from lesion.metrics.intervals import Interval, bootstrap, intervals_of, resamples
 from lesion.metrics.official import OfficialScores, official_categories, official_scores, official_weights
 from lesion.metrics.scores import (
     UNDECIDED,
@@ -38,6 +38,7 @@ __all__ = [
     "calibration_table",
     "confusion_matrix",
     "decisions",
+    "intervals_of",
     "metric_named",
     "metrics_of",
     "objectives",

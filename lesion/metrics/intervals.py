@@ -3,22 +3,33 @@
 Resampling is *stratified by class*: the number of images of each diagnosis was fixed by whoever put the set
 together, it is not what a new draw of patients would vary, and a plain bootstrap of a set with three
 vascular lesions loses the class, and with it every score, in one sample of twenty. Photographs of one lesion
-are not independent, so where lesion ids are known whole lesions are drawn. Intervals are percentiles: they
-stay inside the bounds of the score.
+are not independent, so where lesion ids are known whole lesions are drawn.
+
+An interval goes t standard errors of the samples to either side on the score's logit scale (its logarithm where it has
+no upper bound), so it stays inside the bounds and leans away from them. Student's t and the factor n / (n - 1) of the
+variance have n lesions of the class that the score hangs on. Percentiles of the samples are too narrow for thirty
+melanomas: of an AUC near 0.97 they held the truth 860 times in a thousand (`benchmarks/intervals.py`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
+from scipy.special import stdtrit
 
 from lesion.errors import DataError
+from lesion.metrics.catalogue import metrics_of
 from lesion.metrics.curves import Floats
 from lesion.metrics.scores import Ints, checked, report, sampled_report
 
+POOLED = frozenset({"accuracy", "micro_auc", "weighted_auc", "log_loss", "brier", "ece"})
+"""Scores of all images together, whatever their class."""
+LIMIT = 50.0
+"""Largest reach on the logit scale: beyond it an interval holds all there is."""
 CELLS = 2_000_000
 """Numbers held at once, per array: samples are computed in portions of this many (image, class) cells."""
 
@@ -44,7 +55,7 @@ def bootstrap(
     samples: int = 1000,
     seed: int,
 ) -> dict[str, Interval]:
-    """95 % percentile interval of every score of `report`.
+    """95 % interval of every score of `report`.
 
     `groups` (N,) are lesion ids; images of one id are drawn together, an empty id is a lesion of its own. A
     group counts to the class of its first image. Samples in which a score is undefined are left out of its
@@ -60,7 +71,50 @@ def bootstrap(
         for done in range(0, samples, portion)
     ]
     values = report(p, y, classes)
-    return {name: _interval(values[name], np.concatenate([part[name] for part in parts])) for name in values}
+    sampled = {name: np.concatenate([part[name] for part in parts]) for name in values}
+    return intervals_of(values, sampled, np.bincount(strata, minlength=len(classes)), classes)
+
+
+def intervals_of(
+    values: Mapping[str, float], sampled: Mapping[str, Floats], lesions: npt.ArrayLike, classes: Sequence[str]
+) -> dict[str, Interval]:
+    """95 % intervals of scores from their bootstrap samples (samples,); NaN among these is left out.
+
+    `lesions` (classes,) counts the lesions of each class, or the images where nothing is known of lesions.
+    """
+    bounds = metrics_of(classes)
+    found = {}
+    for name, value in values.items():
+        defined = sampled[name][~np.isnan(sampled[name])]
+        if np.isnan(value) or len(defined) == 0:
+            found[name] = Interval(float("nan"), float("nan"), float("nan"))
+        else:
+            count = max(2, _hung_on(name, classes, np.asarray(lesions)))
+            found[name] = _interval(value, float(defined.std()), count, bounds[name].low, bounds[name].high)
+    return found
+
+
+def _hung_on(name: str, classes: Sequence[str], lesions: Ints) -> int:
+    """Lesions that limit how well a score is known: of its class, of all, or of the rarest class there is."""
+    if name in POOLED:
+        return int(lesions.sum())
+    own = [int(lesions[k]) for k, label in enumerate(classes) if name.endswith(f"_{label}")]
+    return own[0] if own else int(lesions[lesions > 0].min())
+
+
+def _interval(value: float, error: float, count: int, low: float, high: float) -> Interval:
+    if value in (low, high):
+        # Every sample is there too. As of a share: what would still show no exception once in forty times.
+        reach = (1 - 0.025 ** (1 / count)) * (high - low if math.isfinite(high) else 0.0)
+        return Interval(value, value, value + reach) if value == low else Interval(value, value - reach, value)
+    t = float(stdtrit(count - 1, 0.975)) * math.sqrt(count / (count - 1))
+    if math.isinf(high):
+        spread = math.exp(t * error / (value - low))
+        return Interval(value, low + (value - low) / spread, low + (value - low) * spread)
+    odds = (value - low) / (high - value)
+    spread = math.exp(min(t * error * (1 / (value - low) + 1 / (high - value)), LIMIT))
+    ends = (odds / spread, odds * spread)
+    return Interval(value, *(low + (high - low) * end / (1 + end) for end in ends))
 
 
 def resamples(
@@ -99,11 +153,3 @@ def _counts(rng: np.random.Generator, members: Ints, strata: Ints, samples: int)
         inside = np.flatnonzero(strata == stratum)
         drawn[:, inside] = rng.multinomial(len(inside), np.full(len(inside), 1 / len(inside)), size=samples)
     return drawn[:, members]
-
-
-def _interval(value: float, sampled: Floats) -> Interval:
-    defined = sampled[~np.isnan(sampled)]
-    if np.isnan(value) or len(defined) == 0:
-        return Interval(float("nan"), float("nan"), float("nan"))
-    low, high = np.quantile(defined, [0.025, 0.975])
-    return Interval(value, float(low), float(high))

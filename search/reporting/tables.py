@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from search.reporting.effects import ComponentEffects, Effect, Stage
 from search.space.domains import show
@@ -18,10 +18,8 @@ def markdown(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     |---|---|
     | focal | +0.01 |
     """
-    lines = [columns, ["---"] * len(columns), *rows]
-    return "\n".join(
-        "|" + "|".join(lines[1]) + "|" if line is lines[1] else f"| {' | '.join(line)} |" for line in lines
-    )
+    lines = [f"| {' | '.join(row)} |" for row in (columns, *rows)]
+    return "\n".join([lines[0], f"|{'---|' * len(columns)}", *lines[1:]])
 
 
 def effects_markdown(found: ComponentEffects) -> str:
@@ -38,6 +36,15 @@ def effects_markdown(found: ComponentEffects) -> str:
             )
             parts.append(markdown(EFFECT_COLUMNS, map(effect_cells, ordered(stage, found.direction))))
     return "\n\n".join([*parts, *(f"Note: {note}." for note in found.notes)])
+
+
+def per_class(
+    scores: Mapping[str, Sequence[float | None]], classes: Sequence[str]
+) -> list[tuple[str, list[Sequence[float | None]]]]:
+    """AUC, average precision, sensitivity and specificity of each class, as [value, low, high]."""
+    undefined: Sequence[float | None] = (None, None, None)
+    columns = ("auc", "ap", "sensitivity", "specificity")
+    return [(name, [scores.get(f"{column}_{name}", undefined) for column in columns]) for name in classes]
 
 
 def ordered(stage: Stage, direction: str) -> list[Effect]:

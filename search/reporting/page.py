@@ -1,0 +1,245 @@
+"""The page: one HTML file that holds everything, plotly.js and the pictures included, and asks nobody for anything."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from lesion.tasks import described
+from search.display import duration, in_short, number, score, searched
+from search.reporting import charts, judgement_charts
+from search.reporting.files import plain
+from search.reporting.gather import Reading
+from search.reporting.judged import HARDEST, Hard
+from search.reporting.pictures import hardest_of, thumbnail
+from search.reporting.promoted import Promoted
+from search.reporting.tables import effect_cells, ordered, per_class
+from search.space.domains import show
+
+HERE = Path(__file__).parent
+SCORES = ("mean_auc", "balanced_accuracy", "macro_auc", "macro_ap", "accuracy", "macro_f1", "log_loss", "brier", "ece")
+
+
+def page(reading: Reading) -> str:
+    """The whole page as text."""
+    import jinja2  # noqa: PLC0415 - these two take a second, which the tables alone need not wait for
+    from plotly.offline import get_plotlyjs  # noqa: PLC0415
+
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(HERE), autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True
+    )
+    figures: dict[str, charts.Chart] = {}
+
+    def figure(name: str, made: charts.Chart) -> str:
+        """Keep a chart for the page; its name, or nothing where there is none."""
+        if not made:
+            return ""
+        figures[name] = made
+        return name
+
+    content = _content(reading, figure)
+    template = environment.get_template("page.html")
+    return template.render(
+        **content,
+        style=(HERE / "page.css").read_text(),
+        script=(HERE / "page.js").read_text(),
+        plotly=get_plotlyjs(),
+        # "</script>" inside a string would end the script.
+        figures=json.dumps(plain(figures), separators=(",", ":")).replace("</", "<\\/"),
+    )
+
+
+def _content(reading: Reading, figure: Any) -> dict[str, Any]:
+    status = reading.status
+    identity = status.identity
+    stages = [stage for stage in reading.effects.stages if stage.explained is not None]
+    whole = [each for each in reading.importances if not each.branch]
+    return {
+        "name": status.name,
+        "objective": identity.objective,
+        "direction": identity.direction,
+        "data": identity.data,
+        "split": identity.split,
+        "task": described(identity.task) if identity.task is not None else "",
+        "made": reading.made.strftime("%Y-%m-%d %H:%M %Z"),
+        "notes": reading.notes,
+        "tiles": _tiles(reading),
+        "best": _best(reading),
+        "progress": [figure(f"progress-{over}", charts.progress(reading, over)) for over in ("time", "cost")],
+        "stages": [
+            {
+                "name": stage.name,
+                "trials": stage.trials,
+                "explained": f"{stage.explained:.0%}",
+                "figure": figure(f"effects-{place}", charts.effects(stage, identity.direction)),
+                "rows": [effect_cells(each) for each in ordered(stage, identity.direction)],
+            }
+            for place, stage in enumerate(stages)
+        ],
+        "importance": figure("importance", charts.importance(whole) if whole else {}),
+        "branches": [
+            (each.branch, each.trials, figure(f"branch-{place}", charts.importance([each])))
+            for place, each in enumerate(reading.importances)
+            if each.branch
+        ],
+        "parallel": figure("parallel", charts.parallel(reading)),
+        "curves": figure("curves", charts.learning_curves(reading) if reading.told else {}),
+        "rungs": reading.rungs,
+        "failures": sorted(reading.failures.items()),
+        "failed": [row for row in status.rows if row.state == "failed"],
+        "costs": [
+            (state, trials, duration(hours * 3600), f"{devices:.2f}")
+            for state, (trials, hours, devices) in reading.spent.items()
+        ],
+        "parts": _parts(reading, figure),
+        "facts": _facts(reading),
+        "settings": _fixed(reading),
+    }
+
+
+def _tiles(reading: Reading) -> list[tuple[str, str]]:
+    status = reading.status
+    counts = ", ".join(f"{count} {state}" for state, count in status.counts.items() if count)
+    devices = sum(each for _, _, each in reading.spent.values())
+    best = reading.ranked[0].score if reading.ranked else None
+    told = "–"
+    if best is not None:
+        told = str(best) if math.isfinite(best.low) else score(best.value)
+    return [
+        (f"best {status.identity.objective}", told),
+        ("trials", counts or "none yet"),
+        ("device-hours", f"{devices:.2f}"),
+        ("test part", _opened(reading)),
+    ]
+
+
+def _opened(reading: Reading) -> str:
+    count = len(reading.promotions)
+    return {0: "not opened", 1: "opened once"}.get(count, f"opened {count} times")
+
+
+def _best(reading: Reading) -> list[dict[str, Any]]:
+    names = searched(reading.status.identity.semantics)
+    return [
+        {
+            "number": each.row.number,
+            "score": str(each.score) if math.isfinite(each.score.low) else score(each.score.value),
+            "behind": "" if each.behind is None else _signed(each.behind.value, each.behind.low, each.behind.high),
+            "equal": each.behind is not None and each.behind.low <= 0 <= each.behind.high,
+            "epoch": each.row.epoch,
+            "time": duration(each.row.seconds),
+            "settings": in_short(each.row.settings, names),
+        }
+        for each in reading.ranked
+    ]
+
+
+def _parts(reading: Reading, figure: Any) -> list[dict[str, Any]]:
+    """What is told of single images: the validation part by the best trial, then each opening of the test part."""
+    parts: list[dict[str, Any]] = []
+    if reading.best is not None and reading.judge is not None:
+        row, told = reading.best
+        made = _judgement("validation", told.probabilities, told.labels, told.classes, figure)
+        scores = {name: [each.value, each.low, each.high] for name, each in told.intervals.items()}
+        title = f"Validation part, {len(told.images)} images, judged by trial {row.number}"
+        note = "Trials were chosen by these very images: the figures are too good. Decisions: the largest probability."
+        parts.append({
+            **made, "title": title, "note": note, **_scored(scores, told.classes),
+            "hard": [_shown(each, thumbnail(reading.judge.data, each.row)) for each in reading.hard],
+            "hard_note": "the mean of the five best complete trials",
+        })  # fmt: skip
+    for place, promoted in enumerate(reading.promotions):
+        parts.append(_tested(reading, promoted, place, figure))
+    return parts
+
+
+def _tested(reading: Reading, promoted: Promoted, place: int, figure: Any) -> dict[str, Any]:
+    made = _judgement(f"test-{place}", promoted.probabilities, promoted.labels, promoted.classes, figure)
+    hard = [] if reading.test is None else hardest_of(promoted, reading.test, HARDEST)
+    who = ", ".join(map(str, promoted.trials))
+    count = len(reading.promotions)
+    note = f"Opened at promotion {promoted.key} of trials {who}."
+    if count > 1:
+        note += f" {count} models of this study have seen the test part: the best of their figures is too good."
+    return {
+        **made,
+        "title": f"Test part, {len(promoted.images)} images",
+        "note": note,
+        **_scored(promoted.intervals, promoted.classes),
+        "hard": [_shown(each, thumbnail(reading.test, each.row)) for each in hard] if reading.test else [],
+        "hard_note": "the promoted model",
+    }
+
+
+def _judgement(prefix: str, probabilities: Any, labels: Any, classes: Sequence[str], figure: Any) -> dict[str, Any]:
+    drawn = {
+        "ROC": judgement_charts.roc,
+        "Precision and recall": judgement_charts.precision_recall,
+        "Reliability": judgement_charts.reliability,
+        "Confusion": judgement_charts.confusion,
+    }
+    named = [
+        (title, figure(f"{prefix}-{place}", draw(probabilities, labels, classes)))
+        for place, (title, draw) in enumerate(drawn.items())
+    ]
+    return {"figures": named, "id": prefix}
+
+
+def _scored(scores: Mapping[str, Sequence[float | None]], classes: Sequence[str]) -> dict[str, Any]:
+    return {
+        "scores": [(name, _interval(scores[name])) for name in SCORES if name in scores],
+        "classes": [(name, *map(_interval, cells)) for name, cells in per_class(scores, classes)],
+    }
+
+
+def _shown(each: Hard, source: str) -> dict[str, str]:
+    return {
+        "source": source,
+        "image": each.image,
+        "truth": each.truth,
+        "decision": each.decision,
+        "probability": f"{each.probability:.2f}",
+    }
+
+
+def _facts(reading: Reading) -> list[tuple[str, str]]:
+    identity = reading.status.identity
+    facts = [
+        ("data", f"{identity.data}, content hash {identity.data_hash[:16]}"),
+        ("split", f"{identity.split}, hash {identity.split_hash[:16]}"),
+        ("space", f"hash {identity.space_hash[:16]}, at most {identity.semantics['epochs']} epochs"),
+        ("objective", f"{identity.direction} {identity.objective}"),
+        ("study", f"hash {identity.hash[:16]}" + (f", id {identity.id[:16]}" if identity.id else "")),
+    ]
+    if reading.judge is not None:
+        data = reading.judge.data
+        counts = ", ".join(f"{int((reading.judge.labels == k).sum())} {name}" for k, name in enumerate(data.classes))
+        facts.insert(1, ("validation", f"{len(reading.judge.rows)} of {len(data)} images: {counts}"))
+    return facts + [(name, str(value)) for name, value in reading.environment.items()]
+
+
+def _fixed(reading: Reading) -> list[tuple[str, str]]:
+    """What all trials had in common."""
+    names = searched(reading.status.identity.semantics)
+    rows = [row for row in reading.status.rows if row.settings]
+    shared = [name for name in (rows[0].settings if rows else {}) if name not in names]
+    return [
+        (name, show(rows[0].settings[name]) if not isinstance(rows[0].settings[name], float) else
+         number(rows[0].settings[name]))
+        for name in shared
+        if all(row.settings.get(name) == rows[0].settings[name] for row in rows)
+    ]  # fmt: skip
+
+
+def _interval(cells: Sequence[float | None]) -> str:
+    value, low, high = cells
+    if value is None or low is None or high is None or not math.isfinite(value):
+        return "undefined"
+    return f"{value:.3f} ({low:.3f}–{high:.3f})"
+
+
+def _signed(value: float, low: float, high: float) -> str:
+    return f"{value:+.4f} ({low:+.4f} to {high:+.4f})"

@@ -1,0 +1,67 @@
+"""What promotion kept of a study's test part: read from its evidence, never computed again."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from search.workspace import Workspace
+
+PER_IMAGE, SELECTION = "test/per_image.csv", "selection.json"
+
+
+@dataclass(frozen=True, eq=False)
+class Promoted:
+    """One opening of the test part: probabilities (N, classes) and labels (N,) of `images`, and the members."""
+
+    folder: Path
+    classes: tuple[str, ...]
+    images: tuple[str, ...]
+    labels: npt.NDArray[np.int64]
+    probabilities: npt.NDArray[np.float64]
+    intervals: dict[str, list[float | None]]
+    trials: tuple[int, ...]
+
+    @property
+    def key(self) -> str:
+        """What tells this promotion from the study's others."""
+        return self.folder.name.removeprefix("promotion-")
+
+
+def promotions(place: Workspace, study: str) -> list[Promoted]:
+    """The promotions of a study whose evidence is whole, oldest first."""
+    folders = [path.parent.parent for path in (place.reports / study).glob(f"promotion-*/{PER_IMAGE}")]
+    whole = [folder for folder in folders if (folder / SELECTION).exists() and (folder / "metrics.json").exists()]
+    return [read_promotion(folder) for folder in sorted(whole, key=lambda each: (each / PER_IMAGE).stat().st_mtime)]
+
+
+def read_promotion(folder: Path) -> Promoted:
+    """One promotion's evidence; OSError, ValueError or KeyError where it is damaged."""
+    images, classes, labels, probabilities = read_per_image(folder / PER_IMAGE)
+    chosen: dict[str, Any] = json.loads((folder / SELECTION).read_text())
+    intervals = json.loads((folder / "metrics.json").read_text())
+    members = tuple(int(number) for number in chosen.get("trials", {}))
+    return Promoted(folder, classes, images, labels, probabilities, intervals, members)
+
+
+def read_per_image(
+    path: Path,
+) -> tuple[tuple[str, ...], tuple[str, ...], npt.NDArray[np.int64], npt.NDArray[np.float64]]:
+    """Images, classes, labels (N,) and probabilities (N, classes) of a table as `Evaluation.per_image` makes it."""
+    table = pd.read_csv(path, dtype={"image": str, "truth": str}, keep_default_na=False)
+    columns = [name for name in table.columns if name.startswith("p_")]
+    missing = {"image", "truth"} - set(table.columns)
+    if missing or not columns:
+        raise ValueError(f"{path}: needs columns image, truth and p_<class>; has {', '.join(table.columns)}")
+    classes = tuple(name.removeprefix("p_") for name in columns)
+    strange = sorted(set(table["truth"]) - set(classes))
+    if strange:
+        raise ValueError(f"{path}: truth {strange[0]!r} has no column p_{strange[0]}")
+    labels = np.array([classes.index(name) for name in table["truth"]], np.int64)
+    return tuple(table["image"]), classes, labels, table[columns].to_numpy(np.float64)

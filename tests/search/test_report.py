@@ -1,0 +1,187 @@
+"""The report: its page is whole and asks nobody for anything, its files say the same, MLflow is never in the way."""
+
+import csv
+import json
+import re
+import shutil
+
+import numpy as np
+import pytest
+from reported_study import CLASSES, reported
+
+from lesion.data.packed import PackedDataset
+from lesion.evaluation import evaluate
+from search import cli
+from search.mirror import deliver_all, mirror_of
+from search.reporting import Report, report
+from search.reporting.importance import importances
+from search.reporting.judged import judge_of
+from search.study import study_status
+from search.tracking import PARENT
+from search.workspace import Workspace
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::UserWarning", "ignore::DeprecationWarning"),
+    pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning"),
+]
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
+    return reported(tmp_path_factory.mktemp("report"))
+
+
+@pytest.fixture(scope="module")
+def made(place: Workspace) -> Report:
+    """A report while MLflow holds nothing of the study."""
+    return report("photos", place)
+
+
+def figures(page: str) -> dict:
+    return json.loads(re.search(r'<script id="figures" type="application/json">(.*?)</script>', page)[1])
+
+
+def test_the_page_is_whole_and_asks_nobody(made):
+    page = made.page.read_text()
+    # plotly.js itself names addresses; of the rest, nothing is fetched from anywhere.
+    own = re.sub(r"<script>.*?</script>", "", page, flags=re.S)
+    assert not re.findall(r'(?:src|href)="(?!data:|#)', own)
+    assert "http" not in own.partition("<main>")[0]
+    drawn = figures(page)
+    always = {"progress-time", "progress-cost", "effects-0", "importance", "parallel", "curves", "validation-0"}
+    assert set(drawn) >= always
+    assert set(re.findall(r'data-figure="([^"]+)"', own)) == set(drawn)
+    for section in ("best", "progress", "effects", "importance", "parallel", "curves", "validation", "cost", "origin"):
+        assert f'id="{section}"' in own
+    assert own.count("data:image/jpeg;base64,") == 24
+    assert "prefers-color-scheme: dark" in own
+    assert "non-finite" in own
+    assert "not opened" in own
+
+
+def test_the_files_say_the_same(made, place):
+    folder = place.reports / "photos" / "report"
+    told = json.loads((folder / "report.json").read_text())
+    assert told["counts"] == {"complete": 8, "pruned": 17, "failed": 2}
+    assert told["failures"] == {"non-finite": 1, "out-of-memory": 1}
+    first, second = told["ranking"][:2]
+    assert (first["trial"], first["behind"]) == (told["best"], None)
+    assert second["behind"]["value"] <= 0
+    assert first["score"]["low"] < first["score"]["value"] < first["score"]["high"]
+    assert told["identity"]["location"] == ""
+    with (folder / "trials.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == 27
+    best = next(row for row in rows if row["trial"] == str(told["best"]))
+    assert float(best["value"]) == first["score"]["value"] == float(best["metric mean_auc"])
+    assert best["loss"] in {"focal", "cross_entropy"}
+    with (folder / "effects.csv").open() as file:
+        effects = {(row["stage"], row["option"]): row["verdict"] for row in csv.DictReader(file)}
+    assert effects["after epoch 1", "focal"] == "better"
+    with (folder / "per_class.csv").open() as file:
+        assert [row["class"] for row in csv.DictReader(file)] == list(CLASSES)
+    with (folder / "per_image.csv").open() as file:
+        images = list(csv.DictReader(file))
+    assert len(images) == told["validation"]["images"] == 120
+
+
+def test_the_hardest_are_those_with_the_least_probability(made, place):
+    judge = judge_of(place, study_status(place, "photos"))
+    five = [row for row in made.reading.trials if row.state == "complete"][:5]
+    mean = np.mean([judge.probabilities(row) for row in five], axis=0)
+    given = mean[np.arange(len(mean)), judge.labels]
+    assert [each.probability for each in made.reading.hard] == pytest.approx(np.sort(given)[:24])
+    assert made.reading.hard[0].image == judge.images[int(given.argmin())]
+
+
+def test_importances_find_what_was_planted(place):
+    found = importances(study_status(place, "photos"))
+    assert [(each.branch, each.method) for each in found][:2] == [("", "PED-ANOVA"), ("", "fANOVA")]
+    assert "loss is focal" in {each.branch for each in found}
+    for each in found:
+        assert sum(each.shares.values()) == pytest.approx(1.0)
+    forest = found[1].shares
+    assert forest["loss"] + forest["balancing"] > 0.5
+
+
+def test_mlflow_has_nothing_of_the_study(made):
+    assert "holds no run of photos" in made.unlogged
+    assert any("holds no run of this study" in note for note in made.reading.notes)
+
+
+def test_the_report_goes_to_mlflow_once(place):
+    status = study_status(place, "photos")
+    deliver_all(mirror_of(place, "photos", status.identity), status.rows)
+    made = report("photos", place)
+    assert made.unlogged == ""
+    runs = mirror_of(place, "photos", status.identity).runs
+    client, known = runs.client, runs.runs()
+    files = {file.path for file in client.list_artifacts(known[PARENT].id, "report")}
+    assert {"report/report.html", "report/report.json", "report/effects.csv", "report/hardest.png"} <= files
+    best = made.reading.trials[0]
+    drawn = {
+        file.path.removeprefix("evaluation/") for file in client.list_artifacts(known[best.number].id, "evaluation")
+    }
+    tables = {"per_image.csv", "per_class.csv", "wide.csv"}
+    assert drawn == {"roc.png", "confusion.png", "reliability.png"} | tables
+    last = [row for row in made.reading.trials if row.state == "complete"][-1]
+    assert not client.list_artifacts(known[last.number].id, "evaluation"), "only the best five are drawn"
+    said: list[str] = []
+    report("photos", place, progress=said.append)
+    assert not [text for text in said if text.startswith("figures of trial")], "drawn already"
+
+
+def test_a_server_that_is_down_is_said(place, monkeypatch, capsys, tmp_path):
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    page = tmp_path / "elsewhere" / "page.html"
+    assert cli.main(["report", "photos", "--workspace", str(place.path), "--out", str(page)]) == 0
+    output = capsys.readouterr()
+    assert "MLflow did not take the report: " in output.err
+    assert "MLflow does not say what the search ran with" in output.out
+    assert page.stat().st_size > 1_000_000
+
+
+def test_data_that_are_gone_leave_the_rest(place, tmp_path):
+    copy = Workspace(tmp_path / "workspace")
+    shutil.copytree(place.path, copy.path)
+    (copy.path / "data" / "photos").rename(tmp_path / "photos")
+    (place.data / "photos").rename(place.data / "elsewhere")
+    try:
+        made = report("photos", copy)
+    finally:
+        (place.data / "elsewhere").rename(place.data / "photos")
+    assert any(note.startswith("nothing is told of single images: ") for note in made.reading.notes)
+    assert 'id="validation"' not in made.page.read_text()
+    assert "What each component is worth" in made.page.read_text()
+
+
+def test_an_opened_test_part_is_shown_from_the_evidence(place, tmp_path):
+    copy = Workspace(tmp_path / "workspace")
+    shutil.copytree(place.path, copy.path)
+    data = PackedDataset.open(copy.data / "photos")
+    labels, images = data.labels[:30], data.table["image"].tolist()[:30]
+    probabilities = np.random.default_rng(0).dirichlet(np.ones(3), 30)
+    told = evaluate(probabilities, labels, CLASSES, images=images, samples=50)
+    folder = copy.reports / "photos" / "promotion-abc"
+    (folder / "test").mkdir(parents=True)
+    told.per_image().to_csv(folder / "test" / "per_image.csv", index=False)
+    scores = {name: [each.value, each.low, each.high] for name, each in told.intervals.items()}
+    (folder / "metrics.json").write_text(json.dumps(scores))
+    (folder / "selection.json").write_text(json.dumps({"trials": {"0": {}}}))
+    made = report("photos", copy)
+    (promoted,) = made.reading.promotions
+    np.testing.assert_allclose(promoted.probabilities, probabilities)
+    np.testing.assert_array_equal(promoted.labels, labels)
+    page = made.page.read_text()
+    assert "Test part, 30 images" in page
+    assert "Opened at promotion abc of trials 0." in page
+    assert any(note.startswith("no pictures of the test part: ") for note in made.reading.notes)
+
+
+def test_a_study_that_has_just_begun(tmp_path):
+    made = report("photos", reported(tmp_path, trials=1))
+    page = made.page.read_text()
+    assert "Not enough trials to compare options." in page
+    assert "importances need more trials" in made.reading.notes
