@@ -113,7 +113,8 @@ class Ledger:
         """Note that a worker starts the trial, with `attributes`; returns the number of this attempt, from 1."""
         row = self.row(number)
         attempt = row.attempt + 1
-        self.note(number, attempt=attempt, began_at=row.epoch, let_go=False, **attributes)
+        # The attempt last: an attempt that is noted is noted whole.
+        self.note(number, began_at=row.epoch, let_go=False, **attributes, attempt=attempt)
         return attempt
 
     def let_go(self, number: int) -> None:
@@ -186,7 +187,7 @@ class Ledger:
         """How often the trial was lost at this epoch, now noted; an attempt counts once, however often one looks."""
         if row.attempt == 0 or row.attributes.get("counted") == row.attempt:
             return row.losses
-        innocent = row.attributes["let_go"] or row.epoch > row.attributes["began_at"]
+        innocent = row.attributes.get("let_go") or row.epoch > row.attributes.get("began_at", 0)
         losses = 0 if innocent else row.losses + 1
         self.note(row.number, losses=losses, counted=row.attempt)
         return losses

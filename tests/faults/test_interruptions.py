@@ -1,0 +1,227 @@
+"""Searches that die at random, hundreds of times, at every kind of point, and come to what undisturbed ones come to.
+
+Ledger, searcher and scheduler are the real ones; Ray is replaced by a loop that calls them as Ray's does, and workers
+by one that saves an epoch before it reports it. A driver may die before and after each single write; a server may fail
+a write, or do it and lose its answer; a worker may lose its checkpoints. A search with one worker must come to the very
+same rows and rungs. One with several is told things in another order after a death, so it is held to what must be
+equal: exactly the rows asked for, every value that of an undisturbed training, and rungs that are a replay's.
+"""
+
+import random
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from sqlalchemy.exc import OperationalError
+from whole import of_rows, of_rungs, results
+
+from search.database import ServerAwayError, Storage, open_storage
+from search.identity import Identity
+from search.ledger import Ledger, open_ledger
+from search.rows import NON_FINITE, TrialRow
+from search.searcher import LedgerSearcher, Told, scheduler_for
+from search.space import Asha
+from search.study import StudyStatus
+from search.trial import Job, Order
+
+TRIALS, EPOCHS, ASHA = 9, 5, Asha(grace=1, reduction=2)
+IDENTITY = Identity("tiny", "d1", "holdout", "s1", "mean_auc", "maximize", {"objective": "mean_auc", "epochs": EPOCHS})
+START = [{"loss": "focal", "lr": 0.5, "loss.focal.gamma": 1.0}, {"loss": "cross_entropy", "lr": 0.25}]
+WRITES = (
+    "create_new_study", "set_study_user_attr", "create_new_trial", "set_trial_param", "set_trial_user_attr",
+    "set_trial_system_attr", "set_trial_intermediate_value", "set_trial_state_values",
+)  # fmt: skip
+"""Everything by which a driver changes the database."""
+
+
+class Killed(BaseException):
+    """What a kill -9 looks like to a driver: nothing on its way may answer it."""
+
+
+class AwayError(Exception):
+    """What a database's driver raises when its server is gone."""
+
+
+class Faults:
+    """Strikes before or after writes, each time with a small chance; `struck` counts where."""
+
+    def __init__(self, rng: random.Random, kills: float, losses: float) -> None:
+        self.rng, self.kills, self.losses = rng, kills, losses
+        self.struck: Counter[str] = Counter()
+
+    def kill(self, where: str) -> None:
+        if self.rng.random() < self.kills:
+            self.struck[f"killed {where}"] += 1
+            raise Killed
+
+    def strike(self, where: str) -> None:
+        self.kill(where)
+        if self.rng.random() < self.losses:
+            self.struck[f"away {where}"] += 1
+            raise OperationalError("", {}, AwayError("the server is gone"))
+
+
+@pytest.fixture
+def storage(monkeypatch: pytest.MonkeyPatch) -> Storage:
+    """A database in memory that all sessions of a test share."""
+    storage = open_storage("sqlite://")
+    monkeypatch.setattr("search.ledger.open_storage", lambda url: storage)
+    monkeypatch.setattr("search.database.PAUSES", (0.0,))
+    monkeypatch.setattr("search.database.time.sleep", lambda seconds: None)
+    # What kills its driver again and again is given up, which an undisturbed search does not.
+    monkeypatch.setattr("search.ledger.LOSSES", 10**9)
+    return storage
+
+
+def make_dangerous(storage: Storage, faults: Faults, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have `faults` strike before and after every write."""
+
+    def dangerous(name: str) -> Any:
+        write = getattr(storage, name)
+
+        def call(*arguments: Any, **options: Any) -> Any:
+            faults.strike(f"before {name}")
+            result = write(*arguments, **options)
+            faults.strike(f"after {name}")
+            return result
+
+        return call
+
+    for name in WRITES:
+        monkeypatch.setattr(storage, name, dangerous(name))
+
+
+class Space:
+    def sample(self, trial: Any) -> dict[str, Any]:
+        loss = trial.suggest_categorical("loss", ["cross_entropy", "focal"])
+        settings = {"loss": loss, "lr": trial.suggest_float("lr", 0.0, 1.0)}
+        if loss == "focal":
+            settings["loss.focal.gamma"] = trial.suggest_float("loss.focal.gamma", 0.5, 3.0)
+        return settings
+
+
+def value_of(settings: Any, seed: int, epoch: int) -> float:
+    """What a trial is worth after an epoch: a pure function of its settings and seed."""
+    return float((1 - abs(settings["lr"] - 0.6)) * (1 - 0.5**epoch) + (seed % 97) * 1e-4 * ((seed >> epoch) % 3))
+
+
+class Worker:
+    """Saves an epoch before it reports it; `disk` is what survives it, epochs by trial."""
+
+    def __init__(self, order: Order, disk: dict[int, int]) -> None:
+        self.order, self.disk = order, disk
+        self.reported = min(order.reported, disk.get(order.number, 0))
+
+    def step(self) -> dict[str, Any]:
+        epoch = self.reported = self.reported + 1
+        told = {"number": self.order.number, "epoch": epoch, "seconds": 1.0, "device_seconds": 1.0, "examples": epoch}
+        if self.order.settings["lr"] > 0.97 and epoch == 2:
+            return {**told, "epoch": 1, "failure": NON_FINITE, "message": "the loss is nan", "done": True}
+        self.disk[self.order.number] = max(epoch, self.disk.get(self.order.number, 0))
+        value = value_of(self.order.settings, self.order.seed, epoch)
+        # Every other trial with a large gamma stops by itself.
+        over = epoch == EPOCHS or (epoch == 3 and self.order.settings.get("loss.focal.gamma", 0) > 2.5)
+        return {**told, "value": value, "metrics/mean_auc": value, "over": over, "done": over}
+
+
+def session(faults: Faults, disk: dict[int, int], workers: int) -> tuple[Ledger, Any]:
+    """One session as Ray would drive it; the ledger and the scheduler at its end."""
+    ledger = open_ledger("sqlite://", "tiny", IDENTITY, 7)
+    adopted = ledger.reconcile()
+    ledger.enqueue(START)
+    told: list[Told] = []
+    job = Job("tiny", "key", Path(), None, "mean_auc", EPOCHS, Path("checkpoints"), lambda *arguments: None)
+    scheduler: Any = scheduler_for(ASHA, EPOCHS, "maximize", ledger.rows())
+    searcher = LedgerSearcher(ledger, Space(), job, target=TRIALS, adopted=adopted, tell=told.append)
+    running: list[Any] = []
+    for trial_id in map(str, range(10**6)):
+        while len(running) < workers and isinstance(config := searcher.suggest(f"{trial_id}.{len(running)}"), dict):
+            trial = SimpleNamespace(trial_id=f"{trial_id}.{len(running)}", config=config)
+            scheduler.on_trial_add(None, trial)
+            running.append((trial, Worker(config["order"], disk)))
+        if not running:
+            return ledger, scheduler
+        trial, worker = faults.rng.choice(running)
+        result = worker.step()
+        faults.kill("between saving and reporting")
+        # As Ray's loop does: what is done is not judged, what is stopped is not reported as going on.
+        if not result["done"] and scheduler.on_trial_result(None, trial, result) != "STOP":
+            faults.kill("between judging and recording")
+            searcher.on_trial_result(trial.trial_id, result)
+            continue
+        scheduler.on_trial_complete(None, trial, result)
+        searcher.on_trial_complete(trial.trial_id, result)
+        running.remove((trial, worker))
+    raise AssertionError("the search does not end")
+
+
+def search(faults: Faults, workers: int, forgets: float = 0.0) -> tuple[StudyStatus, Any]:
+    """Sessions until one ends by itself; at each death a checkpoint may be lost, or all of a trial's."""
+    disk: dict[int, int] = {}
+    while True:
+        try:
+            ledger, scheduler = session(faults, disk, workers)
+            return StudyStatus("tiny", ledger.identity, tuple(ledger.rows()), False), scheduler
+        except (Killed, ServerAwayError):  # a server that is away when a session begins is told, not waited for
+            for number, epochs in disk.items():
+                if faults.rng.random() < forgets:
+                    disk[number] = faults.rng.choice([0, max(0, epochs - 1)])
+
+
+def rungs_of(scheduler: Any) -> dict[int, list[float]]:
+    rungs: dict[int, list[float]] = scheduler.rungs()
+    return rungs
+
+
+@pytest.fixture(scope="module")
+def undisturbed() -> Iterator[tuple[StudyStatus, Any]]:
+    with pytest.MonkeyPatch.context() as patch:
+        storage = open_storage("sqlite://")
+        patch.setattr("search.ledger.open_storage", lambda url: storage)
+        yield search(Faults(random.Random(0), 0.0, 0.0), workers=1)
+
+
+def test_the_undisturbed_search_has_all_kinds_of_rows(undisturbed: tuple[StudyStatus, Any]) -> None:
+    status, scheduler = undisturbed
+    assert Counter(row.state for row in status.rows).keys() >= {"complete", "pruned"}
+    assert not [*of_rows(status.rows, TRIALS, EPOCHS), *of_rungs(status, ASHA, EPOCHS, scheduler)]
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("seed", range(6))
+def test_one_worker_comes_to_the_same_rows_and_rungs(
+    storage: Storage, undisturbed: tuple[StudyStatus, Any], seed: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    faults = Faults(random.Random(seed), kills=0.06, losses=0.03)
+    make_dangerous(storage, faults, monkeypatch)
+    status, scheduler = search(faults, workers=1, forgets=0.2)
+    whole, whole_scheduler = undisturbed
+    assert results(status) == results(whole)
+    assert [row.failure for row in status.rows] == [row.failure for row in whole.rows]
+    assert rungs_of(scheduler) == rungs_of(whole_scheduler)
+    assert sum(faults.struck.values()) > 15
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("seed", range(6))
+def test_several_workers_come_to_the_rows_asked_for(
+    storage: Storage, seed: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    faults = Faults(random.Random(seed), kills=0.05, losses=0.03)
+    make_dangerous(storage, faults, monkeypatch)
+    status, scheduler = search(faults, workers=3, forgets=0.2)
+    found = [*of_rows(status.rows, TRIALS, EPOCHS), *of_rungs(status, ASHA, EPOCHS, scheduler), *wrong(status.rows)]
+    assert not found, "\n".join(found)
+
+
+def wrong(rows: tuple[TrialRow, ...]) -> Iterator[str]:
+    """Values that no undisturbed training has."""
+    for row in rows:
+        for epoch, value in row.history.items():
+            if value != value_of(row.settings, row.seed, epoch):
+                yield f"trial {row.number} is worth {value} at epoch {epoch}"
