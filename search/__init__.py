@@ -9,16 +9,20 @@ import os
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from search.finalists import FinalistsResult, run_finalists
+    from search.promotion import promote
     from search.reporting import report
     from search.reporting.effects import component_effects
     from search.study import StudyResult, StudyStatus, run_study, studies, study_status, sync
 
 __all__ = [
+    "FinalistsResult",
     "StudyResult",
     "StudyStatus",
     "component_effects",
     "promote",
     "report",
+    "run_finalists",
     "run_study",
     "studies",
     "study_status",
@@ -29,7 +33,13 @@ __all__ = [
 # seconds on a machine without the network. It reads this when it is imported.
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 
-_HOMES = {"component_effects": "search.reporting.effects", "promote": "search.promotion", "report": "search.reporting"}
+_HOMES = {
+    "FinalistsResult": "search.finalists",
+    "component_effects": "search.reporting.effects",
+    "promote": "search.promotion",
+    "report": "search.reporting",
+    "run_finalists": "search.finalists",
+}
 
 
 def __getattr__(name: str) -> Any:

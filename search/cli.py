@@ -15,7 +15,19 @@ from importlib.metadata import version
 from typing import Any, NoReturn
 
 from lesion.errors import Failure, LesionError
-from search.commands import cluster, data, doctor, models, predict, remote_search, report, search, serving, ui
+from search.commands import (
+    cluster,
+    data,
+    doctor,
+    finalists,
+    models,
+    predict,
+    remote_search,
+    report,
+    search,
+    serving,
+    ui,
+)
 from search.errors import SearchError
 
 DONE, FAILED, WRONG_INPUT, INTERRUPTED = 0, 1, 2, 130
@@ -28,6 +40,7 @@ from images to a promoted model:
   lesion-search check spaces/isic2017.yaml
   lesion-search run spaces/isic2017.yaml
   lesion-search status isic2017
+  lesion-search finalists isic2017 --top 5 --seeds 3
   lesion-search promote isic2017
   lesion-search predict models:/isic2017@champion photo.jpg
 
@@ -67,7 +80,7 @@ def build_parser() -> Parser:
     parser = Parser(prog="lesion-search", description=DESCRIPTION, epilog=EPILOG)
     parser.add_argument("--version", action=_Version, nargs=0, help="show the version and exit")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", dest="command", required=True)
-    for group in (data, search, doctor, report, ui, models, predict, serving, remote_search, cluster):
+    for group in (data, search, finalists, doctor, report, ui, models, predict, serving, remote_search, cluster):
         group.add(commands)
     return parser
 

@@ -62,6 +62,10 @@ class StudyError(LedgerError):
     """A study of this name exists for other data, another split, space or objective."""
 
 
+class FinalistsError(SearchError):
+    """Finalists cannot be chosen, or run, as asked."""
+
+
 class TrialError(SearchError, Failure):
     """A trial could not be built or run."""
 

@@ -180,8 +180,12 @@ class Ledger:
 
     def _settle(self, trial: Trial, space: Samples) -> TrialRow:
         settings = dict(space.sample(trial))
-        self.note(trial.number, seed=derived_seed(self.seed, "trial", trial.number), settings=settings)
+        self.note(trial.number, seed=self._seed(trial.number), settings=settings)
         return self.row(trial.number)
+
+    def _seed(self, number: int) -> int:
+        """Seed of the training of one row."""
+        return derived_seed(self.seed, "trial", number)
 
     def _losses(self, row: TrialRow) -> int:
         """How often the trial was lost at this epoch, now noted; an attempt counts once, however often one looks."""

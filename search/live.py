@@ -62,7 +62,7 @@ def _facts(state: StudyState, names: Collection[str]) -> Table:
     facts.add_row("trials", counted(state.counts))
     best = Text("–")
     if state.best is not None:
-        which = f"  trial {state.best.number}: {in_short(state.best.settings, names)}"
+        which = f"  trial {state.best.label}: {in_short(state.best.settings, names)}"
         best = Text.assemble((score(state.best.value), "bold green"), which)
     facts.add_row(f"best {state.objective}", best)
     if state.total and state.phase == "running":
@@ -82,7 +82,7 @@ def _use(state: StudyState) -> str:
 def _running(state: StudyState, names: Collection[str]) -> Table:
     rows = [
         (
-            str(trial.number),
+            trial.label or str(trial.number),
             f"{trial.epoch}/{state.epochs}",
             score(trial.value),
             duration(trial.seconds),
@@ -117,14 +117,14 @@ class Lines:
         before = {trial.number: trial for trial in last.running} if last else {}
         for trial in state.running:
             if trial.number not in before:
-                yield f"trial {trial.number} begins: {in_short(trial.settings, self._names)}"
+                yield f"trial {trial.label or trial.number} begins: {in_short(trial.settings, self._names)}"
             elif trial.epoch > before[trial.number].epoch:
                 told = f"{state.objective} {score(trial.value)}"
-                yield f"trial {trial.number} epoch {trial.epoch}/{state.epochs}: {told}"
+                yield f"trial {trial.label or trial.number} epoch {trial.epoch}/{state.epochs}: {told}"
         if last is None or _ended(state) > _ended(last):
             left = f", about {duration(state.remaining)} to go" if state.remaining else ""
             yield f"{_ended(state)} of {state.target} trials have ended: {counted(state.counts).plain}{left}"
         if state.best is not None and (last is None or last.best is None or last.best.number != state.best.number):
-            yield f"best {state.objective} {score(state.best.value)}, trial {state.best.number}"
+            yield f"best {state.objective} {score(state.best.value)}, trial {state.best.label}"
         if state.mirror_problem and (last is None or last.mirror_problem != state.mirror_problem):
             yield f"MLflow does not answer, its events wait on disk: {state.mirror_problem}"

@@ -10,6 +10,7 @@ from lesion.settings import resolve
 from search.errors import PromotionBlockedError, PromotionError
 from search.resumption import checkpoint_key
 from search.rows import TrialRow
+from search.series import series_of
 from search.study import StudyStatus
 from search.workspace import Workspace
 
@@ -18,33 +19,39 @@ JUDGED = ("best", "average", "model")
 
 
 class Members:
-    """The members that the trials of a study can give; `data` are seen through the study's task."""
+    """The members that the trials of a study and its finalists can give; `data` are seen through the study's task."""
 
     def __init__(self, place: Workspace, status: StudyStatus, data: PackedDataset) -> None:
         self._place, self._status, self._data = place, status, data
-        self._found: dict[int, Member] = {}
-        self._lost: dict[int, str] = {}
+        self._keys = {each.name: each.identity.key for each in series_of(place, status.name)}
+        self._keys[status.name] = status.identity.key
+        self._found: dict[tuple[str, int], Member] = {}
+        self._lost: dict[tuple[str, int], str] = {}
 
     def why_not(self, row: TrialRow) -> str:
         """Why a trial cannot be a member; empty where it can."""
-        if row.number not in self._found and row.number not in self._lost:
+        known = self._home(row), row.number
+        if known not in self._found and known not in self._lost:
             try:
-                self._found[row.number] = self._read(row)
+                self._found[known] = self._read(row)
             except PromotionError as problem:
-                self._lost[row.number] = str(problem)
-        return self._lost.get(row.number, "")
+                self._lost[known] = str(problem)
+        return self._lost.get(known, "")
 
     def of(self, row: TrialRow) -> Member:
         """The member that a trial gives; PromotionError where it gives none."""
         if why := self.why_not(row):
             raise PromotionBlockedError(why)
-        return self._found[row.number]
+        return self._found[self._home(row), row.number]
+
+    def _home(self, row: TrialRow) -> str:
+        return row.series or self._status.name
 
     def _read(self, row: TrialRow) -> Member:
-        folder = self._place.trial(self._status.name, row.number)
+        folder = self._place.trial(self._home(row), row.number)
         state, damage = checkpoints.load_latest(folder)
-        key = checkpoint_key(self._status.identity.key, row.seed, row.settings)
-        where = f"the checkpoint of trial {row.number} after epoch {row.epoch} in {folder}"
+        key = checkpoint_key(self._keys[self._home(row)], row.seed, row.settings)
+        where = f"the checkpoint of trial {row.label} after epoch {row.epoch} in {folder}"
         if state is None or state.get("epoch") != row.epoch:
             raise PromotionBlockedError(f"{where}: {'; '.join(damage) or 'it is not there'}")
         if state.get("key") != key:

@@ -24,7 +24,7 @@ from search.errors import MirrorError
 from search.identity import Identity
 from search.rows import TrialRow
 from search.spool import Event, Spool
-from search.tracking import EPOCH, PARENT, STATE, Change, StudyRuns
+from search.tracking import EPOCH, NAME, PARENT, STATE, Change, StudyRuns
 from search.workspace import Workspace
 
 PATIENCE = (1.0, 2.0, 4.0, 8.0, 15.0, 30.0)
@@ -155,10 +155,15 @@ class Mirror:
                 self._changed.wait(seconds)
 
 
-def mirror_of(workspace: Workspace, study: str, identity: Identity, uri: str | None = None) -> Mirror:
-    """The mirror of a study, not yet started; `uri` overrules the workspace's tracking server."""
+def mirror_of(
+    workspace: Workspace, study: str, identity: Identity, uri: str | None = None, experiment: str | None = None
+) -> Mirror:
+    """The mirror of a study, not yet started; `uri` overrules the workspace's tracking server.
+
+    Its runs are in the MLflow experiment of its name, or in another `experiment`.
+    """
     uri = uri or workspace.tracking_uri
-    runs = StudyRuns(uri, workspace.artifacts, study, identity.key, identity.hash, identity.objective)
+    runs = StudyRuns(uri, workspace.artifacts, study, identity.key, identity.hash, identity.objective, experiment)
     # By the id: what an earlier ledger left behind must not be told of this study's trials.
     spool = workspace.spool / (f"{study}.{identity.id}.jsonl" if identity.id else f"{study}.jsonl")
     return Mirror(runs, Spool(spool), Spool(spool.with_suffix(".rejected")))
@@ -187,7 +192,7 @@ def changes_of(events: Iterable[Event]) -> dict[int, Change]:
 
 def started(row: TrialRow, common: Mapping[str, str]) -> Event:
     """A worker has begun a trial, or begun it again."""
-    tags = {**common, "lesion.seed": row.seed, "lesion.attempt": row.attempt, STATE: "running"}
+    tags = {**common, **_finalist(row), "lesion.seed": row.seed, "lesion.attempt": row.attempt, STATE: "running"}
     return _event(row.number, params=dict(row.settings), tags=tags, state="running")
 
 
@@ -242,6 +247,14 @@ def provenance(identity: Identity) -> dict[str, str]:
         tags["lesion.task"] = described(identity.task)
     commit = _git_commit()
     return tags | ({"mlflow.source.git.commit": commit} if commit else {})
+
+
+def _finalist(row: TrialRow) -> dict[str, Any]:
+    """Tags of a run whose settings come from another trial."""
+    if row.finalist_of is None:
+        return {}
+    tags = {NAME: f"trial {row.label}", "lesion.role": "finalist", "lesion.finalist_of": row.finalist_of}
+    return tags | {"lesion.index": row.index} | ({"lesion.split": row.split} if row.split else {})
 
 
 def _event(number: int, **content: Any) -> Event:

@@ -16,7 +16,10 @@ INTERVAL = 0.5
 
 @dataclass(frozen=True)
 class RunningTrial:
-    """A trial that a worker has: its last epoch and value (0 and None before the first), seconds since its start."""
+    """A trial that a worker has: its last epoch and value (0 and None before the first), seconds since its start.
+
+    `label` is what people call it.
+    """
 
     number: int
     epoch: int
@@ -24,6 +27,7 @@ class RunningTrial:
     settings: Mapping[str, Value]
     seconds: float
     attempt: int = 1
+    label: str = ""
 
 
 @dataclass(frozen=True)
@@ -95,7 +99,7 @@ class Progress:
         now = time.monotonic()
         rows = list(self._rows.values())
         running = tuple(
-            RunningTrial(row.number, row.epoch, row.value, row.settings, now - since, row.attempt)
+            RunningTrial(row.number, row.epoch, row.value, row.settings, now - since, row.attempt, row.label)
             for row, since in self._running.values()
         )
         return replace(

@@ -75,7 +75,7 @@ class Promotion:
     @property
     def message(self) -> str:
         """In words: what is where."""
-        who = f"trial {self.members[0].number}" if len(self.members) == 1 else f"{len(self.members)} trials"
+        who = f"trial {self.members[0].label}" if len(self.members) == 1 else f"{len(self.members)} trials"
         text = f"{self.model} version {self.version} ({who}) is {self.uri}"
         if self.repeated:
             text += "; it was promoted before, and the test part was not opened again"
@@ -92,15 +92,18 @@ def promote(
     *,
     model: str | None = None,
     ensemble: int = ENSEMBLE,
+    source: str | None = None,
     views: int = VIEWS,
     tracking_uri: str | None = None,
     progress: Say | None = None,
 ) -> Promotion:
     """Make the best of `study` the champion of the registered model `model` (the study's name).
 
-    Up to `ensemble` complete trials within one standard error of the best average their probabilities (1: the best
-    alone), over `views` flips and quarter turns; decisions are balanced on validation. The test part is then scored
-    once. Raises LedgerError, PromotionError, DataError, CheckpointError.
+    Up to `ensemble` models average their probabilities (1: the best alone), over `views` flips and quarter turns:
+    finalists on folds or on fresh seeds where the study has any, chosen by forward selection, else complete trials of
+    the search within one standard error of the best; `source` ("folds", "seeds", "search") says which. Decisions are
+    balanced on validation. The test part is then scored once. Raises LedgerError, PromotionError, DataError,
+    CheckpointError.
     """
     say = progress or (lambda text: None)
     notes: list[str] = []
@@ -109,8 +112,6 @@ def promote(
         notes.append(text)
         say(text)
 
-    if not 1 <= ensemble <= KEPT:
-        raise PromotionError(f"an ensemble of {ensemble} trials: must be 1 to {KEPT}, whose checkpoints a study keeps")
     place = existing_workspace(workspace)
     name = checked_name(model or study)
     status = study_status(place, study)
@@ -124,10 +125,10 @@ def promote(
     with _alone(place, name):
         registry = Registry(tracking_uri or place.tracking_uri, place.artifacts)
         # First without a look at checkpoints: what was promoted once needs none, should they be lost by now.
-        selection = select(place, status, data, ensemble)
+        selection = select(place, status, data, ensemble, source=source)
         known = registry.find(name, _key(status, stored, selection, views))
         if known is None:
-            selection = select(place, status, data, ensemble, why_not=members.why_not, say=note)
+            selection = select(place, status, data, ensemble, source=source, why_not=members.why_not, say=note)
         key = _key(status, stored, selection, views)
         known = known or registry.find(name, key)
         if known is not None:
@@ -171,7 +172,7 @@ def _alone(place: Workspace, name: str) -> Iterator[None]:
 
 def _key(status: StudyStatus, data: PackedDataset, selection: Selection, views: int) -> str:
     """What makes two promotions the same."""
-    members = sorted((row.number, row.epoch, row.seed) for row in selection.rows)
+    members = sorted([*([row.series] if row.series else []), row.number, row.epoch, row.seed] for row in selection.rows)
     tested = data.manifest.get("test") or {}
     made_of = json.dumps([status.identity.key, members, views, tested.get("content_hash")])
     return hashlib.sha256(made_of.encode()).hexdigest()
@@ -189,11 +190,14 @@ def _predictor(
         "study": status.name,
         # Where the data lie on this machine is nobody else's business.
         "identity": replace(status.identity, location="").to_json(),
-        "trials": [{"number": row.number, "value": row.value, "seed": row.seed} for row in selection.rows],
+        "trials": [{"number": _name(row), "value": row.value, "seed": row.seed} for row in selection.rows],
     }
     plain = Predictor(tuple(map(members.of, selection.rows)), data.classes, views, None, data.name, provenance)
-    rows = data.split(status.identity.split).validation
-    probabilities = plain.predict(data.images[rows], data.table.iloc[rows])
+    if selection.judged is None:
+        rows = data.split(status.identity.split).validation
+        probabilities = plain.predict(data.images[rows], data.table.iloc[rows])
+    else:  # members of folds have trained on parts of any validation part: what each had not seen speaks for them
+        rows, probabilities = selection.judged
     counts = np.bincount(data.labels[rows], minlength=len(data.classes))
     if not counts.all():
         absent = ", ".join(name for name, count in zip(data.classes, counts, strict=True) if not count)
@@ -244,7 +248,9 @@ def _write_evidence(
         "objective": status.identity.objective,
         "best": [selection.best.value, selection.best.low, selection.best.high],
         "standard_error": selection.standard_error,
-        "trials": {row.number: {"value": row.value, "settings": dict(row.settings)} for row in selection.rows},
+        "source": selection.source,
+        "steps": list(selection.steps),
+        "trials": {row.label: {"value": row.value, "settings": dict(row.settings)} for row in selection.rows},
     }
     (folder / "selection.json").write_text(json.dumps(chosen, indent=2))
 
@@ -273,4 +279,9 @@ def _repeated(name: str, known: Registered, selection: Selection, opened: int) -
 
 
 def _named(selection: Selection) -> str:
-    return "trial" + ("s " if len(selection.rows) > 1 else " ") + ", ".join(str(row.number) for row in selection.rows)
+    return "trial" + ("s " if len(selection.rows) > 1 else " ") + ", ".join(row.label for row in selection.rows)
+
+
+def _name(row: TrialRow) -> int | str:
+    """The number of a trial of the search, the label of a finalist."""
+    return row.number if row.series is None else row.label

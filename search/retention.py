@@ -13,10 +13,10 @@ KEPT = 5
 
 
 class Retention:
-    """Removes the checkpoints of finished trials that are not among the best `KEPT` of the study in `folder`."""
+    """Removes the checkpoints of finished trials that are not among the best `limit` of the study in `folder`."""
 
-    def __init__(self, folder: Path, direction: str, rows: Iterable[TrialRow]) -> None:
-        self.folder, self.sign = folder, 1 if direction == "maximize" else -1
+    def __init__(self, folder: Path, direction: str, rows: Iterable[TrialRow], limit: int = KEPT) -> None:
+        self.folder, self.sign, self.limit = folder, 1 if direction == "maximize" else -1, limit
         self._kept: list[TrialRow] = []
         for row in rows:
             if row.finished:
@@ -29,9 +29,9 @@ class Retention:
             return
         # Completed trials before pruned ones, further ones before shorter ones: early values flatter.
         self._kept = sorted([*self._kept, row], key=self._rank)
-        for loser in self._kept[KEPT:]:
+        for loser in self._kept[self.limit :]:
             discard_checkpoints(self.folder / str(loser.number))
-        del self._kept[KEPT:]
+        del self._kept[self.limit :]
 
     def _rank(self, row: TrialRow) -> tuple[bool, float, float, int]:
         return row.state != "complete", -row.depth, -self.sign * float(row.value or 0.0), row.number

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -98,6 +99,36 @@ class TrialRow:
     def examples(self) -> int:
         """Training examples seen."""
         return int(self.attributes.get("examples", 0))
+
+    @property
+    def finalist_of(self) -> int | None:
+        """Number of the trial whose settings it runs again; None for a trial of the search itself."""
+        return self.attributes.get("finalist_of")
+
+    @property
+    def index(self) -> int:
+        """Which of the fresh seeds, or of the folds, a finalist has; from 0."""
+        return int(self.attributes.get("index", 0))
+
+    @property
+    def split(self) -> str | None:
+        """The split that a finalist trains on; None for the study's."""
+        return self.attributes.get("split")
+
+    @property
+    def series(self) -> str | None:
+        """Name of the series a finalist is of (`search.series`), where its files are; None for the study itself."""
+        return self.attributes.get("series")
+
+    @property
+    def label(self) -> str:
+        """What people call it after the word trial: ``5``, ``5 seed 1``, ``5 fold-0``, ``5 seed 1 of 20 epochs``."""
+        if self.finalist_of is None:
+            return str(self.number)
+        longer = re.search(r"-(\d+)-epochs$", self.series or "")
+        return f"{self.finalist_of} {self.split or f'seed {self.index + 1}'}" + (
+            f" of {longer[1]} epochs" if longer else ""
+        )
 
     @property
     def depth(self) -> float:

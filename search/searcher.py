@@ -125,7 +125,7 @@ class LedgerSearcher(Searcher):
         self.ledger.begin(number, ray_trial=trial_id, **attributes)
         row = self.ledger.row(number)
         self.tell(Told(what, row, row.epoch))
-        return Order(number, row.seed, row.settings, row.epoch)
+        return Order(number, row.seed, row.settings, row.epoch, split=row.split)
 
     def _so_far(self, number: int, result: Mapping[str, Any]) -> dict[str, Any]:
         """What was spent on a trial and found wrong with its checkpoints, over all its attempts."""

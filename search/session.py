@@ -8,15 +8,16 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import ray
 from ray import tune
 
+from lesion.registry import Value
 from search import mirror as mirrored
 from search.budget import Purse
 from search.cluster import Share, joined, share_of_cluster
@@ -24,13 +25,13 @@ from search.errors import LedgerError
 from search.flatness import Left
 from search.identity import Identity
 from search.interrupts import Interrupts, StopSession
-from search.ledger import Ledger
+from search.ledger import Ledger, Samples
 from search.mirror import Mirror
 from search.progress import Progress, StudyState
-from search.retention import Retention
+from search.retention import KEPT, Retention
 from search.rows import TrialRow
 from search.searcher import LedgerSearcher, Told, scheduler_for
-from search.space import Space
+from search.space.space import Asha
 from search.trial import Job, Worker
 from search.watchdog import Watchdog
 from search.workers import Hooks, end_worker
@@ -42,16 +43,29 @@ FLUSH, FLUSH_INTERRUPTED = 30.0, 4.0
 """Seconds that MLflow is waited for at the end of a session; the rest waits in the spool."""
 
 
+class Searched(Samples, Protocol):
+    """What a session needs of a space, or of whatever else says which trials there are to be."""
+
+    @property
+    def start_with(self) -> Sequence[Mapping[str, Value]]:
+        """Points that are tried first."""
+
+    @property
+    def scheduler(self) -> Asha | None:
+        """Who stops trials early; None for nobody."""
+
+
 @dataclass(frozen=True)
 class Plan:
     """Everything a session needs to know.
 
     `seconds` is its wall clock and `device_seconds` the study's, None without limit; `patience` the seconds of silence
-    after which a trial is hung; `left` tells of rows what is still to be gained, where the study may end for that.
+    after which a trial is hung; `left` tells of rows what is still to be gained, where the study may end for that;
+    `kept` are the finished trials whose checkpoints stay.
     """
 
     workspace: Workspace
-    space: Space
+    space: Searched
     identity: Identity
     job: Job
     target: int
@@ -62,6 +76,7 @@ class Plan:
     patience: float = 3600.0
     device_seconds: float | None = None
     left: Callable[[Sequence[TrialRow]], Left | None] | None = None
+    kept: int = KEPT
 
 
 class Session:
@@ -81,7 +96,7 @@ class Session:
         rows = ledger.rows()
         identity = plan.identity
         self.progress = Progress(_empty_state(plan), rows, callback)
-        self.retention = Retention(plan.job.folder, identity.direction, rows)
+        self.retention = Retention(plan.job.folder, identity.direction, rows, plan.kept)
         self.provenance = mirrored.provenance(identity)
         self.purse = Purse(plan.seconds, plan.device_seconds, rows)
         self.watchdog = Watchdog(plan.patience, end=end_worker)

@@ -22,7 +22,7 @@ import optuna
 from lesion.data.packed import PackedDataset, open_data
 from lesion.errors import unknown
 from search.database import open_storage
-from search.errors import LedgerError
+from search.errors import LedgerError, StudyError
 from search.flatness import Left, left_to_gain, validation_noise
 from search.formats import identity_in
 from search.identity import Identity
@@ -33,6 +33,7 @@ from search.mirror import deliver_all, mirror_of
 from search.preflight import absent_classes, require_judge, require_weights, task_of
 from search.progress import StudyState
 from search.rows import TrialRow, best_row, row_of
+from search.series import series_of, study_of
 from search.session import Plan, Session
 from search.space import Given, Space, load
 from search.trial import Builds, Job, build_training
@@ -99,8 +100,13 @@ class StudyResult(StudyStatus):
                 "nothing is lost, the same command continues"
             )
         if self.unmirrored:
-            text += f". {self.unmirrored} events wait for MLflow: run 'lesion-search sync {self.name}' once it answers"
+            text += f". {self.unmirrored} events wait for MLflow: run 'lesion-search sync {self.root}' once it answers"
         return text
+
+    @property
+    def root(self) -> str:
+        """The study that commands name."""
+        return self.name
 
 
 def run_study(
@@ -136,7 +142,7 @@ def run_study(
     began = time.monotonic()
     place = open_workspace(workspace)
     space = _space(space, overrides)
-    study = checked_name(name or space.name)
+    study = _new_name(name or space.name)
     packed = open_data(place.path, data or space.data)
     _look_ahead(space, packed, warn)
     with driving(place.lock(study), study, place.ledger_url) as hold, Interrupts() as interrupts:
@@ -165,6 +171,12 @@ def run_study(
     return StudyResult(
         study, identity, rows, False, ended, plan.target, seconds, mirror.pending, mirror.problem, session.left
     )
+
+
+def _new_name(name: str) -> str:
+    if study_of(name) is not None:
+        raise StudyError(f"a study cannot be called {name!r}: names of this kind are those of finalists; use another")
+    return checked_name(name)
 
 
 def _space(space: Space | Path | str, overrides: Given) -> Space:
@@ -218,7 +230,7 @@ def studies(workspace: Workspace | Path | str | None = None) -> list[str]:
 
 
 def sync(workspace: Workspace | Path | str | None, name: str, tracking_uri: str | None = None) -> None:
-    """Bring MLflow up to the ledger: what waits in the spool, then whatever is missing.
+    """Bring MLflow up to the ledger, finalists included: what waits in the spool, then whatever is missing.
 
     Raises MirrorError when MLflow does not take it, and LedgerError while another process drives the study.
     """
@@ -226,13 +238,15 @@ def sync(workspace: Workspace | Path | str | None, name: str, tracking_uri: str 
     status = study_status(place, name)
     with driving(place.lock(name), name, place.ledger_url):
         deliver_all(mirror_of(place, name, status.identity, tracking_uri), status.rows)
+        for series in series_of(place, name):
+            deliver_all(mirror_of(place, series.name, series.identity, tracking_uri, experiment=name), series.rows)
 
 
 def _summaries(place: Workspace) -> list[str]:
     url = place.ledger_url
     if url.startswith("sqlite:///") and not Path(url.removeprefix("sqlite:///")).exists():
         return []
-    return [name for name in optuna.get_all_study_names(open_storage(url)) if name]
+    return [name for name in optuna.get_all_study_names(open_storage(url)) if name and study_of(name) is None]
 
 
 def _job(place: Workspace, study: str, space: Space, packed: PackedDataset, identity: Identity, build: Builds) -> Job:

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 STUDY, ID, HASH, TRIAL, STATE, EPOCH = (
     f"lesion.{name}" for name in ("study", "study_id", "study_hash", "trial", "state", "epoch")
 )
+NAME = "mlflow.runName"
 PARENT = -1
 """Number that stands for the study itself among the trials."""
 STATUS = {
@@ -71,12 +72,23 @@ class StudyRuns:
     """The runs of one study in the tracking server at `uri`, known by the study's id.
 
     The same study in another workspace, or in a ledger begun anew, has runs of its own in the same experiment. A study
-    from before ids has its hash for one, and runs that carry no id.
+    from before ids has its hash for one, and runs that carry no id. The experiment has the study's name unless another
+    one is given.
     """
 
-    def __init__(self, uri: str, artifacts: Path, study: str, study_id: str, study_hash: str, objective: str) -> None:
+    def __init__(
+        self,
+        uri: str,
+        artifacts: Path,
+        study: str,
+        study_id: str,
+        study_hash: str,
+        objective: str,
+        experiment: str | None = None,
+    ) -> None:
         self.uri, self.artifacts = uri, artifacts
         self.study, self.study_id, self.study_hash, self.objective = study, study_id, study_hash, objective
+        self._name = experiment or study
         self._client: MlflowClient | None = None
         self._experiment: str | None = None
         self._runs: dict[int, Run] | None = None
@@ -181,7 +193,7 @@ class StudyRuns:
         tags = {STUDY: self.study, HASH: self.study_hash, **own, **change.tags}
         name = self.study
         if number != PARENT:
-            name = f"{self.study} {number}"
+            name = change.tags.get(NAME, f"{self.study} {number}")
             parent = self.runs().get(PARENT) or self._create(PARENT, Change(time=change.time))
             tags |= {TRIAL: str(number), "mlflow.parentRunId": parent.id}
         made = self.client.create_run(self.experiment, start_time=change.time, tags=tags, run_name=name)
@@ -199,7 +211,7 @@ class StudyRuns:
     def experiment(self) -> str:
         """Id of the study's experiment, made if there is none."""
         if self._experiment is None:
-            self._experiment = experiment_of(self.client, self.study, self.uri, self.artifacts)
+            self._experiment = experiment_of(self.client, self._name, self.uri, self.artifacts)
         return self._experiment
 
     def _search(self) -> Iterable[Any]:

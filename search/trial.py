@@ -16,7 +16,7 @@ import time
 import traceback
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, Protocol
@@ -74,7 +74,7 @@ class Job:
 class Order:
     """One attempt at one trial; the ledger has heard of its epochs up to `reported`.
 
-    `over` says that the ledger has ended the trial; Ray alone does not know it yet.
+    `over` says that the ledger has ended the trial; Ray alone does not know it yet. `split` overrules the job's.
     """
 
     number: int
@@ -82,13 +82,14 @@ class Order:
     settings: Mapping[str, Value] = field(default_factory=dict)
     reported: int = 0
     over: bool = False
+    split: str | None = None
 
 
 class TrialRun:
     """One attempt: `step` trains an epoch, or reports one again that was saved but never heard of."""
 
     def __init__(self, job: Job, order: Order) -> None:
-        self.job, self.order = job, order
+        self.job, self.order = job if order.split is None else replace(job, split=order.split), order
         self.folder = job.folder / str(order.number)
         self.records: list[dict[str, Any]] = []
         self.damage: list[str] = []

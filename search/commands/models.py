@@ -25,9 +25,10 @@ def add(commands: Commands) -> None:
 def _add_promote(commands: Commands) -> None:
     parser = command(
         commands, "promote", promote,
-        "Make the best trials of a study the champion in MLflow's registry. Trials that validation cannot tell from "
-        "the best one average their probabilities; the test part is then scored, once, and the model registered. "
-        "Promoting the same trials again changes nothing.",
+        "Make the best trials of a study the champion in MLflow's registry. Of finalists, those average their "
+        "probabilities that judge validation best together; without any, trials that validation cannot tell from "
+        "the best one. The test part is then scored, once, and the model registered. Promoting the same trials again "
+        "changes nothing.",
         "isic2017",
         "isic2017 --ensemble 1 --model isic2017-single",
         "isic2017 --json",
@@ -35,6 +36,10 @@ def _add_promote(commands: Commands) -> None:
     parser.add_argument("study", metavar="STUDY", help="name of a study")
     parser.add_argument("--model", metavar="NAME", help="name in the registry (default: the study's)")
     parser.add_argument("--ensemble", type=whole, default=5, metavar="N", help="trials at most (default 5)")
+    parser.add_argument(
+        "--from", choices=("folds", "seeds", "search"), dest="source",
+        help="make it of finalists on folds or on fresh seeds, or of the search's trials (default: the first of these)",
+    )  # fmt: skip
     parser.add_argument("--views", type=int, choices=VIEWS, default=8, help="flips and turns averaged (default 8)")
     workspace_option(parser)
     json_option(parser)
@@ -49,7 +54,7 @@ def promote(args: argparse.Namespace) -> int:
 
         terminal = console(stderr=True).is_terminal
         promotion = make_champion(
-            args.study, args.workspace, model=args.model, ensemble=args.ensemble, views=args.views,
+            args.study, args.workspace, model=args.model, ensemble=args.ensemble, source=args.source, views=args.views,
             progress=spinner.update if terminal else lambda text: say(text, stderr=True),
         )  # fmt: skip
     if args.json:
@@ -69,7 +74,7 @@ def _promotion_json(promotion: Promotion) -> dict[str, object]:
         "alias": promotion.alias,
         "uri": promotion.uri,
         "run_id": promotion.run_id,
-        "trials": [row.number for row in promotion.members],
+        "trials": [row.number if row.series is None else row.label for row in promotion.members],
         "test_images": promotion.test_images,
         "test": promotion.metrics,
         "repeated": promotion.repeated,

@@ -188,13 +188,15 @@ def _show_result(result: StudyResult, args: argparse.Namespace) -> None:
         say(f"MLflow did not take everything: {result.mirror_problem}", style="yellow")
     say(f"look at it: {again(args, 'status', result.name)}, {again(args, 'ui')}", style="dim")
     if result.complete and result.best is not None:
-        say(f"next: {again(args, 'promote', result.name)}", style="dim")
+        nexts = " or ".join(again(args, name, result.name) for name in ("finalists", "promote"))
+        say(f"next: {nexts}", style="dim")
 
 
 def status(args: argparse.Namespace) -> int:
     """``status``."""
     if args.cluster is not None:
         return status_there(args)
+    from search.commands.finalists import tables_of  # noqa: PLC0415
     from search.display import counted, print_json, say  # noqa: PLC0415
     from search.leaderboard import show_leaderboard, show_studies, study_json  # noqa: PLC0415
     from search.study import studies, study_status  # noqa: PLC0415
@@ -203,10 +205,13 @@ def status(args: argparse.Namespace) -> int:
     found = [study_status(args.workspace, name) for name in names]
     if args.json:
         listed = [study_json(each) for each in found]
+        if args.study:
+            listed[0]["finalists"] = tables_of(args, found[0], as_json=True)
         print_json(listed[0] if args.study else listed)
     elif args.study:
         (study,) = found
         show_leaderboard(study, args.top or len(study.rows))
+        tables_of(args, study, as_json=False)
         say(f"{study.name}: {counted(study.counts).plain}" + (", running now" if study.driven else ""))
     elif found:
         show_studies(found)

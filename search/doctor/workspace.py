@@ -12,6 +12,7 @@ from pathlib import Path
 from zipfile import BadZipFile, ZipFile
 
 from search.doctor.findings import Finding, Usage, readable, size_of
+from search.series import study_of
 from search.workspace import Workspace
 
 
@@ -59,7 +60,11 @@ def of_scratch(place: Workspace) -> Iterator[Finding]:
 def usage_of(place: Workspace, studies: Collection[str]) -> Iterator[Usage]:
     """Bytes by kind; `studies` are those of the ledger."""
     folders = place.path / "checkpoints"
-    unknown = [each for each in (folders.iterdir() if folders.is_dir() else ()) if each.name not in studies]
+    unknown = [
+        each
+        for each in (folders.iterdir() if folders.is_dir() else ())
+        if not {each.name, study_of(each.name)} & {*studies}
+    ]
     foreign = sum(map(size_of, unknown))
     names = ", ".join(sorted(each.name for each in unknown))
     how = f"of no study in this ledger: {names}; delete them if their ledger is gone" if unknown else ""

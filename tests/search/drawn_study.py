@@ -11,8 +11,9 @@ from lesion.data.prepare import prepare
 from lesion.data.synthesise import synthesise
 from search.ledger import Ending, open_ledger
 from search.preflight import task_of
+from search.series import Entries, Entry, Series, SeriesLedger, series_identity, series_name, series_of
 from search.space import load
-from search.study import identity_of
+from search.study import identity_of, study_status
 from search.trial import Job, Order, TrialRun, build_training
 from search.workspace import Workspace, open_workspace
 
@@ -54,3 +55,25 @@ def searched(
         row = ledger.ask(space)
         told = TrialRun(job, Order(row.number, row.seed, row.settings)).step()
         ledger.finish(row.number, Ending(state, 1, told["value"]))
+
+
+def run_again(place: Workspace, data: PackedDataset, name: str, *, seeds: int = 0, folds: int = 0) -> Series:
+    """Finalists of the trials 0 and 1 of the study `name`, without Ray."""
+    status = study_status(place, name)
+    series = series_name(name, status.identity, 1, on_folds=bool(folds))
+    rows = status.rows[:2]
+    splits = [f"fold-{fold}" for fold in range(folds)] or [None] * seeds
+    entries = Entries(
+        series, tuple(Entry(row.number, n, row.settings, split) for n, split in enumerate(splits) for row in rows)
+    )
+    identity = series_identity(status.identity, data, 1, on_folds=bool(folds))
+    ledger = SeriesLedger(open_ledger(place.ledger_url, series, identity, 7), entries)
+    job = Job(
+        series, ledger.identity.key, data.path, status.identity.split, status.identity.objective, 1,
+        place.checkpoints(series), build_training,
+    )  # fmt: skip
+    for _ in entries.missing(ledger.rows()):
+        row = ledger.ask(entries)
+        told = TrialRun(job, Order(row.number, row.seed, row.settings, split=row.split)).step()
+        ledger.finish(row.number, Ending("complete", 1, told["value"]))
+    return next(each for each in series_of(place, name) if each.name == series)

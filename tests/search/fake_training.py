@@ -84,7 +84,11 @@ class FakeTraining:
 
 
 def make_data(
-    workspace: Path, name: str = "tiny", label: int = 0, validation: tuple[int, int, int] = (0, 1, 2)
+    workspace: Path,
+    name: str = "tiny",
+    label: int = 0,
+    validation: tuple[int, int, int] = (0, 1, 2),
+    holdout: tuple[int, ...] = (4, 5, 6),
 ) -> Path:
     """A packed set of seven images in `workspace`, the last three to validate; another `label` makes it another set."""
     folder = workspace / "data" / name
@@ -94,7 +98,7 @@ def make_data(
     table = pd.DataFrame({
         "image": [f"i{n}" for n in range(7)], "label": labels, "lesion": "", "patient": "", "part": "train",
         "age": np.nan, "sex": "unknown", "site": "unknown", "group": range(7), "digest": "",
-        "holdout": [False] * 4 + [True] * 3, "fold": [0, 1, 2, 3, 4, 0, 1],
+        "holdout": [n in holdout for n in range(7)], "fold": [0, 1, 2, 3, 4, 0, 1],
     })  # fmt: skip
     np.save(folder / packed.IMAGES, images)
     table.to_parquet(folder / packed.TABLE)

@@ -1,0 +1,165 @@
+"""How finalists stand: settings ranked on the mean of their fresh runs, and how much the search had flattered them.
+
+Intervals come from drawing lesions again (`lesion.metrics.bootstrap`), the same draws for every run that was judged on
+the same images, and from drawing among a setting's runs; so settings are compared on the same draws of patients. On
+folds only lesions are drawn: folds differ in their lesions already.
+
+The winner's curse: the search's score of a setting that was chosen for that score is too good. Its drop is that score
+minus the mean of the fresh ones; the expected drop is the mean over the settings, with a t interval. On fresh seeds
+the validation images are those that the search had chosen on, so what is seen is the luck of the run; the luck of the
+images is seen on folds.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from zipfile import BadZipFile
+
+import numpy as np
+import numpy.typing as npt
+
+from lesion.data.packed import PackedDataset
+from lesion.metrics import Interval, resamples, sampled_summary
+from search.predictions import PREDICTIONS, load_predictions
+from search.rows import TrialRow
+from search.series import Series
+from search.workspace import Workspace
+
+Samples = npt.NDArray[np.float64]
+SAMPLES = 1000
+
+
+@dataclass(frozen=True)
+class Standing:
+    """One setting among the finalists.
+
+    `trial` is the search's, `runs` its complete fresh ones and `planned` all that were begun. `mean` and `deviation`
+    (NaN for a single run) are of the fresh values. `interval` is of the mean, `behind` of how far the first one's mean
+    is better, both None where the predictions or the data are not to be had. `drop` is by how much the search's value
+    was better than the mean, None where it is not comparable: the trial was pruned, or trained for as many epochs as
+    the runs did not.
+    """
+
+    trial: TrialRow
+    runs: tuple[TrialRow, ...]
+    planned: int
+    mean: float
+    deviation: float
+    interval: Interval | None = None
+    behind: Interval | None = None
+    drop: float | None = None
+
+
+def standings(
+    place: Workspace, series: Series, searched: Sequence[TrialRow], data: PackedDataset | None
+) -> tuple[Standing, ...]:
+    """The settings of `series` that have a fresh value, best mean first.
+
+    `searched` are the rows of the search; `data` are seen through the study's task, None leaves the intervals out.
+    """
+    samples = {} if data is None else resampled(place, series, data)
+    return ranked(series, searched, samples)
+
+
+def ranked(series: Series, searched: Sequence[TrialRow], samples: Mapping[int, Samples]) -> tuple[Standing, ...]:
+    """As `standings`, from bootstrap `samples` (draws,) of each run's value, by its number in the series."""
+    sign = 1.0 if series.identity.direction == "maximize" else -1.0
+    trials = {row.number: row for row in searched}
+    settings: dict[int, list[TrialRow]] = {}
+    for row in series.rows:
+        if row.finalist_of in trials:
+            settings.setdefault(row.finalist_of, []).append(row)
+    found = [_standing(series, trials[number], rows, sign) for number, rows in settings.items()]
+    # Means over other folds are of other images: a setting that lacks one comes after those that lack none.
+    most = max((len(each.runs) for each in found), default=0) if series.on_folds else 0
+    found = [each for each in found if each.runs]
+    found.sort(key=lambda each: (len(each.runs) < most, -sign * each.mean, each.trial.number))
+    drawn = [_drawn(series, each, samples) for each in found]
+    return tuple(
+        Standing(
+            **{
+                **vars(each),
+                "interval": _interval(each.mean, own),
+                "behind": _behind(sign, found[0].mean, drawn[0], each.mean, own),
+            }
+        )
+        for each, own in zip(found, drawn, strict=True)
+    )
+
+
+def expected_drop(standings: Sequence[Standing]) -> Interval | None:
+    """Mean drop over the settings with its 95 % t interval; None of fewer than two drops.
+
+    >>> expected_drop([])
+    """
+    from scipy.stats import t  # noqa: PLC0415 - most of a second
+
+    drops = np.array([each.drop for each in standings if each.drop is not None])
+    if len(drops) < 2:
+        return None
+    half = float(t.ppf(0.975, len(drops) - 1) * drops.std(ddof=1) / math.sqrt(len(drops)))
+    mean = float(drops.mean())
+    return Interval(mean, mean - half, mean + half)
+
+
+def resampled(place: Workspace, series: Series, data: PackedDataset) -> dict[int, Samples]:
+    """The objective of every complete run on draws of lesions, (draws,), by the run's number.
+
+    A run whose predictions are lost or of another epoch is left out.
+    """
+    found: dict[int, Samples] = {}
+    for row in series.complete:
+        probabilities = predictions_of(place, series, row)
+        rows = data.split(row.split or series.identity.split).validation
+        if probabilities is None or len(probabilities) != len(rows):
+            continue
+        labels, lesions = data.labels[rows], data.table["group"].iloc[rows].astype(str).tolist()
+        drawn = resamples(labels, groups=lesions, samples=SAMPLES, seed=row.index if series.on_folds else 0)
+        found[row.number] = sampled_summary(probabilities, labels, data.classes, drawn)[series.identity.objective]
+    return found
+
+
+def predictions_of(place: Workspace, series: Series, row: TrialRow) -> npt.NDArray[np.float64] | None:
+    """Validation probabilities (images, classes) of a run after its last epoch, or None."""
+    try:
+        probabilities, epoch, value = load_predictions(place.trial(series.name, row.number) / PREDICTIONS)
+    except (OSError, ValueError, KeyError, BadZipFile):
+        return None
+    return probabilities if (epoch, value) == (row.epoch, row.value) else None
+
+
+def _standing(series: Series, trial: TrialRow, rows: Sequence[TrialRow], sign: float) -> Standing:
+    runs = tuple(sorted((row for row in rows if row in series.complete), key=lambda row: row.index))
+    values = np.array([row.value for row in runs], np.float64)
+    mean = float(values.mean()) if len(values) else math.nan
+    deviation = float(values.std(ddof=1)) if len(values) > 1 else math.nan
+    comparable = trial.state == "complete" and trial.value is not None and series.as_long_as_the_search
+    drop = sign * (float(trial.value or 0.0) - mean) if comparable and runs else None
+    return Standing(trial, runs, len(rows), mean, deviation, drop=drop)
+
+
+def _drawn(series: Series, standing: Standing, samples: Mapping[int, Samples]) -> Samples | None:
+    """Draws of a setting's mean; None where those of a run are not to be had."""
+    if any(row.number not in samples for row in standing.runs):
+        return None
+    table = np.stack([samples[row.number] for row in standing.runs])  # (runs, draws)
+    if series.on_folds or len(table) == 1:
+        return np.asarray(table.mean(axis=0))
+    rng = np.random.default_rng(standing.trial.number)
+    picks = rng.integers(len(table), size=table.shape)
+    return np.asarray(np.take_along_axis(table, picks, axis=0).mean(axis=0))
+
+
+def _interval(value: float, drawn: Samples | None) -> Interval | None:
+    if drawn is None or not np.isfinite(drawn).any():
+        return None
+    low, high = np.nanquantile(drawn, [0.025, 0.975])
+    return Interval(value, float(low), float(high))
+
+
+def _behind(sign: float, best: float, first: Samples | None, mean: float, own: Samples | None) -> Interval | None:
+    if first is None or own is None:
+        return None
+    return _interval(sign * (best - mean), sign * (first - own))

@@ -1,0 +1,239 @@
+"""Finalists in the ledger: exactly the runs asked for, whatever happened; what starts Ray is marked slow."""
+
+import os
+import signal
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from fake_training import FakeTraining, make_data, make_space
+
+from lesion.data.packed import open_data
+from lesion.errors import WeightsError
+from search import run_finalists, run_study, studies, study_status
+from search.cluster import joined
+from search.errors import FinalistsError, LedgerError, StudyError
+from search.finalists import choose
+from search.identity import Identity
+from search.ledger import Ending, open_ledger
+from search.mirror import mirror_of
+from search.rows import TrialRow
+from search.series import Entries, Entry, SeriesLedger, series_identity, series_of
+from search.study import StudyStatus, identity_of, sync
+from search.tracking import PARENT
+from search.workspace import Workspace, open_workspace
+
+HERE = Path(__file__).parent
+IDENTITY = Identity("tiny", "d1", "holdout", "s1", "mean_auc", "maximize", {"epochs": 3})
+
+
+def slow(test: Any) -> Any:
+    """A real session: seconds where the machine is free, minutes where others have it."""
+    return pytest.mark.slow(pytest.mark.timeout(600)(test))
+
+
+mlflow_speaks = pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy")
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Workspace:
+    """A workspace with a search of three complete trials and one pruned, done without Ray."""
+    make_data(tmp_path)
+    place = open_workspace(tmp_path)
+    space = make_space(tmp_path)
+    ledger = open_ledger(place.ledger_url, "tiny", identity_of(space, open_data(tmp_path, "tiny")), space.seed)
+    for state, value in (("complete", 0.7), ("complete", 0.9), ("pruned", 0.95), ("complete", 0.8)):
+        row = ledger.ask(space)
+        ledger.finish(row.number, Ending(state, 2 if state == "pruned" else 3, value))
+    return place
+
+
+def entries(trials: int = 2, seeds: int = 2, series: str = "tiny.finalists") -> Entries:
+    return Entries(
+        series, tuple(Entry(trial, index, {"lr": trial / 10}) for index in range(seeds) for trial in range(trials))
+    )
+
+
+def opened(place: Workspace, asked: Entries) -> SeriesLedger:
+    return SeriesLedger(open_ledger(place.ledger_url, asked.series, IDENTITY, 7), asked)
+
+
+def asked_of(rows: list[TrialRow]) -> list[tuple[int | None, int]]:
+    return [(row.finalist_of, row.index) for row in rows]
+
+
+def test_each_run_asked_for_gets_one_row_with_its_settings_and_seed(place: Workspace) -> None:
+    ledger = opened(place, entries())
+    rows = [ledger.ask(ledger.entries) for _ in range(4)]
+    assert asked_of(rows) == [(0, 0), (1, 0), (0, 1), (1, 1)]
+    assert [row.settings for row in rows] == [{"lr": 0.0}, {"lr": 0.1}] * 2
+    assert [row.label for row in rows] == ["0 seed 1", "1 seed 1", "0 seed 2", "1 seed 2"]
+    assert len({row.seed for row in rows}) == 4
+    # A seed is a function of trial and index: asked for in another order, it is the same.
+    other = opened(place, Entries("tiny.finalists-9-epochs", tuple(reversed(entries().entries))))
+    again = [other.ask(other.entries) for _ in range(4)]
+    assert {(row.finalist_of, row.index): row.seed for row in again} == {
+        (row.finalist_of, row.index): row.seed for row in rows
+    }
+    assert again[0].label == "1 seed 2 of 9 epochs"
+
+
+def test_more_seeds_are_missing_and_fewer_hide_the_rest(place: Workspace) -> None:
+    first = opened(place, entries(trials=2, seeds=1))
+    for _ in range(2):
+        first.ask(first.entries)
+    first.finish(0, Ending("complete", 3, 0.5))
+    more = opened(place, entries(trials=2, seeds=2))
+    assert asked_of(more.rows()) == [(0, 0), (1, 0)]
+    assert [entry.key for entry in more.entries.missing(more.rows())] == [(0, 1), (1, 1)]
+    assert asked_of(more.reconcile()) == [(1, 0)]
+    fewer = opened(place, entries(trials=1, seeds=1))
+    assert asked_of(fewer.rows()) == [(0, 0)]
+    assert fewer.reconcile() == []
+
+
+@pytest.mark.parametrize("noted", [{}, {"finalist_of": 1, "index": 0, "series": "tiny.finalists"}])
+def test_a_row_that_a_session_died_over_takes_what_is_missing(place: Workspace, noted: dict[str, Any]) -> None:
+    ledger = opened(place, entries(trials=2, seeds=1))
+    ledger.ask(ledger.entries)
+    trial = ledger.study.ask()
+    for name, value in noted.items():
+        trial.set_user_attr(name, value)
+    ledger = opened(place, entries(trials=2, seeds=1))
+    blank = next(row for row in ledger.reconcile() if not row.settings)
+    row = ledger.adopt(blank, ledger.entries)
+    assert (row.number, row.finalist_of, row.index, row.settings) == (1, 1, 0, {"lr": 0.1})
+    # Nothing is missing any more, so another such row is nobody's.
+    ledger.study.ask()
+    assert asked_of(opened(place, entries(trials=2, seeds=1)).rows()) == [(0, 0), (1, 0)]
+
+
+def test_the_best_are_chosen_complete_ones_first(place: Workspace) -> None:
+    status = study_status(place, "tiny")
+    chosen, notes = choose(status, 3)
+    assert ([row.number for row in chosen], notes) == ([1, 3, 0], ())
+    chosen, (few, pruned) = choose(status, 6)
+    assert [row.number for row in chosen] == [1, 3, 0, 2]
+    assert few == "only 4 different settings have ended, 6 were asked for"
+    assert "trial 2 had been pruned" in pruned
+    chosen, notes = choose(status, 1, [2, 0, 2])
+    assert ([row.number for row in chosen], notes) == ([2, 0], ())
+    less = replace(status, identity=replace(status.identity, direction="minimize"))
+    assert [row.number for row in choose(less, 2)[0]] == [0, 3]
+    same = tuple(replace(row, settings={"lr": 1.0}) for row in status.rows)
+    assert [row.number for row in choose(replace(status, rows=same), 2)[0]] == [1]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "problem", "message"),
+    [
+        ({"trials": [9, 1]}, FinalistsError, "tiny has no settings of trial 9; 'lesion-search status tiny --top 0'"),
+        ({"seeds": 2, "folds": 3}, FinalistsError, "either fresh seeds or folds"),
+        ({"folds": 3}, FinalistsError, "3 folds: tiny is prepared with 0"),
+    ],
+)
+def test_what_cannot_be_asked(place: Workspace, arguments: dict[str, Any], problem: type, message: str) -> None:
+    with pytest.raises(problem, match=message):
+        run_finalists("tiny", place, build=FakeTraining, **arguments)
+    assert series_of(place, "tiny") == ()
+
+
+def test_names_of_series_are_kept_for_them(place: Workspace) -> None:
+    opened(place, entries())
+    assert studies(place) == ["tiny"]
+    assert [series.name for series in series_of(place, "tiny")] == ["tiny.finalists"]
+    with pytest.raises(LedgerError, match=r"no study 'tiny\.finalists'"):
+        study_status(place, "tiny.finalists")
+    with pytest.raises(StudyError, match="those of finalists"):
+        run_study(make_space(place.path), place, name="mine.finalists-folds", build=FakeTraining)
+
+
+def test_data_torn_elsewhere_are_refused(place: Workspace) -> None:
+    make_data(place.path, holdout=(3, 5, 6))
+    with pytest.raises(StudyError, match="tiny was searched on something else:\n  split: was 'holdout'"):
+        run_finalists("tiny", place, build=FakeTraining)
+
+
+def test_weights_that_are_gone_are_told_before_every_run_fails(place: Workspace) -> None:
+    status = study_status(place, "tiny")
+    ledger = open_ledger(place.ledger_url, "weighed", status.identity, 7)
+    ledger.finish(ledger.ask(_Given({"backbone.resnet18.weights": "gone.pth"})).number, Ending("complete", 3, 0.5))
+    with pytest.raises(WeightsError, match=r"trial 0: no weights file gone\.pth"):
+        run_finalists("weighed", place, build=FakeTraining)
+
+
+class _Given:
+    def __init__(self, settings: dict[str, Any]) -> None:
+        self.settings = settings
+
+    def sample(self, trial: Any) -> dict[str, Any]:
+        return self.settings
+
+
+def test_a_series_is_of_its_study_and_of_its_epochs(place: Workspace) -> None:
+    identity, data = study_status(place, "tiny").identity, open_data(place.path, "tiny")
+    same, longer = (series_identity(identity, data, epochs, on_folds=False) for epochs in (3, 9))
+    assert len({identity.hash, same.hash, longer.hash}) == 3
+    assert (same.split, same.id) == (identity.split, "")
+    assert series_identity(identity, data, 3, on_folds=True).split == "folds"
+
+
+@pytest.fixture
+def shared_ray() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in {"PYTHONPATH": str(HERE), "RAY_worker_niceness": "0"}.items():
+            patch.setenv(name, value)
+        with joined(None):
+            yield
+
+
+@slow
+@mlflow_speaks
+def test_an_interrupted_session_is_continued_and_nothing_is_run_twice(shared_ray: None, place: Workspace) -> None:
+    pressed: list[Any] = []
+
+    def ctrl_c(state: Any) -> None:
+        if state.counts.get("complete") and not pressed:
+            pressed.append(state)
+            os.kill(os.getpid(), signal.SIGINT)
+
+    asked = {"top": 2, "seeds": 2, "concurrent": 1, "build": FakeTraining}
+    first = run_finalists("tiny", place, progress=ctrl_c, **asked)
+    assert (first.ended, first.complete) == ("SIGINT", False)
+    assert "the same command continues" in first.message
+    before = [row for row in first.rows if row.finished]
+    result = run_finalists("tiny", place, **asked)
+    assert result.complete
+    assert sorted(asked_of(list(result.rows))) == [(1, 0), (1, 1), (3, 0), (3, 1)]
+    assert all(row in result.rows for row in before)
+    assert [list(row.history) for row in result.rows] == [[1, 2, 3]] * 4
+    searched = {row.number: row for row in study_status(place, "tiny").rows}
+    assert all(row.settings == searched[row.finalist_of or 0].settings for row in result.rows)
+    assert [each.planned for each in result.standings] == [2, 2]
+    # What is promoted must be there: of finalists every checkpoint stays.
+    assert len(list(place.checkpoints("tiny.finalists").glob("*/epoch-0003.ckpt"))) == 4
+
+    again = run_finalists("tiny", place, **asked)
+    assert again.rows == result.rows
+    more = run_finalists("tiny", place, **{**asked, "seeds": 3})
+    assert more.rows[:4] == result.rows
+    assert sorted(asked_of(list(more.rows[4:]))) == [(1, 2), (3, 2)]
+
+    # The search itself knows nothing of it.
+    assert study_status(place, "tiny").counts == {"complete": 3, "pruned": 1}
+    runs = _runs(place, more)
+    assert {number: status for number, (status, _) in runs.items()} == {PARENT: "FINISHED"} | dict.fromkeys(
+        range(6), "FINISHED"
+    )
+    tags = runs[more.rows[0].number][1]
+    assert (tags["lesion.role"], tags["lesion.finalist_of"]) == ("finalist", str(more.rows[0].finalist_of))
+    assert tags["mlflow.runName"] == f"trial {more.rows[0].label}"
+    sync(place, "tiny")
+    assert _runs(place, more).keys() == runs.keys()
+
+
+def _runs(place: Workspace, result: StudyStatus) -> dict[int, tuple[str, Any]]:
+    runs = mirror_of(place, result.name, result.identity, experiment="tiny").runs.runs()
+    return {number: (run.status, run.tags) for number, run in runs.items()}

@@ -1,0 +1,128 @@
+"""Ranking of finalists and the winner's curse, against numbers worked out by hand."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from search.identity import Identity
+from search.rows import TrialRow
+from search.series import Series
+from search.standings import Standing, expected_drop, ranked
+from search.standings_table import finalists_json, flattery, show_finalists
+
+SEMANTICS = {"epochs": 4, "general": {"image_size": 64}, "components": {}}
+IDENTITY = Identity("tiny", "d", "holdout", "s", "mean_auc", "maximize", SEMANTICS)
+
+
+def trial(number: int, value: float | None, state: str = "complete") -> TrialRow:
+    return TrialRow(number, state, value, 4, {"image_size": 64}, {}, {})
+
+
+def run(number: int, of: int, index: int, value: float | None, state: str = "complete", **more: object) -> TrialRow:
+    noted = {"finalist_of": of, "index": index, "series": "tiny.finalists", **more}
+    return TrialRow(number, state, value, 4, {"image_size": 64}, {}, noted)
+
+
+SEARCHED = (trial(0, 0.90), trial(1, 0.88), trial(2, 0.86), trial(3, 0.80, "pruned"))
+RUNS = (
+    run(0, 0, 0, 0.80), run(1, 1, 0, 0.85), run(2, 2, 0, 0.83), run(3, 3, 0, 0.70),
+    run(4, 0, 1, 0.84), run(5, 1, 1, 0.87), run(6, 2, 1, None, "failed"), run(7, 3, 1, None, "running"),
+)  # fmt: skip
+SERIES = Series("tiny.finalists", "tiny", IDENTITY, RUNS)
+
+
+def test_settings_are_ranked_on_the_means_of_their_complete_runs():
+    found = ranked(SERIES, SEARCHED, {})
+    assert [each.trial.number for each in found] == [1, 2, 0, 3]
+    assert [each.mean for each in found] == pytest.approx([0.86, 0.83, 0.82, 0.70])
+    assert [len(each.runs) for each in found] == [2, 1, 2, 1]
+    assert [each.planned for each in found] == [2, 2, 2, 2]
+    # Of 0.85 and 0.87: deviations of 0.01 each, squared sum 0.0002, over n - 1 = 1.
+    assert found[0].deviation == pytest.approx(0.0002**0.5)
+    assert np.isnan(found[1].deviation)
+    assert [each.drop for each in found[:3]] == pytest.approx([0.02, 0.03, 0.08])
+    assert found[3].drop is None  # the search had stopped it early: its value was of another epoch
+    assert all(each.interval is None and each.behind is None for each in found)
+
+
+def test_where_less_is_better_a_drop_is_still_for_the_worse():
+    series = replace(SERIES, identity=replace(IDENTITY, direction="minimize", objective="log_loss"))
+    found = ranked(series, SEARCHED, {})
+    assert [each.trial.number for each in found] == [3, 0, 2, 1]
+    assert found[1].drop == pytest.approx(-0.08)
+
+
+def test_the_expected_drop_is_the_mean_with_a_t_interval():
+    found = ranked(SERIES, SEARCHED, {})
+    expected = expected_drop(found)
+    # Drops 0.02, 0.03, 0.08: mean 0.13/3, variance ((7/300)² + (4/300)² + (11/300)²) / 2 = 0.186/180,
+    # t(0.975, 2 degrees of freedom) = 4.3027 from the tables.
+    mean, deviation = 0.13 / 3, (0.186 / 180) ** 0.5
+    half = 4.30265 * deviation / 3**0.5
+    assert expected is not None
+    assert expected.value == pytest.approx(mean)
+    assert (expected.low, expected.high) == pytest.approx((mean - half, mean + half), abs=1e-6)
+    assert expected_drop(found[:1]) is None
+
+
+def test_trained_for_longer_nothing_is_called_the_winner_s_curse():
+    longer = replace(SERIES, name="tiny.finalists-9-epochs")
+    found = ranked(longer, SEARCHED, {})
+    assert {each.drop for each in found} == {None}
+    assert flattery(longer, found) == ["no drop is told: the search trained for another number of epochs"]
+
+
+def test_intervals_draw_lesions_and_runs_and_compare_on_the_same_draws():
+    rng = np.random.default_rng(0)
+    luck = rng.normal(0, 0.02, 4000)  # of the images: the same for every run
+    rows = tuple(run(n, n % 2, n // 2, 0.8 + 0.01 * (n % 2)) for n in range(4))
+    series = replace(SERIES, rows=rows)
+    samples = {row.number: float(row.value or 0) + luck for row in rows}
+    first, second = ranked(series, SEARCHED, samples)
+    assert first.trial.number == 1
+    assert first.interval is not None
+    assert second.behind is not None
+    assert (first.interval.low, first.interval.high) == pytest.approx((0.81 - 0.0392, 0.81 + 0.0392), abs=0.002)
+    # Image luck is common to both and cancels out: 0.01 behind in every draw.
+    assert (second.behind.value, second.behind.low, second.behind.high) == pytest.approx((0.01,) * 3)
+    # Runs that differ widen the interval, though their images are the same: means of two draws out of two values.
+    apart = {**samples, 1: 0.71 + luck * 0, 3: 0.91 + luck * 0}
+    first, _ = ranked(series, SEARCHED, apart)
+    assert first.interval is not None
+    assert (first.interval.low, first.interval.high) == pytest.approx((0.71, 0.91))
+    # On folds only lesions are drawn.
+    on_folds = replace(series, identity=replace(IDENTITY, split="folds"))
+    first, _ = ranked(on_folds, SEARCHED, apart)
+    assert first.interval is not None
+    assert (first.interval.low, first.interval.high) == pytest.approx((0.81, 0.81))
+
+
+def test_a_setting_that_lacks_a_fold_comes_after_those_that_lack_none():
+    rows = (
+        run(0, 0, 0, 0.7, split="fold-0"), run(1, 0, 1, 0.7, split="fold-1"),
+        run(2, 1, 0, 0.9, split="fold-0"), run(3, 1, 1, None, "failed", split="fold-1"),
+    )  # fmt: skip
+    series = replace(SERIES, rows=rows, identity=replace(IDENTITY, split="folds"))
+    assert [each.trial.number for each in ranked(series, SEARCHED, {})] == [0, 1]
+
+
+def test_the_table_says_what_the_search_had_flattered(capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "140")
+    found = ranked(SERIES, SEARCHED, {})
+    show_finalists(SERIES, found)
+    said = capsys.readouterr().out
+    assert "tiny: finalists on fresh seeds, 4 epochs, mean_auc" in said
+    assert "expected drop from search score to fresh score: +0.0433" in said
+    assert "the search's best of them, trial 0, went from 0.9000 to 0.8200 and is number 3 of 4" in said
+    assert "tiny.finalists: 6 complete, 1 failed, 1 unfinished" in said
+    listed = finalists_json(SERIES, found)
+    assert [each["trial"] for each in listed["standings"]] == [1, 2, 0, 3]
+    assert listed["expected_drop"]["value"] == pytest.approx(0.13 / 3)
+
+
+def test_no_fresh_value_yet_is_no_standing():
+    waiting = replace(SERIES, rows=(run(0, 0, 0, None, "running"),))
+    assert ranked(waiting, SEARCHED, {}) == ()
+    assert flattery(waiting, ()) == []
+    assert isinstance(ranked(SERIES, SEARCHED, {})[0], Standing)
