@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from search.finalists import FinalistsResult, run_finalists
     from search.promotion import promote
     from search.reporting import report
+    from search.reporting.comparison import compare
     from search.reporting.effects import component_effects
     from search.study import StudyResult, StudyStatus, run_study, studies, study_status, sync
 
@@ -19,6 +20,7 @@ __all__ = [
     "FinalistsResult",
     "StudyResult",
     "StudyStatus",
+    "compare",
     "component_effects",
     "promote",
     "report",
@@ -35,6 +37,7 @@ os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 
 _HOMES = {
     "FinalistsResult": "search.finalists",
+    "compare": "search.reporting.comparison",
     "component_effects": "search.reporting.effects",
     "promote": "search.promotion",
     "report": "search.reporting",

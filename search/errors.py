@@ -92,3 +92,7 @@ class ClusterStartError(ClusterError, Failure):
 
 class ClusterAccessError(ClusterError, Failure):
     """A cluster does not answer, or refuses who asks."""
+
+
+class ReportError(SearchError):
+    """What is to be reported on or compared is not there, or not of the same images."""

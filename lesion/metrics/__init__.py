@@ -18,6 +18,7 @@ Two families, kept apart on purpose:
 from lesion.metrics.catalogue import METRICS, Metric, metric_named, metrics_of, objectives
 from lesion.metrics.intervals import Interval, bootstrap, intervals_of, resamples
 from lesion.metrics.official import OfficialScores, official_categories, official_scores, official_weights
+from lesion.metrics.paired import Paired, delong, holm, mcnemar, paired_bootstrap
 from lesion.metrics.scores import (
     UNDECIDED,
     calibration_table,
@@ -34,17 +35,22 @@ __all__ = [
     "Interval",
     "Metric",
     "OfficialScores",
+    "Paired",
     "bootstrap",
     "calibration_table",
     "confusion_matrix",
     "decisions",
+    "delong",
+    "holm",
     "intervals_of",
+    "mcnemar",
     "metric_named",
     "metrics_of",
     "objectives",
     "official_categories",
     "official_scores",
     "official_weights",
+    "paired_bootstrap",
     "report",
     "resamples",
     "sampled_summary",

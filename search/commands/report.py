@@ -1,4 +1,4 @@
-"""``lesion-search report``: what a search found, and how sure that is."""
+"""``lesion-search report | compare``: what a search found, how sure that is, and which of two is better."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 def add(commands: Commands) -> None:
     """The commands that read a search."""
     _add_report(commands)
+    _add_compare(commands)
 
 
 def _add_report(commands: Commands) -> None:
@@ -33,6 +34,22 @@ def _add_report(commands: Commands) -> None:
     parser.add_argument(
         "--effects", action="store_true", help="write nothing; print what each component is worth, in Markdown"
     )
+    workspace_option(parser)
+    json_option(parser)
+
+
+def _add_compare(commands: Commands) -> None:
+    parser = command(
+        commands, "compare", compare,
+        "Set judgements of the same images side by side, with paired tests. Each is a study (its best trial), a trial "
+        "as STUDY:12, a promoted model's test part as STUDY:test, or a per_image.csv; the first is compared with each "
+        "of the others.",
+        "isic2017 isic2017-second",
+        "isic2017:24 isic2017:16 isic2017:0 --html comparison.html",
+        "isic2017:test theirs/per_image.csv --json",
+    )  # fmt: skip
+    parser.add_argument("names", nargs="+", metavar="NAME", help="study, STUDY:TRIAL, STUDY:test, or a CSV file")
+    parser.add_argument("--html", type=Path, metavar="FILE", help="write a page that needs no network")
     workspace_option(parser)
     json_option(parser)
 
@@ -77,4 +94,32 @@ def _page(args: argparse.Namespace) -> int:
         say(*(f"note: {note}" for note in made.reading.notes), style="yellow")
         say(f"{made.page}, and {len(made.files)} files in {made.files[0].parent}", style="bold")
     say(*([made.unlogged] if made.unlogged else []), style="yellow", stderr=True)
+    return 0
+
+
+def compare(args: argparse.Namespace) -> int:
+    """``compare``."""
+    from search.display import console, print_json, say, table  # noqa: PLC0415
+
+    with console(stderr=True).status("reading what is compared") as spinner:
+        from search.reporting.comparison import compare as compared  # noqa: PLC0415
+        from search.reporting.comparison_page import SHORT, as_json, page, short_cells  # noqa: PLC0415
+
+        found = compared(args.names, args.workspace, progress=spinner.update)
+    if args.html:
+        from lesion.checkpoints import write_atomically  # noqa: PLC0415
+
+        args.html.parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(args.html, page(found).encode())
+    if args.json:
+        print_json(as_json(found))
+        return 0
+    first = found.judgements[0]
+    say(f"{len(first.images)} images, {first.part}", style="bold")
+    for pair in found.pairs:
+        title = f"{pair.first.name} (first) against {pair.second.name} (second)"
+        numbers = "first second difference p_(Holm)"
+        console().print(table(SHORT, map(short_cells, pair.tests), title, right=numbers))
+    say(*(f"note: {note}" for note in found.notes), style="yellow")
+    say(*([f"a page of it: {args.html}"] if args.html else []), style="dim")
     return 0

@@ -1,0 +1,125 @@
+"""Comparing judgements: by name, of the same images or not at all, and saying what the tests do not know."""
+
+import json
+import re
+
+import numpy as np
+import pandas as pd
+import pytest
+from reported_study import CLASSES, reported
+
+from lesion.metrics import delong
+from search import cli, compare
+from search.errors import ReportError
+from search.reporting.judged import judge_of
+from search.reporting.judgements import judgement_named
+from search.study import study_status
+from search.workspace import Workspace
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
+    folder = tmp_path_factory.mktemp("compare")
+    reported(folder, trials=12, name="second")
+    return reported(folder)
+
+
+def write_table(path, judgement, order=None, truth=None):
+    order = np.arange(len(judgement.images)) if order is None else order
+    table = pd.DataFrame({"image": np.array(judgement.images)[order]})
+    names = np.array(judgement.classes, dtype=object)
+    table["truth"] = (names[judgement.labels] if truth is None else truth)[order]
+    for k in (2, 0, 1):  # another order of classes
+        table[f"p_{names[k]}"] = judgement.probabilities[order, k]
+    table.to_csv(path, index=False)
+    return path
+
+
+def test_trials_and_studies_are_compared(place):
+    found = compare(["photos:0", "photos:3", "second"], place)
+    assert [each.name for each in found.judgements][:2] == ["photos:0", "photos:3"]
+    assert found.judgements[2].name == f"second:{study_status(place, 'second').best.number}"
+    assert [pair.second.name for pair in found.pairs] == [each.name for each in found.judgements[1:]]
+    status = study_status(place, "photos")
+    judge = judge_of(place, status)
+    first, second = (judge.probabilities(status.rows[number]) for number in (0, 3))
+    tests = {each.score: each for each in found.pairs[0].tests}
+    exact = delong(first[:, 0], second[:, 0], judge.labels == 0, judge.groups)
+    assert tests["auc_melanoma"].result == exact
+    assert tests["mean_auc"].result.first == pytest.approx(status.rows[0].value)
+    for each in tests.values():
+        assert each.holm >= each.result.p
+    assert "120 photos of 96 lesions" in found.notes[0]
+    assert "chosen by these very images" in found.notes[1]
+
+
+def test_a_table_in_another_order_is_the_same(place, tmp_path):
+    one = judgement_named(place, "photos:0")
+    path = write_table(tmp_path / "per_image.csv", one, np.random.default_rng(0).permutation(len(one.images)))
+    found = compare(["photos:0", str(path)], place)
+    np.testing.assert_allclose(found.judgements[1].probabilities, one.probabilities)
+    assert [each.result.difference for each in found.pairs[0].tests] == pytest.approx([0.0] * 15)
+    assert {each.result.p for each in found.pairs[0].tests} == {1.0}
+    assert {each.verdict for each in found.pairs[0].tests} == {"not distinguishable"}
+
+
+def test_a_clear_difference_is_told_whichever_way_is_better(place, tmp_path):
+    one = judgement_named(place, "photos:0")
+    truth = np.eye(3)[one.labels]
+    better = type(one)(
+        "better", "", one.classes, one.images, one.labels, one.groups, 0.2 * one.probabilities + 0.8 * truth
+    )
+    path = write_table(tmp_path / "better.csv", better)
+    verdicts = {each.score: each.verdict for each in compare(["photos:0", str(path)], place).pairs[0].tests}
+    assert verdicts["mean_auc"] == verdicts["log_loss"] == verdicts["accuracy"] == "second is better"
+
+
+def test_other_images_labels_and_classes_are_refused(place, tmp_path):
+    one = judgement_named(place, "photos:0")
+    part = write_table(tmp_path / "part.csv", one, np.arange(100))
+    with pytest.raises(ReportError, match=r"is of 120 images \(validation, .*of 100 \(a table\), and 100 are in both"):
+        compare(["photos:0", str(part)], place)
+    names = np.array(CLASSES, dtype=object)[(one.labels + (np.arange(120) == 7)) % 3]
+    other = write_table(tmp_path / "other.csv", one, truth=names)
+    with pytest.raises(ReportError, match=f"1 labels differ, {one.images[7]} among them"):
+        compare(["photos:0", str(other)], place)
+    renamed = tmp_path / "renamed.csv"
+    renamed.write_text(part.read_text().replace("nevus", "mole"))
+    with pytest.raises(ReportError, match="their classes are"):
+        compare(["photos:0", str(renamed)], place)
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("photos:99", "photos has no trial 99; it has 27, from 0"),
+        ("photos:5", r"trial 5 of photos \(failed\) has no validation predictions"),
+        ("photos:best", "after the study's name comes a trial's number or 'test', as in photos:12"),
+        ("photos:test", "no promotion 'photos:test'; known: none: its test part was never opened"),
+        ("nowhere.csv", "nowhere.csv: there is no such file"),
+    ],
+)
+def test_what_is_not_there_is_said(place, name, message):
+    with pytest.raises(ReportError, match=message):
+        compare(["photos:0", name], place)
+    with pytest.raises(ReportError, match="at least two are compared"):
+        compare(["photos:0"], place)
+
+
+def test_the_command(place, tmp_path, capsys):
+    page = tmp_path / "new" / "page.html"
+    arguments = ["compare", "photos:0", "photos:3", "--workspace", str(place.path)]
+    assert cli.main([*arguments, "--html", str(page)]) == 0
+    text = capsys.readouterr().out
+    assert "photos:0 (first) against photos:3 (second)" in text
+    assert "auc_seborrheic_keratosis" in text
+    own = re.sub(r"<script.*?</script>", "", page.read_text(), flags=re.S)
+    assert own.count("data-figure=") == 4
+    assert not re.findall(r'(?:src|href)="', own)
+    assert cli.main([*arguments, "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert told["pairs"][0]["tests"][0]["score"] == "mean_auc"
+    assert cli.main(["compare", "photos:0", "photos:test", "--workspace", str(place.path)]) == 2
+    assert "never opened" in capsys.readouterr().err
