@@ -262,5 +262,5 @@ def test_an_attempt_counts_as_lost_once_however_often_one_looks(ledger: Ledger) 
     ledger.ask(Line())
     ledger.begin(0)
     for _ in range(LOSSES + 1):
-        assert [row.losses for row in ledger.reconcile()] == [0]  # as it was before this look
-    assert ledger.row(0).losses == 1
+        assert len(ledger.reconcile()) == 1
+        assert ledger.row(0).losses == 1
