@@ -10,9 +10,11 @@ from __future__ import annotations
 import logging
 import time
 import weakref
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from json import JSONDecodeError
+from pathlib import Path
 from typing import Any, TypeVar
 
 import optuna
@@ -35,6 +37,8 @@ PATIENCE = 300.0
 """Seconds that a database server may be away under a running search."""
 PAUSES = (0.2, 0.5, 1.0, 2.0, 5.0)
 """Seconds between tries; the last one again and again."""
+SQLITE_HEADER = 100
+"""Bytes below which SQLite takes a file for an empty database."""
 LIBPQ = ("psycopg", "psycopg2")
 """PostgreSQL drivers that take libpq's options."""
 
@@ -122,6 +126,23 @@ def open_storage(url: str) -> Storage:
             raise LedgerError(f"cannot open the ledger: {error}") from error
 
 
+def cut_short(url: str, leftovers: Iterable[Path]) -> str | None:
+    """What is wrong with an SQLite file that is empty although there are `leftovers` of its studies; None if nothing.
+
+    SQLite takes an empty file for an empty database, and a study would begin anew over the trials of an earlier one.
+    """
+    path = Path(url.removeprefix("sqlite:///"))
+    if not url.startswith("sqlite:///") or not path.exists() or path.stat().st_size >= SQLITE_HEADER:
+        return None
+    names = sorted(each.name for each in leftovers if each.is_dir())
+    if not names:
+        return None
+    return (
+        f"{path} is empty, and there are trials of {', '.join(names[:5])}: the ledger was cut short. Restore a copy of "
+        "it, or delete it to begin those studies anew"
+    )
+
+
 def engine_options(url: str) -> dict[str, Any]:
     """How SQLAlchemy is to treat the database at `url`; raises its ArgumentError for what is no URL."""
     parsed = make_url(url)
@@ -146,6 +167,10 @@ def explained(action: str) -> Iterator[None]:
             f"cannot {action} the ledger: {error}. LESION_LEDGER is the URL of a database whose driver is installed, "
             "such as postgresql+psycopg://user@host/name (pip install 'lesion-search[postgres]'); without it the "
             "ledger is a file of the workspace"
+        ) from error
+    except JSONDecodeError as error:
+        raise LedgerAccessError(
+            f"cannot {action} the ledger: a value in it is damaged ({error}); restore a copy of the ledger"
         ) from error
     except (SQLAlchemyError, optuna.exceptions.StorageInternalError) as error:
         # Optuna's error has the database's for its cause.

@@ -40,7 +40,12 @@ def identity_in(name: str, attributes: Mapping[str, Any]) -> Identity:
             f"{FORMAT}): update lesion-search, or use the one that wrote it"
         )
     # From 0 to 1: the id stays empty, which stands for the hash.
-    return Identity.from_json({"id": "", "location": "", **attributes[IDENTITY]})
+    try:
+        return Identity.from_json({"id": "", "location": "", **attributes[IDENTITY]})
+    except TypeError as error:
+        raise LedgerError(
+            f"the study {name!r} is damaged: its identity is not whole ({error}); restore a copy of the ledger"
+        ) from error
 
 
 def attributes_of(identity: Identity) -> dict[str, Any]:

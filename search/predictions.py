@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
 
 import numpy as np
 import numpy.typing as npt
@@ -22,6 +23,13 @@ def save_predictions(path: Path, probabilities: npt.NDArray[Any], record: Mappin
 
 
 def load_predictions(path: Path) -> tuple[npt.NDArray[Any], int, float]:
-    """Validation probabilities (images, classes), the epoch and the objective's value they belong to."""
-    with np.load(path, allow_pickle=False) as stored:
-        return stored["probabilities"], int(stored["epoch"]), float(stored["value"])
+    """Validation probabilities (images, classes), the epoch and the objective's value they belong to.
+
+    Raises OSError where there is no such file, ValueError or KeyError where it is damaged.
+    """
+    try:
+        # Opened here: NumPy leaves a file open that it cannot read.
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as stored:
+            return stored["probabilities"], int(stored["epoch"]), float(stored["value"])
+    except (EOFError, BadZipFile) as error:
+        raise ValueError(f"it is cut short or damaged ({error})") from error

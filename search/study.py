@@ -21,8 +21,8 @@ import optuna
 
 from lesion.data.packed import PackedDataset, open_data
 from lesion.errors import unknown
-from search.database import open_storage
-from search.errors import LedgerError, StudyError
+from search.database import cut_short, explained, open_storage
+from search.errors import LedgerAccessError, LedgerError, StudyError
 from search.flatness import Left, left_to_gain, validation_noise
 from search.formats import identity_in
 from search.identity import Identity
@@ -145,6 +145,7 @@ def run_study(
     study = _new_name(name or space.name)
     packed = open_data(place.path, data or space.data)
     _look_ahead(space, packed, warn)
+    _require_ledger(place)
     with driving(place.lock(study), study, place.ledger_url) as hold, Interrupts() as interrupts:
         ledger = open_ledger(place.ledger_url, study, identity_of(space, packed), space.seed)
         ledger.guard, ledger.patience.hurried = hold.confirm, lambda: interrupts.asked is not None
@@ -218,10 +219,11 @@ def study_status(workspace: Workspace | Path | str | None, name: str) -> StudySt
     known = _summaries(place)
     if name not in known:
         raise LedgerError(f"{place.path}: {unknown('study', name, known)}")
-    study = optuna.load_study(study_name=name, storage=open_storage(place.ledger_url))
-    rows = tuple(row_of(trial) for trial in study.get_trials(deepcopy=False))
-    driven = is_driven(place.lock(name), name, place.ledger_url)
-    return StudyStatus(name, identity_in(name, study.user_attrs), rows, driven)
+    with explained("read"):
+        study = optuna.load_study(study_name=name, storage=open_storage(place.ledger_url))
+        rows = tuple(row_of(trial) for trial in study.get_trials(deepcopy=False))
+        identity = identity_in(name, study.user_attrs)
+    return StudyStatus(name, identity, rows, is_driven(place.lock(name), name, place.ledger_url))
 
 
 def studies(workspace: Workspace | Path | str | None = None) -> list[str]:
@@ -246,7 +248,15 @@ def _summaries(place: Workspace) -> list[str]:
     url = place.ledger_url
     if url.startswith("sqlite:///") and not Path(url.removeprefix("sqlite:///")).exists():
         return []
-    return [name for name in optuna.get_all_study_names(open_storage(url)) if name and study_of(name) is None]
+    _require_ledger(place)
+    with explained("read"):
+        return [name for name in optuna.get_all_study_names(open_storage(url)) if name and study_of(name) is None]
+
+
+def _require_ledger(place: Workspace) -> None:
+    problem = cut_short(place.ledger_url, place.studies_on_disk())
+    if problem:
+        raise LedgerAccessError(problem)
 
 
 def _job(place: Workspace, study: str, space: Space, packed: PackedDataset, identity: Identity, build: Builds) -> Job:

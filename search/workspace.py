@@ -82,6 +82,12 @@ class Workspace:
         """Folder of the trials of `study`; WorkspaceError if the name could lead out of the workspace."""
         return self.path / "checkpoints" / checked_name(study)
 
+    def studies_on_disk(self) -> list[Path]:
+        """Checkpoint folders of studies in which there is something, whether the ledger knows them or not."""
+        folder = self.path / "checkpoints"
+        found = sorted(folder.iterdir()) if folder.is_dir() else []
+        return [each for each in found if each.is_dir() and any(each.iterdir())]
+
     def trial(self, study: str, number: int) -> Path:
         """Folder of one trial: its checkpoints and ``predictions.npz``."""
         return self.checkpoints(study) / str(number)

@@ -6,7 +6,6 @@ import hashlib
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
-from zipfile import BadZipFile
 
 from search.doctor.findings import Finding, readable, size_of
 from search.locks import described, is_driven
@@ -103,7 +102,7 @@ def _predictions(path: Path, row: TrialRow) -> str:
         _, epoch, value = load_predictions(path)
     except FileNotFoundError:
         return "is not there"
-    except (OSError, ValueError, KeyError, EOFError, BadZipFile) as error:
+    except (OSError, ValueError, KeyError) as error:
         return f"cannot be read: {error}"
     if (epoch, value) != (row.epoch, row.value):
         return f"is of value {value:.4g} after epoch {epoch}; the trial ended with {row.value} after {row.epoch}"

@@ -11,6 +11,7 @@ from functools import partial
 from pathlib import Path
 from zipfile import BadZipFile, ZipFile
 
+from search.database import cut_short
 from search.doctor.findings import Finding, Usage, readable, size_of
 from search.series import study_of
 from search.workspace import Workspace
@@ -20,6 +21,11 @@ def of_ledger_file(place: Workspace) -> Iterator[Finding]:
     """A damaged SQLite file; its own check reads every page."""
     path = Path(place.ledger_url.removeprefix("sqlite:///"))
     if not place.ledger_url.startswith("sqlite:///") or not path.exists():
+        return
+    problem = cut_short(place.ledger_url, place.studies_on_disk())
+    if problem:
+        why = "the ledger is the only truth about every search here"
+        yield Finding("damaged ledger", str(path), problem, why, "restore a copy, or delete the file to begin anew")
         return
     try:
         connection = sqlite3.connect(f"file:{path}?mode=rw", uri=True, timeout=10)
