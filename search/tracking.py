@@ -88,7 +88,7 @@ class StudyRuns:
     ) -> None:
         self.uri, self.artifacts = uri, artifacts
         self.study, self.study_id, self.study_hash, self.objective = study, study_id, study_hash, objective
-        self._name = experiment or study
+        self.experiment_name = experiment or study
         self._client: MlflowClient | None = None
         self._experiment: str | None = None
         self._runs: dict[int, Run] | None = None
@@ -211,7 +211,7 @@ class StudyRuns:
     def experiment(self) -> str:
         """Id of the study's experiment, made if there is none."""
         if self._experiment is None:
-            self._experiment = experiment_of(self.client, self._name, self.uri, self.artifacts)
+            self._experiment = experiment_of(self.client, self.experiment_name, self.uri, self.artifacts)
         return self._experiment
 
     def _search(self) -> Iterable[Any]:

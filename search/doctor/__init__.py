@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 from lesion.errors import unknown
@@ -25,13 +26,12 @@ from search.doctor.runs import of_runs, of_spool
 from search.doctor.workspace import of_cache, of_ledger_file, of_scratch, usage_of
 from search.errors import LedgerAccessError, LedgerError, MirrorError
 from search.locks import driving
+from search.retention import KEPT
+from search.series import series_of
 from search.study import StudyStatus, studies, study_status
 from search.workspace import Workspace, existing_workspace
 
 __all__ = ["Examination", "Finding", "Usage", "examine", "readable"]
-
-SIBLING = ".finalists"
-"""A study may have finalists, trained again on other seeds or folds: rows of a study beside it."""
 
 
 def examine(
@@ -53,7 +53,7 @@ def examine(
     if study is not None and study not in known:
         raise LedgerError(f"{place.path}: {unknown('study', study, known)}")
     passed_over: list[str] = []
-    for name in [name for name in known if study in (None, name) or name == f"{study}{SIBLING}"]:
+    for name in [name for name in known if study in (None, name)]:
         # Before the lock is taken, which writes a note of its own.
         found += _treated(of_lock(place.lock(name), name), fix)
         try:
@@ -80,26 +80,43 @@ def _at_rest(place: Workspace, name: str, fix: bool) -> Iterator[None]:
     yield
 
 
-def _of_study(place: Workspace, name: str, fix: bool, uri: str | None) -> list[Finding]:
+def _of_study(place: Workspace, study: str, fix: bool, uri: str | None) -> list[Finding]:
+    """What is found of a study, and of each series of its finalists, which is driven under the study's lock."""
+    found = _of_rows_files_runs(lambda: study_status(place, study), place, study, fix, uri)
+    for index, _ in enumerate(series_of(place, study)):
+        found += _of_rows_files_runs(partial(_series_status, place, study, index), place, study, fix, uri)
+    return found
+
+
+def _of_rows_files_runs(
+    look: Callable[[], StudyStatus], place: Workspace, experiment: str, fix: bool, uri: str | None
+) -> list[Finding]:
     """Rows first, then files, then MLflow, each with what the one before has mended."""
     steps: tuple[Callable[[StudyStatus], Iterable[Finding]], ...] = (
         lambda status: of_rows(place, status),
-        lambda status: of_files(place, status),
-        lambda status: of_spool(place, status, uri),
-        lambda status: of_runs(place, status, uri),
+        lambda status: of_files(place, status, None if status.name != experiment else KEPT),
+        lambda status: of_spool(place, status, experiment, uri),
+        lambda status: of_runs(place, status, experiment, uri),
     )
     found: list[Finding] = []
     for step in steps:
+        status = look()
         try:
-            found += _treated(step(study_status(place, name)), fix)
+            found += _treated(step(status), fix)
         except MirrorError as error:
             found.append(
                 Finding(
-                    "MLflow away", f"study {name}", str(error), "whether it holds what the ledger has is not known",
+                    "MLflow away", f"study {status.name}", str(error),
+                    "whether it holds what the ledger has is not known",
                     "start it, or correct MLFLOW_TRACKING_URI, and look again",
                 )
             )  # fmt: skip
     return found
+
+
+def _series_status(place: Workspace, study: str, index: int) -> StudyStatus:
+    series = series_of(place, study)[index]
+    return StudyStatus(series.name, series.identity, series.rows, driven=False)
 
 
 def _treated(findings: Iterable[Finding], fix: bool) -> list[Finding]:

@@ -10,21 +10,23 @@ from pathlib import Path
 from search.doctor.findings import Finding, readable, size_of
 from search.locks import described, is_driven
 from search.predictions import PREDICTIONS, load_predictions
-from search.retention import KEPT
 from search.rows import TrialRow
 from search.study import StudyStatus
 from search.workspace import Workspace
 
 
-def of_files(place: Workspace, status: StudyStatus) -> Iterator[Finding]:
-    """Everything below the study's checkpoint folder that is half-written, damaged, of no trial, or missing."""
+def of_files(place: Workspace, status: StudyStatus, kept: int | None) -> Iterator[Finding]:
+    """Everything below the study's checkpoint folder that is half-written, damaged, of no trial, or missing.
+
+    Checkpoints of the best `kept` complete trials should be there, of all where it is None.
+    """
     folder = place.checkpoints(status.name)
     yield from of_half_written(folder)
     rows = {str(row.number): row for row in status.rows if row.state != "waiting"}
     for each in sorted(folder.iterdir()) if folder.is_dir() else ():
         if each.is_dir() and each.name.isdecimal() and each.name not in rows:
             yield from _of_no_trial(each)
-    best = _best(status)
+    best = _best(status)[:kept]
     for row in rows.values():
         yield from _of_trial(folder / str(row.number), row, row in best)
 
@@ -73,7 +75,7 @@ def _of_trial(folder: Path, row: TrialRow, best: bool) -> Iterator[Finding]:
         return
     if best and len(damaged) == len(checkpoints):
         yield Finding(
-            "lost checkpoint", str(folder), f"no sound checkpoint of trial {row.number}, one of the {KEPT} best",
+            "lost checkpoint", str(folder), f"no sound checkpoint of trial {row.number}, one of the best",
             "promotion passes over the trial for the next best", "put the files back from a copy, if there is one",
         )  # fmt: skip
     problem = _predictions(folder / PREDICTIONS, row)
@@ -110,10 +112,10 @@ def _predictions(path: Path, row: TrialRow) -> str:
 
 
 def _best(status: StudyStatus) -> list[TrialRow]:
-    """The complete trials whose checkpoints should be there."""
+    """The complete trials, the best ones first."""
     sign = 1 if status.identity.direction == "maximize" else -1
     complete = [row for row in status.rows if row.state == "complete" and row.value is not None]
-    return sorted(complete, key=lambda row: (-sign * float(row.value or 0.0), row.number))[:KEPT]
+    return sorted(complete, key=lambda row: (-sign * float(row.value or 0.0), row.number))
 
 
 def _delete(*paths: Path) -> None:

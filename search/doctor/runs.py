@@ -20,10 +20,10 @@ SECONDS = 60.0
 MATTERS = "MLflow does not show what the ledger holds"
 
 
-def of_spool(place: Workspace, status: StudyStatus, uri: str | None = None) -> Iterator[Finding]:
+def of_spool(place: Workspace, status: StudyStatus, experiment: str, uri: str | None = None) -> Iterator[Finding]:
     """Events that wait, that MLflow refused, and those of a ledger that is no longer there."""
-    mirror = mirror_of(place, status.name, status.identity, uri)
-    sync = _sync(place, status, uri)
+    mirror = mirror_of(place, status.name, status.identity, uri, experiment)
+    sync = _sync(place, status, experiment, uri)
     waiting, torn = _lines(mirror.spool.path)
     if waiting or torn:
         found = f"{waiting} events wait" + (f", {torn} torn lines that are told again from the ledger" if torn else "")
@@ -36,7 +36,7 @@ def of_spool(place: Workspace, status: StudyStatus, uri: str | None = None) -> I
             f"MLflow refused {len(refused)} events, at last: {str(refused[-1].get('error', ''))[:200]}",
             f"{MATTERS}; the search itself lost nothing",
             "send them again, and keep those that it still refuses",
-            lambda: _send_again(mirror, _sync(place, status, uri)),
+            lambda: _send_again(mirror, _sync(place, status, experiment, uri)),
         )
     own = {mirror.spool.path, mirror.rejected.path}
     for path in sorted({*place.spool.glob(f"{status.name}.*.jsonl"), *place.spool.glob(f"{status.name}.*.rejected")}):
@@ -50,15 +50,15 @@ def of_spool(place: Workspace, status: StudyStatus, uri: str | None = None) -> I
             )
 
 
-def of_runs(place: Workspace, status: StudyStatus, uri: str | None = None) -> Iterator[Finding]:
+def of_runs(place: Workspace, status: StudyStatus, experiment: str, uri: str | None = None) -> Iterator[Finding]:
     """Runs that are RUNNING without a driver, one too many, without a row, missing or behind.
 
     Raises MirrorError where MLflow does not answer.
     """
-    runs = mirror_of(place, status.name, status.identity, uri).runs
+    runs = mirror_of(place, status.name, status.identity, uri, experiment).runs
     found = _present(runs)
-    where = f"{runs.uri} experiment {status.name}"
-    sync = _sync(place, status, uri)
+    where = f"{runs.uri} experiment {experiment}"
+    sync = _sync(place, status, experiment, uri)
     for run_id, number in runs.doubled().items() if found else ():
         yield Finding(
             "doubled run", f"{where} run {run_id}", f"a second run of {_named(number)}",
@@ -91,7 +91,7 @@ def _present(runs: StudyRuns) -> dict[int, Run]:
     if runs.uri.startswith("sqlite:///") and not path.exists():
         return {}
     try:
-        experiment = runs.client.get_experiment_by_name(runs.study)
+        experiment = runs.client.get_experiment_by_name(runs.experiment_name)
         return runs.runs() if experiment is not None and experiment.lifecycle_stage == "active" else {}
     except Exception as error:  # whatever MLflow raises
         raise MirrorError(
@@ -106,12 +106,12 @@ def _is_behind(row: TrialRow, run: Run | None) -> bool:
     return run is None or (run.tags.get(STATE), run.tags.get(EPOCH)) != (state, str(row.epoch))
 
 
-def _sync(place: Workspace, status: StudyStatus, uri: str | None) -> Callable[[], None]:
+def _sync(place: Workspace, status: StudyStatus, experiment: str, uri: str | None) -> Callable[[], None]:
     """Brings MLflow up to the ledger, once however often it is called."""
 
     @cache
     def deliver() -> None:
-        deliver_all(mirror_of(place, status.name, status.identity, uri), status.rows, SECONDS)
+        deliver_all(mirror_of(place, status.name, status.identity, uri, experiment), status.rows, SECONDS)
 
     return deliver
 

@@ -3,7 +3,6 @@
 import json
 import os
 import time
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -245,10 +244,18 @@ def test_mlflow_that_is_away_is_a_finding(place: Workspace, monkeypatch: pytest.
     assert not examination.clean
 
 
-def test_finalists_are_looked_at_with_their_study(place: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
-    seen: list[str] = []
-    monkeypatch.setattr("search.doctor._of_study", lambda place, name, *rest: seen.append(name) or [])
-    for name in ("tiny", "tiny.finalists", "other"):
-        open_ledger(place.ledger_url, name, replace(IDENTITY), 7)
-    examine(place, "tiny")
-    assert seen == ["tiny", "tiny.finalists"]
+@pytest.mark.usefixtures("unmirrored")
+def test_finalists_are_looked_at_with_their_study(place: Workspace) -> None:
+    for name in ("tiny", "tiny.finalists", "tiny.finalists-folds", "other"):
+        search(place, name, trials=1)
+    for name in ("tiny.finalists-folds", "other"):
+        ledger = open_ledger(place.ledger_url, name, IDENTITY, 7)
+        ledger.ask(Line())
+        ledger.begin(1)
+    (place.trial("tiny.finalists", 0) / "predictions.partial").write_bytes(b"half")
+    found = examine(place, "tiny", fix=True).findings
+    assert [(finding.kind, finding.where.rpartition("/")[2]) for finding in found] == [
+        ("half-written file", "predictions.partial"), ("zombie row", "tiny.finalists-folds trial 1"),
+    ]  # fmt: skip
+    assert kinds(place, study="tiny") == []
+    assert kinds(place) == ["zombie row"]
