@@ -99,10 +99,12 @@ def _of_rows_files_runs(
         lambda status: of_runs(place, status, experiment, uri),
     )
     found: list[Finding] = []
+    status = look()
     for step in steps:
-        status = look()
         try:
-            found += _treated(step(status), fix)
+            new = _treated(step(status), fix)
+            found += new
+            status = look() if any(finding.mended for finding in new) else status
         except MirrorError as error:
             found.append(
                 Finding(

@@ -88,6 +88,7 @@ def test_a_workspace_in_order_has_no_findings_and_says_what_fills_the_disk(place
     assert usage["ledger.db"].size > 0
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("unmirrored")
 def test_rows_that_no_driver_ends(place: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
     ledger = search(place, trials=1)
@@ -106,6 +107,7 @@ def test_rows_that_no_driver_ends(place: Workspace, monkeypatch: pytest.MonkeyPa
     assert open_ledger(place.ledger_url, "tiny", IDENTITY, 7).row(1).losses == 1  # counted once, not once a look
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("unmirrored")
 def test_files_that_crashes_leave(place: Workspace) -> None:
     search(place)
@@ -133,6 +135,7 @@ def test_files_that_crashes_leave(place: Workspace) -> None:
     assert sorted(path.name for path in (folder / "1").iterdir()) == ["epoch-0002.ckpt", "predictions.npz"]
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("unmirrored")
 def test_what_only_a_person_can_mend_stays_and_is_said(place: Workspace, capsys: pytest.CaptureFixture[str]) -> None:
     search(place)
@@ -244,6 +247,7 @@ def test_mlflow_that_is_away_is_a_finding(place: Workspace, monkeypatch: pytest.
     assert not examination.clean
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("unmirrored")
 def test_finalists_are_looked_at_with_their_study(place: Workspace) -> None:
     for name in ("tiny", "tiny.finalists", "tiny.finalists-folds", "other"):
