@@ -33,7 +33,6 @@ from search.progress import StudyState
 from search.reopened import data_of, through_task
 from search.rows import TrialRow
 from search.series import (
-    FOLDS,
     Entries,
     Entry,
     Series,
@@ -50,6 +49,28 @@ from search.trial import Builds, Job, build_training
 from search.workspace import Workspace, checked_name, existing_workspace, open_workspace
 
 TOP, SEEDS = 5, 3
+
+
+@dataclass(frozen=True)
+class _Asked:
+    """Which runs are asked for, as `run_finalists` is told."""
+
+    study: str
+    top: int
+    trials: tuple[int, ...]
+    seeds: int | None
+    folds: int | None
+    epochs: int | None
+
+
+@dataclass(frozen=True)
+class _Limits:
+    """What a session may use."""
+
+    seconds: float | None
+    concurrent: int | None
+    gpus_per_trial: float | None
+    address: str | None
 
 
 @dataclass(frozen=True)
@@ -97,40 +118,22 @@ def run_finalists(
     """
     began = time.monotonic()
     place = open_workspace(workspace)
-    status = study_status(place, study)
-    stored = data_of(place, study, status.identity)
-    _require_same_splits(status, stored)
-    on_folds = _on_folds(seeds, folds, stored)
-    length = int(status.identity.semantics["epochs"]) if epochs is None else epochs
-    name = checked_name(series_name(study, status.identity, length, on_folds=on_folds))
+    asked = _Asked(study, top, tuple(trials), seeds, folds, epochs)
+    limits = _Limits(None if hours is None else hours * 3600, concurrent, gpus_per_trial, address)
     with driving(place.lock(study), study, place.ledger_url) as hold, Interrupts() as interrupts:
-        status = replace(study_status(place, study), driven=False)
-        chosen, notes = choose(status, top, trials)
-        entries = _entries(name, chosen, seeds or SEEDS, folds)
-        _require_weights(chosen)
-        identity = series_identity(status.identity, stored, length, on_folds=on_folds)
-        ledger = SeriesLedger(open_ledger(place.ledger_url, name, identity, _seed(place, study)), entries)
+        status = study_status(place, study)
+        stored = data_of(place, study, status.identity)
+        _require_same_splits(status, stored)
+        ledger, notes = _opened(place, status, stored, asked)
         ledger.guard, ledger.patience.hurried = hold.confirm, lambda: interrupts.asked is not None
-        plan = Plan(
-            workspace=place,
-            space=entries,
-            identity=ledger.identity,
-            job=_job(place, name, ledger, status, stored, length, build),
-            target=len(entries.entries),
-            seconds=None if hours is None else hours * 3600,
-            concurrent=concurrent,
-            gpus_per_trial=gpus_per_trial,
-            address=address,
-            kept=len(entries.entries),
-        )
-        mirror = mirror_of(place, name, ledger.identity, tracking_uri, experiment=study)
+        plan = _plan(place, status, stored, ledger, limits, build)
+        mirror = mirror_of(place, ledger.entries.series, ledger.identity, tracking_uri, experiment=study)
         ended = Session(plan, ledger, mirror, interrupts, progress).run()
-        rows = tuple(ledger.rows())
-    data = through_task(status.identity, stored)
+        series = Series(ledger.entries.series, study, ledger.identity, tuple(ledger.rows()))
     return FinalistsResult(
-        name, ledger.identity, rows, False, ended, plan.target, time.monotonic() - began, mirror.pending,
-        mirror.problem, study=study, notes=notes,
-        standings=standings(place, Series(name, study, ledger.identity, rows), status.rows, data),
+        series.name, series.identity, series.rows, False, ended, plan.target, time.monotonic() - began,
+        mirror.pending, mirror.problem, study=study, notes=notes,
+        standings=standings(place, series, status.rows, through_task(status.identity, stored)),
     )  # fmt: skip
 
 
@@ -229,24 +232,39 @@ def _require_weights(chosen: Sequence[TrialRow]) -> None:
         raise WeightsError("\n".join(sorted(gone)))
 
 
-def _seed(place: Workspace, study: str) -> int:
-    return int(optuna.load_study(study_name=study, storage=open_storage(place.ledger_url)).user_attrs[SEED])
+def _opened(
+    place: Workspace, status: StudyStatus, data: PackedDataset, asked: _Asked
+) -> tuple[SeriesLedger, tuple[str, ...]]:
+    """The series, seen through the runs asked for, and what is not as usual about them."""
+    on_folds = _on_folds(asked.seeds, asked.folds, data)
+    epochs = int(status.identity.semantics["epochs"]) if asked.epochs is None else asked.epochs
+    name = checked_name(series_name(asked.study, status.identity, epochs, on_folds=on_folds))
+    chosen, notes = choose(status, asked.top, asked.trials)
+    _require_weights(chosen)
+    identity = series_identity(status.identity, data, epochs, on_folds=on_folds)
+    searched = optuna.load_study(study_name=asked.study, storage=open_storage(place.ledger_url))
+    ledger = open_ledger(place.ledger_url, name, identity, int(searched.user_attrs[SEED]))
+    return SeriesLedger(ledger, _entries(name, chosen, asked.seeds or SEEDS, asked.folds)), notes
 
 
-def _job(
-    place: Workspace, name: str, ledger: SeriesLedger, status: StudyStatus, data: PackedDataset, epochs: int,
-    build: Builds,
-) -> Job:  # fmt: skip
-    identity = ledger.identity
-    return Job(
-        study=name,
+def _plan(
+    place: Workspace, status: StudyStatus, data: PackedDataset, ledger: SeriesLedger, limits: _Limits, build: Builds
+) -> Plan:
+    entries, identity = ledger.entries, ledger.identity
+    job = Job(
+        study=entries.series,
         identity=identity.key,
         task=None if identity.task is None else Task.read(identity.task, data.classes),
         cache=place.cache,
         data=data.path.absolute(),
-        split=status.identity.split if identity.split == FOLDS else identity.split,
+        split=status.identity.split,  # runs on folds bring their own
         objective=identity.objective,
-        epochs=epochs,
-        folder=place.checkpoints(name),
+        epochs=int(identity.semantics["epochs"]),
+        folder=place.checkpoints(entries.series),
         build=build,
     )
+    count = len(entries.entries)
+    return Plan(
+        place, entries, identity, job, target=count, seconds=limits.seconds, concurrent=limits.concurrent,
+        gpus_per_trial=limits.gpus_per_trial, address=limits.address, kept=count,
+    )  # fmt: skip

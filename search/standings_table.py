@@ -37,8 +37,12 @@ def show_finalists(series: Series, standings: Sequence[Standing]) -> None:
         )
         for each in standings
     ]
-    console().print(table(COLUMNS, rows, title, right="trial search fresh_mean spread runs drop"))
-    say(*(f"trial {each.trial.number}: {in_short(each.trial.settings, names)}" for each in standings), style="dim")
+    if not rows:
+        say(title, "no fresh run has ended yet")
+    else:
+        console().print(table(COLUMNS, rows, title, right="trial search fresh_mean spread runs drop"))
+    words = [(each.trial.number, in_short(each.trial.settings, names)) for each in standings]
+    say(*(f"trial {number}: {text}" for number, text in words if text), style="dim")
     say(*flattery(series, standings))
     say(f"{series.name}: {_counted(series.rows)}", style="dim")
     for row in series.rows:

@@ -1,5 +1,6 @@
 """Finalists in the ledger: exactly the runs asked for, whatever happened; what starts Ray is marked slow."""
 
+import json
 import os
 import signal
 from collections.abc import Iterator
@@ -12,7 +13,7 @@ from fake_training import FakeTraining, make_data, make_space
 
 from lesion.data.packed import open_data
 from lesion.errors import WeightsError
-from search import run_finalists, run_study, studies, study_status
+from search import cli, run_finalists, run_study, studies, study_status
 from search.cluster import joined
 from search.errors import FinalistsError, LedgerError, StudyError
 from search.finalists import choose
@@ -148,6 +149,30 @@ def test_names_of_series_are_kept_for_them(place: Workspace) -> None:
         study_status(place, "tiny.finalists")
     with pytest.raises(StudyError, match="those of finalists"):
         run_study(make_space(place.path), place, name="mine.finalists-folds", build=FakeTraining)
+
+
+def test_status_tells_of_them(place: Workspace, capsys: pytest.CaptureFixture[str]) -> None:
+    status = study_status(place, "tiny")
+    chosen, _ = choose(status, 2)
+    asked = Entries("tiny.finalists", tuple(Entry(row.number, 0, row.settings) for row in chosen))
+    identity = series_identity(status.identity, open_data(place.path, "tiny"), 3, on_folds=False)
+    ledger = SeriesLedger(open_ledger(place.ledger_url, asked.series, identity, 7), asked)
+    for value in (0.6, 0.7):
+        ledger.finish(ledger.ask(asked).number, Ending("complete", 3, value))
+    assert cli.main(["status", "tiny", "--workspace", str(place.path)]) == 0
+    said = capsys.readouterr().out
+    assert said.index("tiny: mean_auc on tiny") < said.index("tiny: finalists on fresh seeds, 3 epochs")
+    # 0.9 became 0.6 and 0.8 became 0.7: drops of 0.3 and 0.1.
+    assert "expected drop from search score to fresh score: +0.2000" in said
+    assert "trial 1, went from 0.9000 to 0.6000 and is number 2 of 2" in said
+    assert cli.main(["status", "tiny", "--json", "--workspace", str(place.path)]) == 0
+    (listed,) = json.loads(capsys.readouterr().out)["finalists"]
+    assert [(each["trial"], each["mean"], each["interval"]) for each in listed["standings"]] == [
+        (3, 0.7, None),  # no predictions are stored, so there is no interval
+        (1, 0.6, None),
+    ]
+    assert cli.main(["status", "--workspace", str(place.path)]) == 0
+    assert "finalists" not in capsys.readouterr().out
 
 
 def test_data_torn_elsewhere_are_refused(place: Workspace) -> None:

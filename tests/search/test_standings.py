@@ -8,7 +8,7 @@ import pytest
 from search.identity import Identity
 from search.rows import TrialRow
 from search.series import Series
-from search.standings import Standing, expected_drop, ranked
+from search.standings import expected_drop, ranked
 from search.standings_table import finalists_json, flattery, show_finalists
 
 SEMANTICS = {"epochs": 4, "general": {"image_size": 64}, "components": {}}
@@ -121,8 +121,9 @@ def test_the_table_says_what_the_search_had_flattered(capsys, monkeypatch):
     assert listed["expected_drop"]["value"] == pytest.approx(0.13 / 3)
 
 
-def test_no_fresh_value_yet_is_no_standing():
+def test_no_fresh_value_yet_is_no_standing(capsys):
     waiting = replace(SERIES, rows=(run(0, 0, 0, None, "running"),))
     assert ranked(waiting, SEARCHED, {}) == ()
     assert flattery(waiting, ()) == []
-    assert isinstance(ranked(SERIES, SEARCHED, {})[0], Standing)
+    show_finalists(waiting, ())
+    assert "no fresh run has ended yet" in capsys.readouterr().out
