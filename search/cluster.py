@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -114,12 +114,9 @@ def _init(address: str | None, options: dict[str, Any]) -> None:
                 raise
 
 
-def share_of_cluster(concurrent: int | None, gpus_per_trial: float | None, missing: int | None = None) -> Share:
-    """What a trial gets of the Ray session that is joined, where `missing` trials are left to run."""
-    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]  # type: ignore[no-untyped-call]
-    total = {kind: sum(node.get(kind, 0.0) for node in nodes) for kind in ("CPU", "GPU")}
-    largest = int(max((node.get("CPU", 0.0) for node in nodes), default=0))
-    return resources_for(int(total["CPU"]), total["GPU"], concurrent, gpus_per_trial, largest or None, missing)
+def alive_nodes() -> list[Mapping[str, float]]:
+    """What each node of the Ray session has, by Ray's names."""
+    return [node["Resources"] for node in ray.nodes() if node["Alive"]]  # type: ignore[no-untyped-call]
 
 
 def resources_for(
@@ -129,11 +126,13 @@ def resources_for(
     gpus_per_trial: float | None = None,
     largest_node: int | None = None,
     missing: int | None = None,
+    cpus_per_trial: int | None = None,
 ) -> Share:
     """Share `cpus` cores and `gpus` GPUs out: a GPU a trial where there are any, else cores.
 
     `gpus_per_trial` may be a fraction, or 0 to stay on CPUs; `largest_node` is the most cores of any node.
-    No more places are made than trials are `missing`: the last ones get the cores that nobody else will use.
+    No more places are made than trials are `missing`: the last ones get the cores that nobody else will use, unless
+    `cpus_per_trial` says how many a trial gets.
 
     >>> resources_for(16, 2)
     Share(concurrent=2, cpus=8, gpus=1.0)
@@ -143,6 +142,8 @@ def resources_for(
     Share(concurrent=2, cpus=1, gpus=0.0)
     >>> resources_for(2, 0, missing=1)
     Share(concurrent=1, cpus=2, gpus=0.0)
+    >>> resources_for(16, 2, gpus_per_trial=0.25, cpus_per_trial=4)
+    Share(concurrent=4, cpus=4, gpus=0.25)
     """
     if concurrent is not None and concurrent < 1:
         raise ClusterError(f"--concurrent is {concurrent}, must be at least 1")
@@ -152,8 +153,19 @@ def resources_for(
     if share > gpus:
         raise ClusterError(f"--gpus-per-trial asks for {share:g} GPUs, there are {gpus:g}; leave it out")
     places = _gpu_places(gpus, share) if share else max(1, min(cpus, concurrent or CONCURRENT_ON_CPU))
+    if cpus_per_trial is not None:
+        return _by_hand(cpus, cpus_per_trial, share, places if share else cpus, concurrent, largest_node, missing)
     together = max(1, min(concurrent or places, places, missing or places))
     return Share(together, max(1, min(cpus // together, largest_node or cpus)), share)
+
+
+def _by_hand(
+    cpus: int, each: int, share: float, places: int, concurrent: int | None, largest: int | None, missing: int | None
+) -> Share:
+    if each > (largest or cpus):
+        raise ClusterError(f"resources.cpu is {each}, no node has more than {largest or cpus} cores")
+    places = min(places, cpus // each)
+    return Share(max(1, min(concurrent or places, places, missing or places)), each, share)
 
 
 def _gpu_places(gpus: float, share: float) -> int:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import SimpleNamespace
 from typing import Any
 
@@ -20,6 +20,7 @@ from ray.tune.search import Searcher
 from search.interrupts import StopSession
 from search.ledger import Ending, Ledger, Samples
 from search.rows import HUNG, TrialRow
+from search.seats import Seats
 from search.space.space import Asha
 from search.trial import Job, Order
 from search.watchdog import Death, verdict
@@ -50,6 +51,7 @@ class LedgerSearcher(Searcher):
         ledger: Ledger,
         space: Samples,
         job: Job,
+        seats: Seats,
         *,
         target: int,
         adopted: Iterable[TrialRow],
@@ -59,7 +61,8 @@ class LedgerSearcher(Searcher):
     ) -> None:
         super().__init__()
         self.enough = enough
-        self.ledger, self.space, self.job, self.tell, self.run_of = ledger, space, job, tell, run_of
+        self.ledger, self.space, self.job, self.seats = ledger, space, job, seats
+        self.tell, self.run_of = tell, run_of
         self.problem: Exception | None = None
         """What ended the session from in here, such as a LedgerError."""
         self._adopted = deque(adopted)
@@ -68,8 +71,10 @@ class LedgerSearcher(Searcher):
         self._over: set[int] = set()
 
     def suggest(self, trial_id: str) -> dict[str, Any] | None:
-        """Configuration of the next attempt, or FINISHED; called once for each of Ray's trials."""
+        """Configuration of the next attempt, None while there is no seat for it, or FINISHED."""
         with self._fatal():
+            if self.seats.full:
+                return None
             if self._adopted:
                 row = self.ledger.adopt(self._adopted.popleft(), self.space)
             elif self._left > 0 and not self.enough():
@@ -79,7 +84,10 @@ class LedgerSearcher(Searcher):
                 return Searcher.FINISHED  # type: ignore[return-value]
             self._numbers[trial_id] = row.number
             folder = str(self.job.folder / str(row.number))
-            return {"job": self.job, "order": self._begin("started", row.number, trial_id, checkpoint=folder)}
+            order = self._begin("started", row.number, trial_id, checkpoint=folder)
+            seat = self.seats.take(row.number, row.settings)
+            job = replace(self.job, threads=seat.cpus, gpus=seat.gpus)
+            return {"job": job, "order": order, "seat": seat}
 
     def on_trial_result(self, trial_id: str, result: Mapping[str, Any]) -> None:
         """An epoch after which the trial goes on."""
@@ -100,6 +108,7 @@ class LedgerSearcher(Searcher):
             if run := self.run_of(number):
                 noted["mlflow_run"] = run
             self.ledger.finish(number, ending_of(result, self.job.epochs), **noted)
+            self.seats.leave(number)
             self._heard("ended", number, result)
 
     def died(self, trial_id: str, death: Death, last: bool) -> Order:
@@ -118,6 +127,7 @@ class LedgerSearcher(Searcher):
                 return self._begin("retried", number, trial_id)
             self._over.add(number)
             self.ledger.finish(number, Ending("failed", row.epoch, failure=death.failure, message=why), hangs=hangs)
+            self.seats.leave(number)
             self.tell(Told("ended", self.ledger.row(number), row.epoch))
             return Order(number, row.seed, row.settings, row.epoch, over=True)
 

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import shutil
 import time
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -20,17 +21,22 @@ from ray import tune
 from lesion.registry import Value
 from search import mirror as mirrored
 from search.budget import Purse
-from search.cluster import Share, joined, share_of_cluster
+from search.cluster import joined
 from search.errors import LedgerError
 from search.flatness import Left
 from search.identity import Identity
 from search.interrupts import Interrupts, StopSession
 from search.ledger import Ledger, Samples
 from search.mirror import Mirror
+from search.probes import Key
 from search.progress import Progress, StudyState
+from search.reach import require_reach
 from search.retention import KEPT, Retention
 from search.rows import TrialRow
 from search.searcher import LedgerSearcher, Told, scheduler_for
+from search.seating import seats_for
+from search.seats import Seats
+from search.space.resources import Resources
 from search.space.space import Asha
 from search.trial import Job, Worker
 from search.watchdog import Watchdog
@@ -61,7 +67,7 @@ class Plan:
 
     `seconds` is its wall clock and `device_seconds` the study's, None without limit; `patience` the seconds of silence
     after which a trial is hung; `left` tells of rows what is still to be gained, where the study may end for that;
-    `kept` are the finished trials whose checkpoints stay.
+    `kept` are the finished trials whose checkpoints stay; `keys` tells what `resources` may have to measure.
     """
 
     workspace: Workspace
@@ -77,6 +83,9 @@ class Plan:
     device_seconds: float | None = None
     left: Callable[[Sequence[TrialRow]], Left | None] | None = None
     kept: int = KEPT
+    resources: Resources = field(default_factory=Resources)
+    keys: Callable[[], Sequence[Key]] = tuple
+    warn: Callable[[str], object] = warnings.warn
 
 
 class Session:
@@ -149,11 +158,12 @@ class Session:
     def _run_missing(self) -> str:
         with joined(self.plan.address):
             self.interrupts.install()
-            share = share_of_cluster(self.plan.concurrent, self.plan.gpus_per_trial, self.missing)
-            self._show_share(share)
-            searcher = self._searcher(share)
+            require_reach(self.plan.workspace.path)
+            seats = self._seats()
+            self._show_seats(seats)
+            searcher = self._searcher(seats)
             try:
-                self._tune(searcher, share)
+                self._tune(searcher, seats)
             except StopSession:
                 if searcher.problem is not None:
                     raise searcher.problem from None
@@ -162,13 +172,25 @@ class Session:
                 self.progress.show(force=True, phase="stopping")
         return "complete"
 
-    def _searcher(self, share: Share) -> LedgerSearcher:
-        job = replace(self.plan.job, threads=share.cpus, gpus=share.gpus)
+    def _seats(self) -> Seats:
+        plan = self.plan
+        return seats_for(
+            plan.resources,
+            plan.keys,
+            plan.workspace.cache / "footprints",
+            concurrent=plan.concurrent,
+            gpus_per_trial=plan.gpus_per_trial,
+            missing=self.missing,
+            tell=plan.warn,
+        )
+
+    def _searcher(self, seats: Seats) -> LedgerSearcher:
         adopted, target = self.adopted, self.plan.target
         return LedgerSearcher(
             self.ledger,
             self.plan.space,
-            job,
+            self.plan.job,
+            seats,
             target=target,
             adopted=adopted,
             tell=self._told,
@@ -176,7 +198,7 @@ class Session:
             enough=lambda: self._flat,
         )
 
-    def _tune(self, searcher: LedgerSearcher, share: Share) -> None:
+    def _tune(self, searcher: LedgerSearcher, seats: Seats) -> None:
         space, identity = self.plan.space, self.plan.identity
         scratch = Path(self.plan.workspace.ray)
         name = time.strftime("session-%Y%m%d-%H%M%S")
@@ -188,8 +210,7 @@ class Session:
                 search_alg=searcher,
                 scheduler=scheduler_for(space.scheduler, self.plan.job.epochs, identity.direction, self.ledger.rows()),
                 num_samples=self.missing,
-                max_concurrent_trials=share.concurrent,
-                resources_per_trial=tune.PlacementGroupFactory([{"CPU": share.cpus, "GPU": share.gpus}]),
+                max_concurrent_trials=seats.concurrent,
                 reuse_actors=True,
                 max_failures=RETRIES,
                 raise_on_failed_trial=False,
@@ -205,10 +226,8 @@ class Session:
             self.interrupts.ask(used_up)
         if self.interrupts.asked:
             raise StopSession
-        busy = len(self.progress.running)
-        state = self.progress
-        state.show(
-            used={"CPU": busy * self._share.cpus, "GPU": busy * self._share.gpus},
+        self.progress.show(
+            used=self._seats_taken.in_use(),
             mirror_waiting=self.mirror.pending,
             mirror_problem=self.mirror.problem,
         )
@@ -253,9 +272,9 @@ class Session:
         self.mirror.close(FLUSH if patient else FLUSH_INTERRUPTED)
         self.progress.show(force=True, phase="ended", mirror_waiting=self.mirror.pending)
 
-    def _show_share(self, share: Share) -> None:
-        self._share = share
-        self.progress.concurrent = share.concurrent
+    def _show_seats(self, seats: Seats) -> None:
+        self._seats_taken = seats
+        self.progress.concurrent = seats.concurrent
         total = ray.cluster_resources()  # type: ignore[no-untyped-call]
         self.progress.show(
             force=True, phase="running", total={kind: float(total.get(kind, 0.0)) for kind in ("CPU", "GPU")}

@@ -15,11 +15,13 @@ import warnings
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import optuna
 
 from lesion.data.packed import PackedDataset, open_data
+from lesion.data.travel import is_source
 from lesion.errors import unknown
 from search.database import cut_short, explained, open_storage
 from search.errors import LedgerAccessError, LedgerError, StudyError
@@ -31,6 +33,7 @@ from search.ledger import open_ledger
 from search.locks import driving, is_driven
 from search.mirror import deliver_all, mirror_of
 from search.preflight import absent_classes, require_judge, require_weights, task_of
+from search.probes import keys_of
 from search.progress import StudyState
 from search.rows import TrialRow, best_row, row_of
 from search.series import series_of, study_of
@@ -154,7 +157,7 @@ def run_study(
             workspace=place,
             space=space,
             identity=identity,
-            job=_job(place, study, space, packed, identity, build),
+            job=_job(place, study, space, packed, identity, build, data),
             target=space.budget.trials if trials is None else trials,
             seconds=_seconds(space.budget.hours if hours is None else hours),
             concurrent=concurrent,
@@ -163,6 +166,9 @@ def run_study(
             patience=space.budget.patience_minutes * 60,
             device_seconds=_seconds(space.budget.device_hours if device_hours is None else device_hours),
             left=_left(place, study, space, packed, identity) if space.budget.stop_when_flat else None,
+            resources=space.resources,
+            keys=partial(keys_of, space),
+            warn=warn,
         )
         mirror = mirror_of(place, study, identity, tracking_uri)
         session = Session(plan, ledger, mirror, interrupts, progress)
@@ -259,7 +265,15 @@ def _require_ledger(place: Workspace) -> None:
         raise LedgerAccessError(problem)
 
 
-def _job(place: Workspace, study: str, space: Space, packed: PackedDataset, identity: Identity, build: Builds) -> Job:
+def _job(
+    place: Workspace,
+    study: str,
+    space: Space,
+    packed: PackedDataset,
+    identity: Identity,
+    build: Builds,
+    data: str | None,
+) -> Job:
     return Job(
         study=study,
         identity=identity.key,
@@ -271,6 +285,8 @@ def _job(place: Workspace, study: str, space: Space, packed: PackedDataset, iden
         epochs=space.budget.epochs,
         folder=place.checkpoints(study),
         build=build,
+        source=name if is_source(name := data or space.data) else "",
+        data_hash=identity.data_hash,
     )
 
 

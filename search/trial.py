@@ -48,7 +48,8 @@ class Job:
 
     `identity` tells the study from every other one; `task` is what it asks of the data, None for their own classes;
     `folder` holds one folder a trial, `cache` what trials share; `threads` is for torch; `gpus` is the share of GPUs
-    that a trial holds, 0 on CPUs.
+    that a trial holds, 0 on CPUs. Where the data have an address, `source`, each node has a copy of its own, of the
+    content hash `data_hash`, and `data` is the driver's.
     """
 
     study: str
@@ -63,6 +64,8 @@ class Job:
     gpus: float = 0.0
     task: Task | None = None
     cache: Path | None = None
+    source: str = ""
+    data_hash: str = ""
 
     @property
     def devices(self) -> float:
@@ -188,7 +191,12 @@ class TrialRun:
 
 
 class Worker(tune.Trainable):
-    """The Ray actor that runs trial after trial; its configuration is ``{"job": Job, "order": Order}``."""
+    """The Ray actor that runs trial after trial; its configuration is a `Job`, an `Order` and a `Seat`."""
+
+    @classmethod
+    def default_resource_request(cls, config: dict[str, Any]) -> tune.PlacementGroupFactory:
+        """What the trial's seat holds; Ray gives an actor to the next trial only where both hold the same."""
+        return tune.PlacementGroupFactory([config["seat"].bundle])
 
     def setup(self, config: dict[str, Any]) -> None:
         """Take the first order."""
@@ -221,12 +229,13 @@ def build_training(settings: Mapping[str, Value], job: Job, seed: int) -> Trains
     """The real training, on the GPU that Ray gave this worker, else on its CPU cores."""
     import torch  # noqa: PLC0415
 
+    from lesion.data.travel import local_copy  # noqa: PLC0415
     from lesion.training import Training  # noqa: PLC0415
 
     device = torch.device("cuda" if job.gpus else "cpu")
     # Beside a GPU the trial's cores decode and augment; on a CPU they train.
     workers = job.threads - 1 if job.gpus else 0
-    data = _opened(job.data, job.task)
+    data = _opened(local_copy(job.source, job.data_hash) if job.source else job.data, job.task)
     return Training(
         settings, data, split=job.split, epochs=job.epochs, seed=seed, device=device, workers=workers, cache=job.cache
     )

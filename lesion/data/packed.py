@@ -128,7 +128,11 @@ class PackedDataset:
 
 
 def open_data(workspace: Path, name: str) -> PackedDataset:
-    """The packed set called `name` in a workspace, or in the folder `name` if that is a path to one."""
+    """The packed set called `name` in a workspace, in the folder `name`, or at that address (`lesion.data.travel`)."""
+    if "://" in name:
+        from lesion.data.travel import local_copy  # noqa: PLC0415 - only where data travel
+
+        return PackedDataset.open(local_copy(name))
     inside = Path(workspace) / "data" / name
     if _NAME.fullmatch(name) and (inside / MANIFEST).exists():
         return PackedDataset.open(inside)

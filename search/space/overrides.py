@@ -26,10 +26,14 @@ Given: TypeAlias = "Sequence[str] | Mapping[str, Any]"
 """``PATH=VALUE`` texts, or values by path."""
 
 WHOLE = (
-    "name", "description", "data", "split", "task", "objective", "budget", "scheduler", "seed", "start_with",
+    "name", "description", "data", "split", "task", "objective", "budget", "scheduler", "resources", "seed",
+    "start_with",
     "allow_double_balancing", "balance_once",
 )  # fmt: skip
-NESTED = (*(f"budget.{each.name}" for each in fields(Budget)), "scheduler.asha.grace", "scheduler.asha.reduction")
+NESTED = (
+    *(f"budget.{each.name}" for each in fields(Budget)), "scheduler.asha.grace", "scheduler.asha.reduction",
+    "resources.cpu", "resources.gpu",
+)  # fmt: skip
 BALANCE = ("allow_double_balancing", "balance_once")
 
 

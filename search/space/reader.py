@@ -16,6 +16,7 @@ from search.space.domains import Domain
 from search.space.inherit import read_family
 from search.space.overrides import Given, Overrides, overruled, read_overrides
 from search.space.points import read_points
+from search.space.resources import read_resources
 from search.space.space import Asha, Budget, Space
 from search.space.tree import Settings, Tree
 from search.space.values import read_domain
@@ -23,8 +24,8 @@ from search.space.vocabulary import Vocabulary, of_lesion
 from search.space.yaml_tree import Mistakes, Node, Place
 
 KEYS = (
-    "name", "description", "extends", "data", "split", "task", "objective", "budget", "scheduler", "seed", "space",
-    "start_with", "allow_double_balancing", "balance_once",
+    "name", "description", "extends", "data", "split", "task", "objective", "budget", "scheduler", "resources", "seed",
+    "space", "start_with", "allow_double_balancing", "balance_once",
 )  # fmt: skip
 SAFE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
 T = TypeVar("T")
@@ -87,6 +88,7 @@ class _File:
             start_with=start_with,
             allow_double_balancing=allow,
             task=task,
+            resources=read_resources(self.entries.get("resources"), self.mistakes),
             overrides=self.overrides.texts,
             notes=notes,
         )

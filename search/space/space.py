@@ -10,13 +10,14 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from lesion.tasks import Spelled, described
 from search.space.domains import Json
+from search.space.resources import Resources
 from search.space.tree import Branch, Parameter, Settings, Tree
 
 if TYPE_CHECKING:
@@ -70,6 +71,7 @@ class Space:
     start_with: tuple[Settings, ...] = ()
     allow_double_balancing: bool = False
     task: Spelled | None = None
+    resources: Resources = field(default_factory=Resources)
     overrides: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
 

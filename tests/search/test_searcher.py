@@ -11,8 +11,9 @@ from search.ledger import Ending, Ledger, open_ledger
 from search.mirror import ended as ended_event
 from search.rows import TrialRow
 from search.searcher import LedgerSearcher, ReplayedAsha, Told, ending_of, scheduler_for
+from search.seats import Alike
 from search.space import Asha
-from search.trial import Job, Order
+from search.trial import Job, Order, Worker
 from search.watchdog import Death
 
 IDENTITY = Identity("tiny", "d1", "holdout", "s1", "mean_auc", "maximize", {"epochs": 9})
@@ -36,8 +37,9 @@ def told() -> list[Told]:
 def searcher(ledger: Ledger, told: list[Told], target: int = 2) -> LedgerSearcher:
     job = Job("tiny", "i1", Path("data"), None, "mean_auc", 3, Path("checkpoints"), None)  # type: ignore[arg-type]
     return LedgerSearcher(
-        ledger, Line(), job, target=target, adopted=ledger.reconcile(), tell=told.append, run_of=lambda n: f"run{n}"
-    )
+        ledger, Line(), job, Alike(2, 1, 0.5), target=target, adopted=ledger.reconcile(), tell=told.append,
+        run_of=lambda n: f"run{n}",
+    )  # fmt: skip
 
 
 def result(epoch: int, value: float = 0.5, **more: Any) -> dict[str, Any]:
@@ -52,6 +54,20 @@ def test_new_trials_until_the_target(ledger: Ledger, told: list[Told]) -> None:
     assert ask.suggest("c") == "FINISHED"
     assert ledger.row(1).attributes["ray_trial"] == "b"
     assert [(t.what, t.row.number) for t in told] == [("started", 0), ("started", 1)]
+
+
+def test_a_trial_gets_a_seat_and_leaves_it(ledger: Ledger, told: list[Told], monkeypatch: pytest.MonkeyPatch) -> None:
+    ask = searcher(ledger, told)
+    taken = ask.suggest("a")
+    assert taken is not None
+    assert (taken["job"].threads, taken["job"].gpus) == (1, 0.5)
+    assert Worker.default_resource_request(taken).required_resources == {"CPU": 1, "GPU": 0.5}
+    assert ask.seats.in_use()["GPU"] == 0.5
+    ask.on_trial_complete("a", result(3))
+    assert ask.seats.in_use()["GPU"] == 0
+    monkeypatch.setattr(Alike, "full", True)
+    assert ask.suggest("b") is None
+    assert len(ledger.rows()) == 1
 
 
 def test_adopted_rows_come_first_and_count(ledger: Ledger, told: list[Told]) -> None:

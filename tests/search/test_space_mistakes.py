@@ -146,7 +146,7 @@ def test_a_bad_file(tmp_path: Path, text: str, message: str) -> None:
 
 KEYS = {
     "epochs: 3": "1: no key of a space file 'epochs'; known: allow_double_balancing, balance_once, budget, data,"
-    " description, extends, name, objective, scheduler, seed, space, split, start_with, task",
+    " description, extends, name, objective, resources, scheduler, seed, space, split, start_with, task",
     "objectiv: x": "1: no key of a space file 'objectiv'",
     "name: ../up": "1: the study name '../up' must be up to 64 letters, digits, - _ and .",
     "name: a/b": "1: the study name 'a/b' must be",
@@ -155,6 +155,10 @@ KEYS = {
     "name: 3": "1: name must be a word",
     "split: ../test": "1: split '../test' is no name of a split, such as official or fold-0",
     "seed: -1": "1: seed is -1, must be from 0 to 4294967295",
+    "resources: all": "1: resources must be auto, or what a trial holds: {cpu: 2, gpu: 0.5}",
+    "resources: {gpus: 1}": "1: no resource 'gpus'; known: cpu, gpu (did you mean 'gpu'?)",
+    "resources: {cpu: 0.5}": "1: resources.cpu must be a whole number of cores, at least 1",
+    "resources: {gpu: 1.5}": "1: resources.gpu must be a share of a GPU (0.5), a whole number of them, or 0",
     "seed: true": "1: seed must be a whole number",
     "seed: 1.5": "1: seed must be a whole number",
     "description: [a]": "1: description must be a text",

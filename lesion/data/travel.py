@@ -1,0 +1,152 @@
+"""A packed data set on every node: it travels once, and all trials of the node map that one copy.
+
+    lesion-search run spaces/isic2018.yaml --data s3://bucket/data/isic2018
+    lesion-search run spaces/isic2018.yaml --data file:///shared/data/isic2018
+
+A source is the address of a packed set's folder, as fsspec reads it: a shared folder (``file://``), S3, GCS, HTTP.
+The copy is called by its content hash, and the hash is checked when it arrives. One process of a node copies while
+others wait; a copy that was changed or cut short since is fetched again.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import tempfile
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import filelock
+
+from lesion.data.packed import IMAGES, MANIFEST, TABLE, PackedDataset
+from lesion.errors import DataError
+
+VARIABLE = "LESION_NODE_DATA"
+FILES = (IMAGES, TABLE, MANIFEST)
+SEAL = "copied.json"
+"""Sizes and times of the files as they were when the hash was checked."""
+SPARE = 1 << 28
+"""Bytes that stay free on the node's disk."""
+BLOCK = 1 << 24
+
+
+def is_source(name: str) -> bool:
+    """Whether `name` is an address, not a name or a path.
+
+    >>> is_source("s3://bucket/data/isic2018"), is_source("../data/isic2018"), is_source("isic2018")
+    (True, False, False)
+    """
+    return "://" in name
+
+
+def node_folder() -> Path:
+    """Where this node keeps its copies: $LESION_NODE_DATA, else a folder of the user's own among temporary files."""
+    given = os.environ.get(VARIABLE)
+    return Path(given) if given else Path(tempfile.gettempdir()) / f"lesion-search-{os.getuid()}" / "data"
+
+
+def local_copy(source: str, content_hash: str | None = None, folder: Path | None = None) -> Path:
+    """The folder of this node's copy of the packed set at `source`, copied if it is not there.
+
+    With `content_hash` it has to be that set, and a copy that is there is found without asking the source. Raises
+    DataError: nothing is there, something else is, it arrived damaged, or the disk is too full.
+    """
+    folder = folder or node_folder()
+    with _explained(source, folder):
+        if content_hash is None:
+            content_hash = _hash_at(source)
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        place = folder / content_hash[:32]
+        with filelock.FileLock(folder / f".{content_hash[:32]}.lock"):
+            if not _is_sound(place, content_hash):
+                _copy(source, content_hash, place)
+        return place
+
+
+def _copy(source: str, content_hash: str, place: Path) -> None:
+    """Fetch beside `place`, check, and rename; what stood there, and what a killed process left, goes."""
+    for old in (place, *place.parent.glob(f".{place.name}.partial-*")):
+        shutil.rmtree(old, ignore_errors=True)
+    beside = place.with_name(f".{place.name}.partial-{uuid.uuid4().hex[:8]}")
+    beside.mkdir()
+    try:
+        _fetch(source, beside)
+        data = PackedDataset.open(beside)
+        if data.content_hash != content_hash:
+            raise DataError(
+                f"{source} holds other data than the study is of (content hash {data.content_hash[:12]}, "
+                f"wanted {content_hash[:12]}); give the address of the right set"
+            )
+        data.verify()
+        (beside / SEAL).write_text(json.dumps(_stamps(beside)))
+        beside.rename(place)
+    finally:
+        shutil.rmtree(beside, ignore_errors=True)
+
+
+def _fetch(source: str, folder: Path) -> None:
+    system, root = _system(source)
+    addresses = {name: f"{root.rstrip('/')}/{name}" for name in FILES}
+    needed = sum(int(system.size(address) or 0) for address in addresses.values()) + SPARE
+    if (free := shutil.disk_usage(folder).free) < needed:
+        raise DataError(
+            f"{source} needs {needed / 2**30:.2f} GiB in {folder.parent}, {free / 2**30:.2f} GiB are free; "
+            f"free some space, or name another folder in {VARIABLE}"
+        )
+    for name, address in addresses.items():
+        with system.open(address, "rb") as opened, (folder / name).open("wb") as file:
+            shutil.copyfileobj(opened, file, BLOCK)
+
+
+def _hash_at(source: str) -> str:
+    system, root = _system(source)
+    with system.open(f"{root.rstrip('/')}/{MANIFEST}", "rb") as opened:
+        found = json.loads(opened.read(1 << 24)).get("content_hash")
+    if not isinstance(found, str) or not all(c in "0123456789abcdef" for c in found) or len(found) != 64:
+        raise DataError(f"{source}/{MANIFEST} names no content hash; give the address of a folder that prepare wrote")
+    return found
+
+
+def _is_sound(place: Path, content_hash: str) -> bool:
+    """Whether the copy is what was checked when it came; where only its times differ, it is read and checked again."""
+    try:
+        if json.loads((place / SEAL).read_text()) == _stamps(place):
+            return True
+        data = PackedDataset.open(place)
+        data.verify()
+    except (OSError, ValueError, DataError):
+        return False
+    return data.content_hash == content_hash
+
+
+def _stamps(folder: Path) -> dict[str, list[int]]:
+    return {name: [(stat := (folder / name).stat()).st_size, stat.st_mtime_ns] for name in FILES}
+
+
+def _system(source: str) -> tuple[Any, str]:
+    """The file system of an address, and the path in it."""
+    import fsspec  # noqa: PLC0415 - only where data travel
+
+    found: tuple[Any, str] = fsspec.core.url_to_fs(source)
+    return found
+
+
+@contextmanager
+def _explained(source: str, folder: Path) -> Iterator[None]:
+    """Turn what a file system says into a DataError."""
+    try:
+        yield
+    except DataError:
+        raise
+    except ImportError as problem:
+        raise DataError(f"{source}: {problem}; install what reads it: pip install 'lesion-search[remote]'") from problem
+    except FileNotFoundError as problem:
+        raise DataError(
+            f"{source}: no packed data set is there ({problem}); give the address of its folder"
+        ) from problem
+    except Exception as problem:  # each file system has its own errors
+        raise DataError(f"{source} cannot be copied to {folder}: {type(problem).__name__}: {problem}") from problem

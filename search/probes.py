@@ -1,0 +1,129 @@
+"""Footprints of what a space may train: each measured once, and kept in the workspace.
+
+A probe is a process of its own (`lesion.footprint`) on the node whose device it is about. There is one for each
+backbone, image size and batch size of a space; where these are many, one for each backbone at the largest of both,
+which bounds all others.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from importlib.metadata import version
+from itertools import product
+from pathlib import Path
+
+from lesion.errors import unknown
+from lesion.footprint import Footprint
+from lesion.registry import Value
+from search.errors import ClusterError
+from search.preflight import values_of
+from search.space import Space
+
+MANY = 12
+"""Probes of one space at most, before backbones are probed at their largest only."""
+PATIENCE = 600
+"""Seconds for one probe."""
+SIZES = ("image_size", "batch_size")
+
+Key = tuple[str, int, int]
+"""Backbone, pixels a side, images a batch."""
+Measure = Callable[[Key], Footprint]
+
+
+def keys_of(space: Space) -> list[Key]:
+    """What is to be probed for `space`."""
+    sizes, batches = (_values(space, name) for name in SIZES)
+    backbones = next(([o.name for o in part.options] for part in space.tree.parts if part.kind == "backbone"), [])
+    backbones = backbones or [str(_default("backbone"))]
+    every = list(product(backbones, sizes, batches))
+    return every if len(every) <= MANY else [(name, max(sizes), max(batches)) for name in backbones]
+
+
+def key_of(settings: Mapping[str, Value]) -> Key:
+    """The key of a trial's flat settings."""
+    backbone, size, batch = (settings.get(name, _default(name)) for name in ("backbone", *SIZES))
+    return str(backbone), int(size or 0), int(batch or 0)
+
+
+class Probes:
+    """Footprints by key, out of the files in `folder`, or measured by `measure` and put there.
+
+    `device` is the name of the GPU, or "cpu": what was measured on one says nothing of another.
+    """
+
+    def __init__(self, folder: Path, device: str, measure: Measure) -> None:
+        self._folder, self._device, self._measure = folder, device, measure
+        self._known: dict[Key, Footprint] = {}
+
+    def probe(self, keys: Sequence[Key], tell: Callable[[str], object] = lambda text: None) -> list[Footprint]:
+        """The footprints of `keys`; `tell` hears of each that has to be measured."""
+        for key in keys:
+            file = self._file(key)
+            if (found := _read(file)) is None:
+                tell(f"measuring {key[0]} at {key[1]} pixels, {key[2]} a batch, on {self._device}")
+                found = self._measure(key)
+                _write(file, found)
+            self._known[key] = found
+        return [self._known[key] for key in keys]
+
+    def of(self, settings: Mapping[str, Value]) -> Footprint:
+        """The footprint of a trial: of its own key, or of the smallest probed one that bounds it."""
+        key = key_of(settings)
+        bounds = [each for each in self._known if each[0] == key[0] and each[1] >= key[1] and each[2] >= key[2]]
+        if not bounds:
+            raise ClusterError(unknown("footprint", str(key), map(str, self._known)))
+        return self._known[min(bounds, key=lambda each: each[1] ** 2 * each[2])]
+
+    def _file(self, key: Key) -> Path:
+        facts = json.dumps([*key, self._device, version("torch"), version("torchvision")])
+        return self._folder / f"{hashlib.sha256(facts.encode()).hexdigest()[:24]}.json"
+
+
+def measured(key: Key, device: str = "cpu", threads: int = 1) -> Footprint:
+    """Measure on this machine, in a process of its own; ClusterError says what it said."""
+    settings = {"backbone": key[0], "image_size": key[1], "batch_size": key[2]}
+    asked = json.dumps({"settings": settings, "classes": 8, "device": device, "threads": threads})
+    command = [sys.executable, "-m", "lesion.footprint"]
+    # Beside this very package, wherever it was imported from.
+    path = os.pathsep.join([str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH", "")]).rstrip(os.pathsep)
+    done = subprocess.run(
+        command, input=asked, capture_output=True, text=True, timeout=PATIENCE, check=False,
+        env={**os.environ, "PYTHONPATH": path},
+    )  # fmt: skip
+    if done.returncode:
+        lines = done.stderr.strip().splitlines() or [f"it ended with {done.returncode}; is there memory for one trial?"]
+        raise ClusterError(f"{key[0]} at {key[1]} pixels, {key[2]} a batch, cannot be measured: {lines[-1]}")
+    return Footprint(**json.loads(done.stdout.splitlines()[-1]))
+
+
+def _values(space: Space, name: str) -> list[int]:
+    domain = next((domain for general, domain in space.tree.general if general == name), None)
+    values = values_of(domain) if domain is not None else (_default(name),)
+    return sorted({math.ceil(value) for value in values if isinstance(value, int | float)})
+
+
+def _default(name: str) -> Value:
+    from lesion.settings import DEFAULTS, GENERAL  # noqa: PLC0415 - torch takes seconds
+
+    return DEFAULTS[name] if name in DEFAULTS else GENERAL.settings[name].default
+
+
+def _read(file: Path) -> Footprint | None:
+    """What stands in `file`; None where nothing readable does, which is then measured again."""
+    try:
+        return Footprint(**json.loads(file.read_text()))
+    except (OSError, ValueError, TypeError):
+        return None
+
+
+def _write(file: Path, found: Footprint) -> None:
+    file.parent.mkdir(parents=True, exist_ok=True)
+    beside = file.with_name(f".{file.name}.{os.getpid()}")
+    beside.write_text(json.dumps(vars(found)))
+    beside.replace(file)

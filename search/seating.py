@@ -1,0 +1,114 @@
+"""Who sits where: from the nodes that Ray has, and what the space says of `resources`, to seats for trials."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import ray
+
+from lesion.footprint import Footprint
+from search.cluster import alive_nodes, resources_for
+from search.probes import Key, Probes, measured
+from search.seats import Alike, Kind, Measured, Seats, memory_places
+from search.space.resources import Resources
+
+Tell = Callable[[str], object]
+TYPE = "accelerator_type:"
+"""How Ray calls the resource that says which GPU a node has."""
+
+
+def seats_for(
+    asked: Resources,
+    keys: Callable[[], Sequence[Key]],
+    cache: Path,
+    *,
+    concurrent: int | None,
+    gpus_per_trial: float | None,
+    missing: int,
+    tell: Tell,
+) -> Seats:
+    """Seats on the Ray session that is joined; `concurrent` and `gpus_per_trial` overrule what is `asked`.
+
+    `keys` tells what is to be measured where that is asked for, and `cache` is where it is kept.
+
+    `tell` hears what is measured, and that trials run on CPUs where the file asked for GPUs.
+    """
+    nodes = alive_nodes()
+    gpus = sum(node.get("GPU", 0.0) for node in nodes)
+    wanted = gpus_per_trial if gpus_per_trial is not None else asked.gpu
+    on_cpus = not gpus or wanted == 0
+    if not gpus and (asked.auto or asked.gpu) and gpus_per_trial is None:
+        tell("no GPU: trials run on CPUs")
+        wanted = 0.0
+    if asked.auto and not on_cpus and gpus_per_trial is None:
+        seats = measured_seats(nodes, keys(), cache, tell)
+        seats.concurrent = max(1, min(seats.concurrent, concurrent or seats.concurrent, missing))
+        return seats
+    room = None
+    if asked.auto and on_cpus:
+        found = Probes(cache, "cpu", measured).probe(keys(), tell)
+        room = memory_places((node.get("memory", 0.0) for node in nodes), found)
+    together = min(each for each in (concurrent, room, missing) if each is not None) if room else concurrent
+    share = resources_for(
+        int(sum(node.get("CPU", 0.0) for node in nodes)),
+        gpus,
+        together,
+        wanted,
+        int(max((node.get("CPU", 0.0) for node in nodes), default=0)) or None,
+        missing,
+        asked.cpu,
+    )
+    if room is not None and concurrent is None and share.concurrent == room < missing:
+        tell(f"memory holds {room} trials at a time")
+    return Alike(share.concurrent, share.cpus, share.gpus)
+
+
+def measured_seats(nodes: list[Mapping[str, float]], keys: Sequence[Key], cache: Path, tell: Tell) -> Measured:
+    """Seats by footprint; probes run on a node of each kind of GPU, before any trial holds one."""
+    kinds = kinds_of(nodes, _memory_of)
+    probes = {kind: Probes(cache, kind.accelerator, _on(kind.accelerator)) for kind in kinds}
+    largest = max(kinds, key=lambda kind: kind.bytes)
+    # What a training reserves depends little on the GPU; the largest one measures, so that everything fits.
+    probes[largest].probe(keys, tell)
+    return Measured(kinds, probes[largest].of)
+
+
+def kinds_of(nodes: list[Mapping[str, float]], memory: Callable[[str], int]) -> list[Kind]:
+    """GPUs by kind, each with its share of its nodes' cores; `memory` knows the bytes of one."""
+    found: dict[str, list[Mapping[str, float]]] = defaultdict(list)
+    for node in nodes:
+        if node.get("GPU", 0.0) >= 1:
+            found[next((name.removeprefix(TYPE) for name in node if name.startswith(TYPE)), "")].append(node)
+    return [
+        Kind(name, gpus, memory(name), int(sum(node.get("CPU", 0.0) for node in group)) // gpus)
+        for name, group in sorted(found.items())
+        if (gpus := int(sum(node["GPU"] for node in group)))
+    ]
+
+
+def _memory_of(accelerator: str) -> int:
+    return int(_ask(accelerator, _gpu_memory))
+
+
+def _gpu_memory() -> int:
+    import torch  # noqa: PLC0415 - on the node, not here
+
+    return int(torch.cuda.get_device_properties(0).total_memory)
+
+
+def _on(accelerator: str) -> Callable[[Key], Footprint]:
+    def measure(key: Key) -> Footprint:
+        found: Footprint = _ask(accelerator, measured, key, "cuda")
+        return found
+
+    return measure
+
+
+def _ask(accelerator: str, function: Callable[..., Any], *arguments: Any) -> Any:
+    """Run `function` with one GPU of a kind to itself."""
+    bound = {f"{TYPE}{accelerator}": 0.001} if accelerator else {}
+    task = ray.remote(num_cpus=1, num_gpus=1, resources=bound, max_retries=0)(function)
+    return ray.get(task.remote(*arguments))

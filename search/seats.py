@@ -1,0 +1,161 @@
+"""What one trial holds of a cluster: the same for all, or measured for each, over GPUs of several kinds.
+
+With ``resources: auto`` a trial's share of a GPU follows from its footprint (`lesion.footprint`): the memory that it
+needs, and the part of the time in which it keeps the GPU busy, whichever is larger. Trials go to the kind of node that
+has most room for them, and never to one whose GPUs are too small while another kind's are not.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from lesion.footprint import Footprint
+from lesion.registry import Value
+
+MOST = 8
+"""Trials on one GPU at most: beyond, their processes fight over the host."""
+SPARE, CONTEXT = 1.15, 600 * 2**20
+"""What a training reserves is more in some steps than in others; bytes of a process's own on the GPU, before any."""
+
+
+@dataclass(frozen=True)
+class Seat:
+    """Cores and GPUs of one trial; `accelerator` is the kind of GPU that it is bound to, None for any."""
+
+    cpus: int
+    gpus: float
+    accelerator: str | None = None
+
+    @property
+    def bundle(self) -> dict[str, float]:
+        """As Ray asks for it."""
+        bound = {f"accelerator_type:{self.accelerator}": 0.001} if self.accelerator else {}
+        return {"CPU": self.cpus, "GPU": self.gpus, **bound}
+
+
+@dataclass(frozen=True)
+class Kind:
+    """Nodes of one kind: `gpus` in all, each with `bytes` of memory and `cpus` cores beside it."""
+
+    accelerator: str
+    gpus: int
+    bytes: int
+    cpus: int
+
+
+class Seats(Protocol):
+    """Gives a seat to each trial, `concurrent` at a time at most."""
+
+    concurrent: int
+
+    @property
+    def full(self) -> bool:
+        """Whether another trial would only wait."""
+
+    def in_use(self) -> Mapping[str, float]:
+        """What is held of "CPU" and "GPU" by all trials together."""
+
+    def take(self, number: int, settings: Mapping[str, Value]) -> Seat:
+        """A seat for the trial `number`."""
+
+    def leave(self, number: int) -> None:
+        """The trial has ended."""
+
+
+class Alike:
+    """The same seat for every trial."""
+
+    def __init__(self, concurrent: int, cpus: int, gpus: float) -> None:
+        self.concurrent, self._seat = concurrent, Seat(cpus, gpus)
+        self._taken: dict[int, Seat] = {}
+
+    @property
+    def full(self) -> bool:
+        """Never: there are `concurrent` seats."""
+        return False
+
+    def in_use(self) -> Mapping[str, float]:
+        """What is held of "CPU" and "GPU" by all trials together."""
+        return in_all(self._taken.values())
+
+    def take(self, number: int, settings: Mapping[str, Value]) -> Seat:
+        """The seat."""
+        self._taken[number] = self._seat
+        return self._seat
+
+    def leave(self, number: int) -> None:
+        """The trial has ended."""
+        self._taken.pop(number, None)
+
+
+class Measured:
+    """A seat that fits what the trial's settings were measured to need."""
+
+    def __init__(self, kinds: Sequence[Kind], footprint: Callable[[Mapping[str, Value]], Footprint]) -> None:
+        self._kinds, self._footprint = kinds, footprint
+        self._taken: dict[int, tuple[Kind, Seat]] = {}
+        self.concurrent = sum(kind.gpus * min(MOST, max(1, kind.cpus)) for kind in kinds)
+
+    @property
+    def full(self) -> bool:
+        """Whether no kind of GPU has any room: who is proposed then would be proposed knowing less."""
+        return all(self._room(kind) < 1 / MOST - 1e-9 for kind in self._kinds)
+
+    def in_use(self) -> Mapping[str, float]:
+        """What is held of "CPU" and "GPU" by all trials together; a trial that waits for its seat counts."""
+        return in_all(seat for _, seat in self._taken.values())
+
+    def take(self, number: int, settings: Mapping[str, Value]) -> Seat:
+        """A seat on the kind of node with most room, among those whose GPUs are large enough."""
+        needed = self._footprint(settings)
+        fitting = [kind for kind in self._kinds if bytes_of(needed) <= kind.bytes]
+        largest = max(kind.bytes for kind in self._kinds)
+        # One that fits nowhere gets a whole GPU of the largest kind: its training cuts its batches in pieces.
+        kind = max(fitting or [kind for kind in self._kinds if kind.bytes == largest], key=self._room)
+        trials = trials_on(kind, needed)
+        seat = Seat(max(1, kind.cpus // trials), 1 / trials, kind.accelerator if len(self._kinds) > 1 else None)
+        self._taken[number] = (kind, seat)
+        return seat
+
+    def leave(self, number: int) -> None:
+        """Its room is free again."""
+        self._taken.pop(number, None)
+
+    def _room(self, kind: Kind) -> float:
+        """The free part of all GPUs of a kind; below 0 where trials wait."""
+        return 1 - sum(seat.gpus for held, seat in self._taken.values() if held == kind) / kind.gpus
+
+
+def in_all(seats: Iterable[Seat]) -> Mapping[str, float]:
+    """What `seats` hold of "CPU" and "GPU" together."""
+    held = list(seats)
+    return {"CPU": float(sum(seat.cpus for seat in held)), "GPU": sum(seat.gpus for seat in held)}
+
+
+def bytes_of(needed: Footprint) -> int:
+    """GPU memory that a trial is given."""
+    return round(needed.device_bytes * SPARE) + CONTEXT
+
+
+def trials_on(kind: Kind, needed: Footprint) -> int:
+    """How many trials of a footprint run on one GPU: as many as fit and as pay, one at least.
+
+    >>> small = Footprint(host_bytes=2**31, device_bytes=2**30, images_per_second=900.0, busy=0.3)
+    >>> trials_on(Kind("H100", 1, 80 * 2**30, 16), small), trials_on(Kind("T4", 4, 4 * 2**30, 8), small)
+    (3, 2)
+    """
+    fit = kind.bytes // bytes_of(needed)
+    pay = int(1 / max(needed.busy, 1 / MOST))
+    return max(1, min(fit, pay, kind.cpus, MOST))
+
+
+def memory_places(nodes: Iterable[float], needed: Iterable[Footprint]) -> int:
+    """How many trials the main memory of `nodes` (bytes each) holds, where any may be the hungriest; one at least.
+
+    >>> memory_places([20e9, 8e9], [Footprint(4_700_000_000, 0, 50.0, 1.0)])
+    5
+    """
+    worst = max((each.host_bytes for each in needed), default=0)
+    return max(1, sum(int(node // worst) for node in nodes)) if worst else 2**31

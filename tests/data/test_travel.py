@@ -1,0 +1,188 @@
+"""Packed data that travel to a node: once, checked, and again where the copy is damaged."""
+
+import json
+import multiprocessing
+import threading
+from collections.abc import Iterator
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import fsspec
+import numpy as np
+import pandas as pd
+import pytest
+
+from lesion.data import packed, travel
+from lesion.data.packed import IMAGES, MANIFEST, TABLE, PackedDataset, open_data
+from lesion.errors import DataError
+
+
+def packed_set(folder: Path) -> Path:
+    """A packed set of five drawn images."""
+    folder.mkdir(parents=True)
+    images = np.random.default_rng(0).integers(0, 256, (5, 64, 64, 3), dtype=np.uint8)
+    table = pd.DataFrame({
+        "image": [f"i{n}" for n in range(5)], "label": [0, 1, 0, 1, 0], "lesion": "", "patient": "", "part": "train",
+        "age": np.nan, "sex": "unknown", "site": "unknown", "group": range(5), "digest": "",
+        "holdout": [False] * 3 + [True] * 2, "fold": range(5),
+    })  # fmt: skip
+    np.save(folder / IMAGES, images)
+    table.to_parquet(folder / TABLE)
+    manifest = {
+        "format": packed.FORMAT, "name": "tiny", "classes": ["benign", "malignant"], "size": 64, "images": 5,
+        "geometry": "stretch", "splits": ["holdout"], "default_split": "holdout",
+        "content_hash": packed.content_hash(images, table, ["benign", "malignant"], "stretch"),
+    }  # fmt: skip
+    (folder / MANIFEST).write_text(json.dumps(manifest))
+    return folder
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> Path:
+    """The folder of a packed set."""
+    return packed_set(tmp_path / "there")
+
+
+@pytest.fixture(autouse=True)
+def node(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """This node's folder of copies."""
+    monkeypatch.setenv(travel.VARIABLE, str(tmp_path / "node"))
+    return tmp_path / "node"
+
+
+@pytest.fixture
+def fetched(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """How often something was fetched, by any process forked from this one."""
+    tally, fetch = tmp_path / "tally", travel._fetch
+
+    def counting(address: str, folder: Path) -> None:
+        with tally.open("a") as file:
+            file.write(".")
+        fetch(address, folder)
+
+    monkeypatch.setattr(travel, "_fetch", counting)
+    return lambda: len(tally.read_text()) if tally.exists() else 0
+
+
+class Quiet(SimpleHTTPRequestHandler):
+    def log_message(self, *_: Any) -> None:
+        pass
+
+
+@pytest.fixture
+def served(source: Path) -> Iterator[str]:
+    """The address of `source` on a web server."""
+    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=str(source.parent)))
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield f"http://127.0.0.1:{server.server_port}/{source.name}"
+    server.shutdown()
+    server.server_close()
+
+
+def in_memory(source: Path) -> str:
+    memory = fsspec.filesystem("memory")
+    for file in travel.FILES:
+        memory.pipe(f"/bucket/{file}", (source / file).read_bytes())
+    return "memory://bucket"
+
+
+def test_eight_trials_of_a_node_copy_once(source: Path, fetched: Any) -> None:
+    fork = multiprocessing.get_context("fork")
+    trials = [fork.Process(target=travel.local_copy, args=(source.as_uri(),)) for _ in range(8)]
+    for trial in trials:
+        trial.start()
+    for trial in trials:
+        trial.join(60)
+    assert [trial.exitcode for trial in trials] == [0] * 8
+    assert fetched() == 1
+
+
+def test_a_copy_is_the_set_wherever_it_came_from(source: Path, served: str, node: Path) -> None:
+    original = PackedDataset.open(source)
+    for address in (source.as_uri(), in_memory(source), served):
+        place = travel.local_copy(address, folder=node / address[:4])
+        copy = PackedDataset.open(place)
+        assert np.array_equal(copy.images, original.images)
+        assert copy.content_hash == original.content_hash
+        assert [path.name for path in place.parent.iterdir() if "partial" in path.name] == []
+
+
+def test_a_copy_that_is_there_needs_no_source(source: Path, fetched: Any) -> None:
+    content = PackedDataset.open(source).content_hash
+    place = travel.local_copy(source.as_uri(), content)
+    (source / IMAGES).unlink()
+    assert travel.local_copy("memory://gone", content) == place
+    assert fetched() == 1
+
+
+@pytest.mark.parametrize("damage", ["cut short", "changed", "a file gone", "never finished"])
+def test_a_damaged_copy_is_fetched_again(source: Path, fetched: Any, damage: str) -> None:
+    place = travel.local_copy(source.as_uri())
+    images = place / IMAGES
+    whole = images.read_bytes()
+    if damage == "cut short":
+        images.write_bytes(whole[:-100])
+    elif damage == "changed":
+        images.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
+    elif damage == "a file gone":
+        images.unlink()
+    else:
+        place.rename(place.with_name(f".{place.name}.partial-dead"))
+    assert travel.local_copy(source.as_uri()) == place
+    assert images.read_bytes() == whole
+    assert fetched() == 2
+    assert not list(place.parent.glob("*.partial-*"))
+
+
+def test_a_copy_that_was_only_touched_is_read_and_kept(source: Path, fetched: Any) -> None:
+    place = travel.local_copy(source.as_uri())
+    (place / IMAGES).touch()
+    travel.local_copy(source.as_uri())
+    assert fetched() == 1
+
+
+def test_what_arrives_damaged_is_refused_and_leaves_nothing(source: Path, node: Path) -> None:
+    whole = (source / IMAGES).read_bytes()
+    (source / IMAGES).write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
+    with pytest.raises(DataError, match="content hash is"):
+        travel.local_copy(source.as_uri())
+    assert [path.suffix for path in node.iterdir()] == [".lock"]
+
+
+def test_another_set_than_the_study_s_is_refused(source: Path) -> None:
+    with pytest.raises(
+        DataError, match=r"holds other data than the study is of \(content hash .*, wanted 000000000000"
+    ):
+        travel.local_copy(source.as_uri(), "0" * 64)
+
+
+@pytest.mark.parametrize(
+    ("address", "words"),
+    [
+        ("file:///nowhere/at/all", "no packed data set is there"),
+        ("memory://empty", "no packed data set is there"),
+        ("nonsense://bucket/set", r"cannot be copied to .*nonsense"),
+    ],
+)
+def test_what_cannot_be_read_is_named(address: str, words: str) -> None:
+    with pytest.raises(DataError, match=words):
+        travel.local_copy(address)
+
+
+def test_a_manifest_cannot_name_a_path(source: Path) -> None:
+    (source / MANIFEST).write_text('{"content_hash": "../../etc"}')
+    with pytest.raises(DataError, match="names no content hash"):
+        travel.local_copy(source.as_uri())
+
+
+def test_a_full_disk_is_told_before(source: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(travel, "SPARE", 1 << 60)
+    with pytest.raises(DataError, match=r"GiB are free; free some space, or name another folder in LESION_NODE_DATA"):
+        travel.local_copy(source.as_uri())
+
+
+def test_data_are_opened_by_their_address(source: Path, tmp_path: Path, node: Path) -> None:
+    data = open_data(tmp_path, source.as_uri())
+    assert data.path.parent == node

@@ -1,0 +1,147 @@
+"""Seats of trials: shares of GPUs from footprints, over kinds of nodes; room in main memory."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from lesion.footprint import Footprint
+from search import seating
+from search.errors import ClusterError
+from search.probes import Probes, key_of, keys_of, measured
+from search.seating import kinds_of, seats_for
+from search.seats import Alike, Kind, Measured, Seat, memory_places
+from search.space import Space, load
+
+GB = 2**30
+SPACE = """
+data: tiny
+objective: mean_auc
+budget: {{trials: 9, epochs: 1}}
+resources: {resources}
+space:
+  image_size: {{choice: [64, 96]}}
+  backbone: {{choice: {{squeezenet1_1: , resnet18: }}}}
+"""
+
+
+def space_with(folder: Path, resources: str) -> Space:
+    (folder / "my.yaml").write_text(SPACE.format(resources=resources))
+    return load(folder / "my.yaml")
+
+
+def footprint(device: float = 0.0, host: float = 2.0, busy: float = 1.0) -> Footprint:
+    return Footprint(int(host * GB), int(device * GB), 100.0, busy)
+
+
+def seated(monkeypatch: pytest.MonkeyPatch, space: Space, nodes: list[dict[str, float]], **options: Any) -> Any:
+    """Seats on `nodes`, and what was told."""
+    told: list[str] = []
+    monkeypatch.setattr(seating, "alive_nodes", lambda: nodes)
+    monkeypatch.setattr(seating, "measured", lambda key: footprint(host=3.0))
+    options = {"concurrent": None, "gpus_per_trial": None, "missing": 100, **options}
+    return seats_for(
+        space.resources, lambda: keys_of(space), space.path.parent / "cache", tell=told.append, **options
+    ), told
+
+
+def test_by_hand(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    space = space_with(tmp_path, "{cpu: 2, gpu: 0.5}")
+    seats, told = seated(monkeypatch, space, [{"CPU": 16, "GPU": 2}])
+    assert (seats.concurrent, seats.take(0, {}), told) == (4, Seat(2, 0.5), [])
+    seats, told = seated(monkeypatch, space, [{"CPU": 3, "GPU": 2}])
+    assert seats.concurrent == 1
+    seats, told = seated(monkeypatch, space, [{"CPU": 16}])
+    assert (seats.concurrent, seats.take(0, {}), told) == (8, Seat(2, 0.0), ["no GPU: trials run on CPUs"])
+    with pytest.raises(ClusterError, match=r"resources.cpu is 2, no node has more than 1 cores"):
+        seated(monkeypatch, space, [{"CPU": 1}, {"CPU": 1}])
+
+
+def test_memory_bounds_trials_on_cpus_and_each_gets_more_cores(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    space = space_with(tmp_path, "auto")
+    seats, told = seated(monkeypatch, space, [{"CPU": 4, "memory": 7 * GB}])
+    assert (seats.concurrent, seats.take(0, {})) == (2, Seat(2, 0.0))
+    assert told[0] == "no GPU: trials run on CPUs"
+    assert len([line for line in told if line.startswith("measuring")]) == 4
+    assert told[-1] == "memory holds 2 trials at a time"
+    _, again = seated(monkeypatch, space, [{"CPU": 4, "memory": 40 * GB}])
+    assert again == ["no GPU: trials run on CPUs"]  # measured once, and memory is no bound
+
+
+def test_nothing_said_is_as_ever(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    space = space_with(tmp_path, "")
+    seats, told = seated(monkeypatch, space, [{"CPU": 2, "memory": GB}])
+    assert (seats.concurrent, seats.take(0, {}), told) == (2, Seat(1, 0.0), [])
+    seats, told = seated(monkeypatch, space, [{"CPU": 16, "GPU": 4}], gpus_per_trial=0.5, missing=3)
+    assert (seats.concurrent, seats.take(0, {}), told) == (3, Seat(5, 0.5), [])
+
+
+def test_a_gpu_is_shared_as_far_as_memory_and_use_allow() -> None:
+    kind = Kind("H100", 2, 80 * GB, 16)
+    small, hungry, keen = footprint(2, busy=0.2), footprint(30, busy=0.2), footprint(2, busy=0.9)
+    for needed, seat in ((small, Seat(3, 1 / 5)), (hungry, Seat(8, 1 / 2)), (keen, Seat(16, 1.0))):
+        assert Measured([kind], lambda settings, needed=needed: needed).take(0, {}) == seat
+
+
+def test_trials_go_to_gpus_that_fit_and_have_room() -> None:
+    small, large = Kind("T4", 4, 16 * GB, 8), Kind("A100", 1, 80 * GB, 16)
+    needs = {"light": footprint(4, busy=0.5), "heavy": footprint(40, busy=0.5), "giant": footprint(200)}
+    seats = Measured([small, large], lambda settings: needs[str(settings["backbone"])])
+    taken = [seats.take(number, {"backbone": "light"}).accelerator for number in range(10)]
+    assert (taken.count("T4"), taken.count("A100")) == (8, 2)
+    assert seats.full
+    assert seats.in_use() == {"CPU": 8 * 4 + 2 * 8, "GPU": 5.0}
+    assert seats.take(10, {"backbone": "heavy"}) == Seat(16, 1.0, "A100")
+    assert seats.take(11, {"backbone": "giant"}) == Seat(16, 1.0, "A100")
+    for number in range(4):
+        seats.leave(number)
+    assert not seats.full
+
+
+def test_kinds_of_gpus_are_read_from_the_nodes() -> None:
+    nodes = [
+        {"CPU": 16, "GPU": 2, "accelerator_type:T4": 1}, {"CPU": 32, "GPU": 4, "accelerator_type:A100": 1},
+        {"CPU": 16, "GPU": 2, "accelerator_type:T4": 1}, {"CPU": 64},
+    ]  # fmt: skip
+    memory = {"T4": 16 * GB, "A100": 80 * GB}
+    assert kinds_of(nodes, memory.__getitem__) == [Kind("A100", 4, 80 * GB, 8), Kind("T4", 4, 16 * GB, 8)]
+
+
+def test_a_seat_is_what_ray_is_asked_for() -> None:
+    assert Seat(2, 0.5, "T4").bundle == {"CPU": 2, "GPU": 0.5, "accelerator_type:T4": 0.001}
+    seats = Alike(3, 2, 0.5)
+    assert (seats.take(0, {}).bundle, seats.in_use()) == ({"CPU": 2, "GPU": 0.5}, {"CPU": 2.0, "GPU": 0.5})
+    seats.leave(0)
+    assert seats.in_use() == {"CPU": 0.0, "GPU": 0.0}
+
+
+def test_footprints_are_measured_once_and_damaged_ones_again(tmp_path: Path) -> None:
+    calls: list[Any] = []
+    keys = keys_of(space_with(tmp_path, "auto"))
+    assert sorted(keys) == [(name, size, 32) for name in ("resnet18", "squeezenet1_1") for size in (64, 96)]
+    probes = Probes(tmp_path, "cpu", lambda key: calls.append(key) or footprint(host=key[1] / 64))
+    probes.probe(keys)
+    assert Probes(tmp_path, "cpu", lambda key: calls.append(key) or footprint()).probe(keys) == probes.probe(keys)
+    assert len(calls) == 4
+    next(tmp_path.glob("*.json")).write_text("{}")
+    Probes(tmp_path, "cpu", lambda key: calls.append(key) or footprint()).probe(keys)
+    assert len(calls) == 5
+    assert key_of({"backbone": "resnet18", "image_size": 80}) == ("resnet18", 80, 32)
+    assert probes.of({"backbone": "resnet18", "image_size": 80}).host_bytes == 1.5 * GB
+    with pytest.raises(ClusterError, match=r"no footprint .*128"):
+        probes.of({"backbone": "resnet18", "image_size": 128})
+
+
+def test_memory_of_nodes_is_not_added_up() -> None:
+    assert memory_places([3 * GB, 3 * GB], [footprint(host=2)]) == 2
+    assert memory_places([GB], [footprint(host=2)]) == 1
+
+
+@pytest.mark.slow
+def test_a_real_footprint_grows_with_the_image_and_a_broken_one_says_why() -> None:
+    small, large = (measured(("squeezenet1_1", size, 16)) for size in (32, 224))
+    assert 0 < small.host_bytes < large.host_bytes < 8 * GB
+    assert (small.device_bytes, small.busy) == (0, 1.0)
+    assert small.images_per_second > large.images_per_second > 0
+    with pytest.raises(ClusterError, match=r"squeezenet9 .*cannot be measured: .*no backbone 'squeezenet9'"):
+        measured(("squeezenet9", 32, 16))
