@@ -9,7 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from drivers import start, wait_for
 from postgres import Server, served
+from whole import require_whole
 
 from search.database import Patience
 from search.errors import LedgerAccessError, LedgerError
@@ -174,3 +176,22 @@ def test_who_lost_its_lock_with_the_server_takes_it_again_or_stops(server: Serve
             with pytest.raises(LedgerAccessError, match="driven already"):
                 ledger.ask(Line())
         assert ledger.rows() == []
+
+
+@pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy")
+def test_a_real_search_with_its_server_restarted_under_it(server: Server, tmp_path: Path) -> None:
+    url = server.make("real")
+    environment = {"LESION_LEDGER": url}
+    driver = start(tmp_path, wait=0.5, environment=environment, trials=4, epochs=3)
+    wait_for(lambda: driver.running)
+    server.stop("immediate")
+    wait_for(lambda: "it is asked again" in driver.said)
+    server.start()
+    assert driver.process.wait(250) == 0, driver.said
+    assert "the ledger answers again" in driver.said
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("LESION_LEDGER", url)
+        status = require_whole(tmp_path, trials=4, epochs=3)
+    assert [row.state for row in status.rows] == ["complete"] * 4
+    assert {row.attempt for row in status.rows} == {1}  # no trial noticed
+    assert not (tmp_path / "ledger.db").exists()
