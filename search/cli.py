@@ -26,6 +26,7 @@ from search.commands import (
     report,
     search,
     serving,
+    simulation,
     ui,
 )
 from search.errors import SearchError
@@ -80,7 +81,20 @@ def build_parser() -> Parser:
     parser = Parser(prog="lesion-search", description=DESCRIPTION, epilog=EPILOG)
     parser.add_argument("--version", action=_Version, nargs=0, help="show the version and exit")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", dest="command", required=True)
-    for group in (data, search, finalists, doctor, report, ui, models, predict, serving, remote_search, cluster):
+    for group in (
+        data,
+        search,
+        finalists,
+        doctor,
+        report,
+        simulation,
+        ui,
+        models,
+        predict,
+        serving,
+        remote_search,
+        cluster,
+    ):
         group.add(commands)
     return parser
 

@@ -96,3 +96,7 @@ class ClusterAccessError(ClusterError, Failure):
 
 class ReportError(SearchError):
     """What is to be reported on or compared is not there, or not of the same images."""
+
+
+class SimulationError(SearchError):
+    """Recorded curves cannot be read, or are too few to simulate with."""
