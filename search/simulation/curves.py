@@ -30,7 +30,7 @@ FEWEST = 5
 
 @dataclass(frozen=True)
 class Curve:
-    """Flat settings of a trial, the objective after each epoch, seconds of an epoch; `whole` where it ran to its end."""
+    """Flat settings of a trial, the objective after each epoch, seconds of an epoch; `whole`: it ran to its end."""
 
     settings: Mapping[str, Value]
     values: tuple[float, ...]

@@ -73,7 +73,7 @@ class _Search:
     def __init__(self, space: Space, recorded: Recorded, sampler: str, asha: Asha | None, seed: int) -> None:
         self.space, self.recorded, self.seed = space, recorded, seed
         self.sign = 1.0 if space.direction == "maximize" else -1.0
-        self.study = optuna.create_study(direction=space.direction)
+        self.study = optuna.create_study(direction=optuna.study.StudyDirection[space.direction.upper()])
         self._sampler, self._history = sampler, History(space.direction)
         self._scheduler: TrialScheduler | None = None
         if asha is not None:
@@ -85,7 +85,7 @@ class _Search:
         self.study.sampler = Proposal(seed, self._history) if tpe else optuna.samplers.RandomSampler(seed=seed)
         trial = self.study.ask()
         curve = self.recorded.curve(self.space.sample(trial))
-        handle = SimpleNamespace(trial_id=str(number), config={"order": Order(number, 0)})
+        handle: Any = SimpleNamespace(trial_id=str(number), config={"order": Order(number, 0)})
         if self._scheduler is not None:
             self._scheduler.on_trial_add(_nobody(), handle)
         return _Running(now + curve.seconds, number, trial, handle, curve)
