@@ -10,7 +10,7 @@ import json
 import logging
 import math
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     from search.study import StudyStatus
 
 CHAMPION, PREVIOUS = "champion", "previous"
+LONGEST_TAG, LONGEST_DESCRIPTION = 5000, 5000
+"""Characters that MLflow's databases hold."""
 KEY, STUDY, ID, SOURCE, IMAGES = (
     f"lesion.{name}" for name in ("key", "promoted_study", "promoted_study_id", "promoted_hash", "test_images")
 )
@@ -108,18 +110,56 @@ class Registry:
             self._log_scores(run_id, "validation", validation)
             self.client.log_artifacts(run_id, str(evidence), EVIDENCE)
             number = self._log_model(run_id, name, folder)
-        with self._asked():
-            for tag, value in tags.items():
-                self.client.set_model_version_tag(name, str(number), tag, value)
+        self.tag(name, number, tags)
         return Registered(number, run_id, metrics, len(test.images))
 
-    def move_alias(self, name: str, number: int) -> None:
-        """Make version `number` the champion; the one before it becomes `previous`."""
+    def model(self, name: str) -> Any:
+        """MLflow's record of a registered model; PromotionError for one that is not there."""
+        from mlflow.exceptions import MlflowException  # noqa: PLC0415
+
         with self._asked():
-            before = self.client.get_registered_model(name).aliases.get(CHAMPION)
-            if before is not None and int(before) != number:
-                self.client.set_registered_model_alias(name, PREVIOUS, str(before))
-            self.client.set_registered_model_alias(name, CHAMPION, str(number))
+            try:
+                return self.client.get_registered_model(name)
+            except MlflowException as problem:
+                if problem.error_code not in UNKNOWN:
+                    raise
+                raise PromotionError(f"no model {name!r} in {self.uri}; known: {self._known()}") from problem
+
+    def versions(self, name: str) -> list[Any]:
+        """MLflow's records of all versions of a registered model."""
+        with self._asked():
+            return list(self.client.search_model_versions(f"name = '{name}'"))
+
+    def alias(self, name: str, alias: str, number: int) -> None:
+        """Let `alias` mean version `number`."""
+        with self._asked():
+            self.client.set_registered_model_alias(name, alias, str(number))
+
+    def tag(self, name: str, number: int, tags: Mapping[str, str]) -> None:
+        """Write tags of a version, each cut to what MLflow takes."""
+        with self._asked():
+            for tag, value in tags.items():
+                self.client.set_model_version_tag(name, str(number), tag, value[:LONGEST_TAG])
+
+    def tag_model(self, name: str, tag: str, value: str) -> None:
+        """Write a tag of a registered model."""
+        with self._asked():
+            self.client.set_registered_model_tag(name, tag, value)
+
+    def describe(self, name: str, number: int, text: str) -> None:
+        """Write the description of a version, cut to what MLflow takes."""
+        with self._asked():
+            self.client.update_model_version(name, str(number), text[:LONGEST_DESCRIPTION])
+
+    def evidence(self, run_id: str, path: str) -> Path:
+        """A file of the evidence that was logged with a version, here; PromotionBlockedError where it is lost."""
+        with self._asked():
+            return Path(self.client.download_artifacts(run_id, f"{EVIDENCE}/{path}"))
+
+    def log_evidence(self, run_id: str, file: Path) -> None:
+        """Add a file to the evidence of a version."""
+        with self._asked():
+            self.client.log_artifact(run_id, str(file), EVIDENCE)
 
     def download(self, uri: str) -> Path:
         """The predictor's folder inside the model at `uri`; PromotionError when there is no such model."""

@@ -1,0 +1,112 @@
+"""How a model does for some people against how it does for all: groups by age, sex and body site.
+
+A group is judged by its balanced accuracy, over the classes that it has enough images of, less that of all images over
+the same classes: which diagnoses a group has is not the model's doing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from lesion.metadata import UNKNOWN
+from lesion.metrics import Interval
+
+Bools = npt.NDArray[np.bool_]
+Floats = npt.NDArray[np.float64]
+
+BANDS = ((0.0, 30.0), (30.0, 50.0), (50.0, 70.0), (70.0, np.inf))
+"""Ages in years, from and below."""
+
+
+@dataclass(frozen=True)
+class Subgroup:
+    """What a group shows: balanced accuracy over `classes`, and its gap to all images (negative: worse).
+
+    Both are NaN where no class has enough images; `images` counts the group's.
+    """
+
+    column: str
+    name: str
+    images: int
+    classes: tuple[str, ...]
+    balanced_accuracy: float
+    gap: Interval
+
+
+def groups_of(table: pd.DataFrame, column: str) -> Iterator[tuple[str, Bools]]:
+    """The groups of a table by age, sex or site: names and members (N,); what is not known is in none."""
+    if column != "age":
+        for name in sorted(set(table[column]) - {UNKNOWN, ""}):
+            yield str(name), (table[column] == name).to_numpy()
+        return
+    ages = table["age"].to_numpy(np.float64)
+    for low, high in BANDS:
+        members = (ages >= low) & (ages < high)
+        if members.any():
+            yield (f"{low:.0f} and over" if np.isinf(high) else f"{low:.0f}-{high - 1:.0f}"), members
+
+
+def subgroups(
+    table: pd.DataFrame,
+    right: Bools,
+    labels: npt.NDArray[np.int64],
+    classes: Sequence[str],
+    columns: Sequence[str],
+    samples: Floats,
+    *,
+    per_class: int = 10,
+) -> list[Subgroup]:
+    """Every group of `columns` in a table (N rows) whose decisions were `right` (N,) for `labels` (N,).
+
+    `samples` (samples, N) say how often each image is in each bootstrap sample, as `lesion.metrics.resamples` draws
+    them; intervals are percentiles.
+    """
+    return [
+        _subgroup(column, name, members, right, labels, classes, samples, per_class)
+        for column in columns
+        for name, members in groups_of(table, column)
+    ]
+
+
+def _subgroup(
+    column: str,
+    name: str,
+    members: Bools,
+    right: Bools,
+    labels: npt.NDArray[np.int64],
+    classes: Sequence[str],
+    samples: Floats,
+    per_class: int,
+) -> Subgroup:
+    counts = np.bincount(labels[members], minlength=len(classes))
+    judged = np.flatnonzero(counts >= per_class)
+    names = tuple(classes[k] for k in judged)
+    images = int(members.sum())
+    if not len(judged):
+        nothing = float("nan")
+        return Subgroup(column, name, images, names, nothing, Interval(nothing, nothing, nothing))
+    ones = np.ones((1, len(labels)))
+    own = _recall(ones, members, right, labels, judged)
+    gap = own - _recall(ones, np.ones_like(members), right, labels, judged)
+    sampled = _recall(samples, members, right, labels, judged)
+    sampled -= _recall(samples, np.ones_like(members), right, labels, judged)
+    low, high = np.nanquantile(sampled, [0.025, 0.975])
+    return Subgroup(column, name, images, names, float(own[0]), Interval(float(gap[0]), float(low), float(high)))
+
+
+def _recall(
+    samples: Floats, members: Bools, right: Bools, labels: npt.NDArray[np.int64], judged: npt.NDArray[np.int64]
+) -> Floats:
+    """Mean over the classes `judged` of the share of members that are right, in each sample: (samples,)."""
+    each = []
+    for k in judged:
+        inside = members & (labels == k)
+        weights = samples[:, inside]
+        with np.errstate(invalid="ignore"):
+            each.append((weights @ right[inside]) / weights.sum(axis=1))
+    return np.asarray(np.mean(each, axis=0), np.float64)

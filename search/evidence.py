@@ -1,0 +1,119 @@
+"""What a promotion keeps: the test part's probabilities, computed once, and everything that follows from them.
+
+Probabilities are kept as the members give them, before temperature and weights: rules that change later need no second
+look at the test part.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from lesion.data.packed import PackedDataset
+from lesion.evaluation import evaluate
+from lesion.predictor import Predictor
+from lesion.rules import Rules
+from search.gates import Candidate
+from search.selection import Selection
+from search.study import StudyStatus
+
+PER_IMAGE, EVALUATION, TABLE = "per_image.csv", "evaluation.json", "table.csv"
+PEOPLE = ("image", "group", "age", "sex", "site")
+OLD = "test.npy"
+"""Where earlier releases kept what they had scored, class weights included."""
+
+
+def tested(predictor: Predictor, test: PackedDataset, reports: Path, key: str) -> NDArray[np.float64]:
+    """Probabilities of the test part by the plain model, (N, classes); never computed twice for one `key`.
+
+    They are kept in the study's `reports` before anything is done with them.
+    """
+    kept = reports / f"tested-{key[:12]}.npy"
+    if not kept.exists():
+        reports.mkdir(parents=True, exist_ok=True)
+        partial = kept.with_suffix(".partial.npy")
+        plain = replace(predictor, rules=Rules(), class_weights=None)
+        np.save(partial, plain.predict(test.images, test.table))
+        partial.replace(kept)
+    probabilities: NDArray[np.float64] = np.load(kept, allow_pickle=False)
+    return probabilities
+
+
+def openings(reports: Path) -> int:
+    """How many models of the study whose `reports` these are the test part has scored."""
+    keys = {path.stem.removeprefix("tested-") for path in reports.glob("tested-*[0-9a-f].npy")}
+    return len(keys | {path.parent.name.removeprefix("promotion-") for path in reports.glob(f"promotion-*/{OLD}")})
+
+
+def candidate(
+    data: PackedDataset, probabilities: NDArray[np.float64], rules: Rules, rows: NDArray[np.int64] | None = None
+) -> Candidate:
+    """Plain probabilities (N, classes) of `rows` of the data, or of all, under `rules`, with the people they are of."""
+    table = data.table if rows is None else data.table.iloc[rows]
+    evaluation = evaluate(
+        rules.calibrated(probabilities),
+        table["label"].to_numpy(np.int64),
+        data.classes,
+        images=table["image"].tolist(),
+        groups=table["group"].astype(str).tolist(),
+        decision_weights=rules.decision_weights,
+    )
+    return Candidate(evaluation, table.reset_index(drop=True)[list(PEOPLE)])
+
+
+def write(folder: Path, test: Candidate, validation: Candidate, status: StudyStatus, selection: Selection) -> None:
+    """What a reader of the run needs: scores, tables and figures of both parts, and how the trials were chosen."""
+    for name, part in (("test", test), ("validation", validation)):
+        place, evaluation = folder / name, part.evaluation
+        evaluation.figures(place)
+        evaluation.per_image().to_csv(place / PER_IMAGE, index=False)
+        evaluation.official_csv(place / "official.csv")
+        part.table.to_csv(place / TABLE, index=False)
+        (place / EVALUATION).write_text(json.dumps(evaluation.to_dict(), indent=2))
+    chosen: dict[str, Any] = {
+        "objective": status.identity.objective,
+        "best": [selection.best.value, selection.best.low, selection.best.high],
+        "standard_error": selection.standard_error,
+        "source": selection.source,
+        "steps": list(selection.steps),
+        "trials": {row.label: {"value": row.value, "settings": dict(row.settings)} for row in selection.rows},
+    }
+    (folder / "selection.json").write_text(json.dumps(chosen, indent=2))
+
+
+def read(folder: Path) -> Candidate:
+    """One part as `write` left it; OSError, ValueError or KeyError where it is damaged.
+
+    Evidence of earlier releases says nothing of people, and every photo is then a lesion of its own.
+    """
+    frame = pd.read_csv(
+        folder / PER_IMAGE, dtype={"image": str, "truth": str}, keep_default_na=False, float_precision="round_trip"
+    )
+    classes = tuple(name.removeprefix("p_") for name in frame.columns if name.startswith("p_"))
+    weights = json.loads((folder / EVALUATION).read_text()).get("decision_weights")
+    table = _table(folder / TABLE, frame["image"].tolist())
+    evaluation = evaluate(
+        frame[[f"p_{name}" for name in classes]].to_numpy(np.float64),
+        frame["truth"].map({name: k for k, name in enumerate(classes)}).to_numpy(np.int64),
+        classes,
+        images=frame["image"].tolist(),
+        groups=table["group"].tolist(),
+        decision_weights=weights,
+    )
+    return Candidate(evaluation, table)
+
+
+def _table(path: Path, images: list[str]) -> pd.DataFrame:
+    if path.exists():
+        words = dict.fromkeys(("image", "group", "sex", "site"), str)
+        people = pd.read_csv(path, dtype=words, keep_default_na=False, na_values={"age": [""]})
+        if people["image"].tolist() != images:
+            raise ValueError(f"{path} is not of the images of {PER_IMAGE}")
+        return people
+    return pd.DataFrame({"image": images, "group": "", "age": np.nan, "sex": "unknown", "site": "unknown"})

@@ -1,0 +1,220 @@
+"""Gates and evidence → verdicts. What cannot be judged is said and stops nothing; what fails stops the promotion."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from lesion.evaluation import Evaluation, decided_metrics
+from lesion.metrics import Interval, metrics_of, resamples
+from lesion.metrics.curves import rank
+from lesion.metrics.scores import sampled_report
+from lesion.rules import probability_of, suspected
+from lesion.subgroups import Subgroup, subgroups
+from search.errors import PromotionError
+from search.gates.reading import By, ChampionGate, Gates, MetricGate, SensitivityGate, SubgroupGate
+
+Floats = npt.NDArray[np.float64]
+Outcome = Literal["passed", "failed", "not judged"]
+
+SAMPLES = 1000
+SEED = 0
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What one gate says: `interval` is of the number it judges, `rule` what it must be, `why` it is not passed."""
+
+    gate: str
+    outcome: Outcome
+    interval: Interval | None
+    rule: str
+    why: str = ""
+
+    @property
+    def in_words(self) -> str:
+        """The verdict in one line."""
+        found = "" if self.interval is None or math.isnan(self.interval.value) else f" {self.interval}"
+        return f"{self.outcome}:{found} must be {self.rule}{'; ' + self.why if self.why else ''}"
+
+    def to_dict(self) -> dict[str, object]:
+        """Plain values for JSON and for tags."""
+        score = None if self.interval is None else [self.interval.value, self.interval.low, self.interval.high]
+        return {"gate": self.gate, "outcome": self.outcome, "score": score, "rule": self.rule, "why": self.why}
+
+
+@dataclass(frozen=True, eq=False)
+class Champion:
+    """The present champion on the same images, or `problem`: why it cannot be compared."""
+
+    version: int
+    evaluation: Evaluation | None = None
+    problem: str = ""
+
+
+@dataclass(frozen=True, eq=False)
+class Candidate:
+    """What is judged: scores of a part of the data, and its table (age, sex, site, group), row for row."""
+
+    evaluation: Evaluation
+    table: pd.DataFrame
+
+    @property
+    def samples(self) -> Floats:
+        """The bootstrap samples that all comparisons share, (samples, N)."""
+        groups = self.table["group"].astype(str).tolist()
+        return resamples(self.evaluation.labels, groups=groups, samples=SAMPLES, seed=SEED)
+
+
+def judge(gates: Gates, candidate: Candidate, champion: Champion | None) -> tuple[Verdict, ...]:
+    """Every verdict, in the order of the file; PromotionError where the file names a class that the model has not."""
+    verdicts = [_metric(gate, candidate.evaluation) for gate in gates.metrics]
+    if gates.sensitivity is not None:
+        verdicts.append(_sensitivity(gates.sensitivity, candidate))
+    if gates.subgroups is not None:
+        verdicts += _subgroups(gates.subgroups, candidate)
+    if gates.champion is not None:
+        verdicts += _champion(gates.champion, candidate, champion)
+    return tuple(verdicts)
+
+
+def passed(verdicts: Iterable[Verdict]) -> bool:
+    """Whether nothing failed."""
+    return all(verdict.outcome != "failed" for verdict in verdicts)
+
+
+def looked_for(of: tuple[str, ...] | None, classes: tuple[str, ...]) -> tuple[str, ...]:
+    """The classes that a gate is of; empty where it goes by melanoma and there is none."""
+    if of is None:
+        return suspected(classes)
+    strange = [name for name in of if name not in classes]
+    if strange:
+        raise PromotionError(f"the gates name the class {strange[0]!r}; the model has {', '.join(classes)}")
+    return of
+
+
+def _metric(gate: MetricGate, evaluation: Evaluation) -> Verdict:
+    if gate.metric not in evaluation.intervals:
+        raise PromotionError(
+            f"the gates name the metric {gate.metric!r}; of these classes there are "
+            f"{', '.join(sorted(metrics_of(evaluation.classes)))}"
+        )
+    chance = 1 / len(evaluation.classes) if gate.kind == "above_chance" else 0.0
+    least = gate.kind != "at_most"
+    return _bounded(gate.metric, evaluation.intervals[gate.metric], gate.bound + chance, gate.by, least=least)
+
+
+def _bounded(name: str, score: Interval, bound: float, by: By, *, least: bool = True) -> Verdict:
+    """A score against a bound; an end of the interval is judged where the gate says so."""
+    number = {"value": score.value, "low": score.low, "high": score.high}[by]
+    ends = {"value": "", "low": " at the low end", "high": " at the high end"}[by]
+    rule = f"{'≥' if least else '≤'} {bound:.3f}{ends}"
+    if math.isnan(number):
+        return Verdict(name, "failed", score, rule, "it is not defined on these images, so it cannot be shown")
+    good = number >= bound if least else number <= bound
+    if good:
+        return Verdict(name, "passed", score, rule)
+    which = "" if by == "value" else f", the {by} end of its interval,"
+    return Verdict(name, "failed", score, rule, f"{number:.3f}{which} is {'below' if least else 'above'} {bound:.3f}")
+
+
+def _sensitivity(gate: SensitivityGate, candidate: Candidate) -> Verdict:
+    evaluation = candidate.evaluation
+    classes = looked_for(gate.of, evaluation.classes)
+    name = f"sensitivity at specificity {gate.specificity:.2f}"
+    rule = f"≥ {gate.at_least:.3f}"
+    if not classes:
+        return Verdict(name, "not judged", None, rule, "no class is called melanoma: say with 'of' what is looked for")
+    positive = np.isin(evaluation.labels, [evaluation.classes.index(label) for label in classes])
+    score = probability_of(evaluation.probabilities, evaluation.classes, classes)
+    value = sensitivity_at(score, positive, np.ones((1, len(positive))), gate.specificity)
+    sampled = sensitivity_at(score, positive, candidate.samples, gate.specificity)
+    return _bounded(f"{name}, {' or '.join(classes)}", _percentiles(float(value[0]), sampled), gate.at_least, gate.by)
+
+
+def sensitivity_at(score: Floats, positive: npt.NDArray[np.bool_], samples: Floats, specificity: float) -> Floats:
+    """The largest sensitivity at which specificity is at least that, in each sample; NaN where a side is missing."""
+    ranking = rank(score, positive, samples)
+    tpr, fpr = ranking.tpr, ranking.fpr
+    best = np.where(fpr <= 1 - specificity + 1e-12, tpr, -np.inf).max(axis=1)
+    return np.where(np.isnan(tpr[:, -1]) | np.isnan(fpr[:, -1]), np.nan, best)
+
+
+def _subgroups(gate: SubgroupGate, candidate: Candidate) -> list[Verdict]:
+    evaluation = candidate.evaluation
+    right = evaluation.decisive.argmax(axis=1) == evaluation.labels
+    found = subgroups(
+        candidate.table, right, evaluation.labels, evaluation.classes, gate.columns, candidate.samples,
+        per_class=gate.per_class,
+    )  # fmt: skip
+    if not found:
+        why = f"nothing is known of {', '.join(gate.columns)} of these people"
+        return [Verdict("subgroups", "not judged", None, f"≥ {-gate.below_all:.3f} against all", why)]
+    return [_subgroup(gate, group) for group in found]
+
+
+def _subgroup(gate: SubgroupGate, group: Subgroup) -> Verdict:
+    name = f"{group.column} {group.name}"
+    few = ""
+    if group.images < gate.images:
+        few = f"{group.images} images, at least {gate.images} are judged"
+    elif not group.classes:
+        few = f"no class has {gate.per_class} images here"
+    verdict = _bounded(name, group.gap, -gate.below_all, gate.by)
+    if few:
+        score = None if math.isnan(group.gap.value) else group.gap
+        return Verdict(name, "not judged", score, f"{verdict.rule} against all", few)
+    why = verdict.why and (
+        f"balanced accuracy {group.balanced_accuracy:.3f} on {group.images} images, {-group.gap.value:.3f} below all "
+        f"images (of {', '.join(group.classes)})"
+    )
+    return Verdict(name, verdict.outcome, verdict.interval, f"{verdict.rule} against all", why)
+
+
+def _champion(gate: ChampionGate, candidate: Candidate, champion: Champion | None) -> list[Verdict]:
+    rule = f"not below {-gate.margin:.3f} beyond doubt"
+    if champion is None:
+        return [Verdict("champion", "not judged", None, rule, "there is none yet")]
+    if champion.evaluation is None:
+        return [Verdict("champion", "failed", None, rule, champion.problem)]
+    own = _sampled(candidate.evaluation, candidate.samples)
+    other = _sampled(champion.evaluation, candidate.samples)
+    verdicts = []
+    for metric in gate.metrics:
+        if metric not in own:
+            raise PromotionError(f"the gates compare {metric!r} with the champion's, which these classes have not")
+        sign = 1.0 if metrics_of(candidate.evaluation.classes)[metric].direction == "maximize" else -1.0
+        value = sign * (candidate.evaluation.metrics[metric] - champion.evaluation.metrics[metric])
+        score = _percentiles(value, sign * (own[metric] - other[metric]))
+        name = f"{metric} against version {champion.version}"
+        if math.isnan(score.value):
+            verdicts.append(Verdict(name, "not judged", None, rule, "it is not defined on these images"))
+        elif score.high < -gate.margin:
+            why = f"worse than the champion by {-score.value:.3f} ({-score.high:.3f}–{-score.low:.3f})"
+            verdicts.append(Verdict(name, "failed", score, rule, why))
+        else:
+            verdicts.append(Verdict(name, "passed", score, rule))
+    return verdicts
+
+
+def _sampled(evaluation: Evaluation, samples: Floats) -> Mapping[str, Floats]:
+    """Every score in each sample; those read off decisions under the decision weights."""
+    plain = sampled_report(evaluation.probabilities, evaluation.labels, evaluation.classes, samples)
+    if evaluation.decision_weights is None:
+        return plain
+    decided = sampled_report(evaluation.decisive, evaluation.labels, evaluation.classes, samples)
+    return {**plain, **{name: decided[name] for name in decided_metrics(evaluation.classes)}}
+
+
+def _percentiles(value: float, sampled: Floats) -> Interval:
+    defined = sampled[~np.isnan(sampled)]
+    if math.isnan(value) or not len(defined):
+        return Interval(float("nan"), float("nan"), float("nan"))
+    low, high = np.quantile(defined, [0.025, 0.975])
+    return Interval(value, float(low), float(high))

@@ -1,0 +1,196 @@
+"""A model card: what a registered model is for, what it was made of, how good it is and for whom, and its limits.
+
+After Mitchell et al. 2019, arXiv:1810.03993. Everything in it is read off the evidence of the promotion, so nobody has
+to remember to write it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from lesion.evaluation import Evaluation
+from lesion.metrics import Interval
+from lesion.metrics.catalogue import METRICS
+from lesion.model_folder import Config
+from lesion.subgroups import Subgroup, subgroups
+from search.gates import Candidate, Verdict
+from search.identity import Identity
+
+COLUMNS = ("age", "sex", "site")
+SCORES = ("mean_auc", "macro_auc", "balanced_accuracy", "accuracy", "macro_f1", "log_loss", "brier", "ece")
+FEW = 30
+"""Images of a class or a group below which its figures say little."""
+INTENDED = """\
+For research on classifying dermatoscopic images: comparing methods, studying errors, teaching. It is **not a medical
+device**: it must not be used to diagnose, to decide on treatment, or to reassure a patient. Whoever wants to do so has
+to validate it anew, on their own patients and under the law that applies to them."""
+
+
+@dataclass(frozen=True, eq=False)
+class Facts:
+    """What a card is written from. `opened` counts the models of the study that the test part has scored."""
+
+    name: str
+    version: int
+    study: str
+    identity: Identity
+    config: Config
+    members: tuple[str, ...]
+    test: Candidate
+    validation: Evaluation
+    verdicts: tuple[Verdict, ...]
+    opened: int
+
+
+def model_card(facts: Facts) -> str:
+    """The card in Markdown; the first lines stand by themselves where a reader has room for little."""
+    groups = _subgroups(facts.test)
+    sections = (
+        _head(facts),
+        f"## Intended use\n{INTENDED}",
+        _model(facts),
+        _data(facts),
+        _results(facts.test.evaluation, facts),
+        _people(groups),
+        _gates(facts.verdicts),
+        _limits(facts, groups),
+    )
+    return "\n\n".join(sections) + "\n"
+
+
+def _head(facts: Facts) -> str:
+    score = facts.test.evaluation.intervals
+    stopped = [verdict.gate for verdict in facts.verdicts if verdict.outcome == "failed"]
+    verdict = f"Stopped by: {', '.join(stopped)}." if stopped else "All gates passed."
+    return (
+        f"# {facts.name}, version {facts.version}\n"
+        f"Tells {', '.join(facts.config.classes)} apart on dermatoscopic photos. On {len(facts.test.table)} test "
+        f"images: mean AUC {_shown(score['mean_auc'])}, balanced accuracy {_shown(score['balanced_accuracy'])} (95 % "
+        f"intervals). {verdict} Not a medical device."
+    )
+
+
+def _model(facts: Facts) -> str:
+    config, rules = facts.config, facts.config.rules
+    backbones = sorted({str(member.settings.get("backbone")) for member in config.members})
+    lines = [
+        f"- {len(config.members)} networks ({', '.join(backbones)}), averaged over {config.views} flips and "
+        f"turns: trials {', '.join(facts.members)} of the study `{facts.study}`",
+        f"- Probabilities at temperature {rules.temperature:.3f}, calibrated on validation; they hold where classes "
+        "are about as frequent as there",
+    ]
+    if rules.decision_weights is not None:
+        weights = zip(config.classes, rules.decision_weights, strict=True)
+        named = ", ".join(f"{name} {weight:.2f}" for name, weight in weights)
+        lines.append(f"- Decisions by the largest probability times a weight, fair to rare classes: {named}")
+    if rules.operating_point is not None:
+        lines.append(f"- A photo is flagged for {rules.operating_point}")
+    return "## Model\n" + "\n".join(lines)
+
+
+def _data(facts: Facts) -> str:
+    identity, test = facts.identity, facts.test.evaluation
+    counts = _counts(test)
+    return (
+        "## Data\n"
+        f"Data set `{identity.data}` (content {identity.data_hash[:12]}), split `{identity.split}`. The search saw "
+        f"training and validation ({len(facts.validation.images)} images); the test part has {len(test.images)} images "
+        f"({', '.join(f'{name} {count}' for name, count in counts.items())}) and has scored {facts.opened} "
+        f"model{'s' if facts.opened > 1 else ''} of this study."
+    )
+
+
+def _results(test: Evaluation, facts: Facts) -> str:
+    rows = [
+        (name, _shown(test.intervals[name]), _shown(facts.validation.intervals[name]), METRICS[name].description)
+        for name in SCORES
+    ]
+    per_class = [
+        (name, *(_shown(test.intervals[f"{score}_{name}"]) for score in ("auc", "sensitivity", "specificity")))
+        for name in test.classes
+    ]
+    return "\n\n".join(
+        [
+            "## Results on the test part",
+            _table(("score", "test", "validation (seen by the search)", "meaning"), rows),
+            _table(("class", "AUC", "sensitivity", "specificity"), per_class),
+        ]
+    )
+
+
+def _people(groups: Sequence[Subgroup]) -> str:
+    if not groups:
+        return "## Groups of people\nNothing is known of the age, sex or body site of the people in the test part."
+    rows = [
+        (
+            f"{group.column} {group.name}",
+            str(group.images),
+            "–" if math.isnan(group.balanced_accuracy) else f"{group.balanced_accuracy:.3f}",
+            _shown(group.gap, sign=True),
+            ", ".join(group.classes) or "no class has enough images",
+        )
+        for group in groups
+    ]
+    head = ("group", "images", "balanced accuracy", "against all images", "over the classes")
+    return "## Groups of people\n\n" + _table(head, rows)
+
+
+def _gates(verdicts: Sequence[Verdict]) -> str:
+    rows = [
+        (
+            verdict.gate,
+            "–" if verdict.interval is None else _shown(verdict.interval),
+            verdict.rule,
+            verdict.outcome + (f": {verdict.why}" if verdict.why else ""),
+        )
+        for verdict in verdicts
+    ]
+    return "## Gates\n\n" + _table(("gate", "found", "must be", "verdict"), rows)
+
+
+def _limits(facts: Facts, groups: Sequence[Subgroup]) -> str:
+    test = facts.test.evaluation
+    few = [name for name, count in _counts(test).items() if count < FEW]
+    small = [f"{group.column} {group.name}" for group in groups if group.images < FEW or not group.classes]
+    lines = [
+        "- Photos from other clinics, cameras or populations were not looked at; expect lower figures there.",
+        f"- It knows {len(test.classes)} diagnoses and puts every photo into one of them, whatever it shows.",
+    ]
+    if few:
+        lines.append(f"- Fewer than {FEW} test images each of {', '.join(few)}: their figures say little.")
+    if small:
+        lines.append(f"- Too few images to judge: {', '.join(small)}.")
+    if not groups:
+        lines.append("- Whether it serves young and old, women and men alike is not known.")
+    else:
+        lines.append("- Skin colour is not recorded; most people in public sets have light skin.")
+    if facts.opened > 1:
+        lines.append(f"- {facts.opened} models of this study have seen the test part: the best figure is too good.")
+    return "## Limits\n" + "\n".join(lines)
+
+
+def _subgroups(test: Candidate) -> list[Subgroup]:
+    evaluation = test.evaluation
+    right = evaluation.decisive.argmax(axis=1) == evaluation.labels
+    return subgroups(test.table, right, evaluation.labels, evaluation.classes, COLUMNS, test.samples)
+
+
+def _counts(evaluation: Evaluation) -> dict[str, int]:
+    counts = np.bincount(evaluation.labels, minlength=len(evaluation.classes))
+    return {name: int(count) for name, count in zip(evaluation.classes, counts, strict=True)}
+
+
+def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)
+
+
+def _shown(interval: Interval, sign: bool = False) -> str:
+    if math.isnan(interval.value):
+        return "–"
+    form = "+.3f" if sign else ".3f"
+    return f"{interval.value:{form}} ({interval.low:{form}} to {interval.high:{form}})"

@@ -1,0 +1,189 @@
+"""What is proposed for promotion: trials chosen on validation, built into a model, scored on the test part once."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from lesion.data.packed import PackedDataset
+from lesion.model_folder import Config, read_config
+from lesion.predictor import Predictor
+from search import evidence
+from search.errors import PromotionBlockedError
+from search.gates import Candidate, Gates, read_gates
+from search.gates.rules import rules_of, what_is_set
+from search.members import Members
+from search.registered import Registered, Registry
+from search.reopened import data_of, open_test_of, through_task
+from search.rows import TrialRow
+from search.selection import Selection, select
+from search.study import StudyStatus, study_status
+from search.workspace import Workspace, checked_name, existing_workspace
+
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True, eq=False)
+class Proposal:
+    """A study, and as what it is to be promoted; `notes` are what has been noticed on the way."""
+
+    place: Workspace
+    name: str
+    status: StudyStatus
+    stored: PackedDataset
+    data: PackedDataset
+    registry: Registry
+    gates: Gates
+    members: Members
+    ensemble: int
+    source: str | None
+    views: int
+    say: Say
+    notes: list[str]
+
+    @classmethod
+    def of(
+        cls,
+        study: str,
+        workspace: Workspace | Path | str | None,
+        model: str | None,
+        ensemble: int,
+        source: str | None,
+        views: int,
+        gates: Gates | Path | str | None,
+        tracking_uri: str | None,
+        progress: Say | None,
+    ) -> Proposal:
+        """What the arguments of `search.promotion.promote` ask for; raises as it does."""
+        given = gates if isinstance(gates, Gates) else read_gates(gates)
+        place = existing_workspace(workspace)
+        name = checked_name(model or study)
+        status = study_status(place, study)
+        if status.driven:
+            raise PromotionBlockedError(
+                f"{study} is being searched at this moment; wait for its end, or stop it with Ctrl-C"
+            )
+        stored = data_of(place, study, status.identity)
+        data = through_task(status.identity, stored)
+        registry = Registry(tracking_uri or place.tracking_uri, place.artifacts)
+        say = progress or (lambda text: None)
+        members = Members(place, status, data)
+        return cls(place, name, status, stored, data, registry, given, members, ensemble, source, views, say, [])
+
+    @property
+    def reports(self) -> Path:
+        """Folder of what promotions of the study leave."""
+        return self.place.reports / self.status.name
+
+    def note(self, text: str) -> None:
+        """Keep a remark, and say it."""
+        self.notes.append(text)
+        self.say(text)
+
+    def selected(self) -> tuple[Selection, Registered | None]:
+        """The trials that make the model, and the version that they make already."""
+        # First without a look at checkpoints: what was promoted once needs none, should they be lost by now.
+        selection = select(self.place, self.status, self.data, self.ensemble, source=self.source)
+        known = self.registry.find(self.name, self.key(selection))
+        if known is not None:
+            return selection, known
+        selection = select(
+            self.place, self.status, self.data, self.ensemble, source=self.source, why_not=self.members.why_not,
+            say=self.note,
+        )  # fmt: skip
+        return selection, self.registry.find(self.name, self.key(selection))
+
+    def tested_as(self, selection: Selection) -> str:
+        """What makes two models answer the test part alike."""
+        rows = selection.rows
+        members = sorted([*([row.series] if row.series else []), row.number, row.epoch, row.seed] for row in rows)
+        part = self.stored.manifest.get("test") or {}
+        return _hash([self.status.identity.key, members, self.views, part.get("content_hash")])
+
+    def key(self, selection: Selection) -> str:
+        """What makes two promotions the same."""
+        return _hash([self.tested_as(selection), what_is_set(self.gates)])
+
+    def open_test(self) -> PackedDataset:
+        """The test part, as the trials would have seen it."""
+        return through_task(self.status.identity, open_test_of(self.place, self.stored))
+
+
+@dataclass(frozen=True, eq=False)
+class Made:
+    """A registered model, its scores on both parts, and its configuration."""
+
+    registered: Registered
+    test: Candidate
+    validation: Candidate
+    config: Config
+
+
+def make(asked: Proposal, selection: Selection) -> Made:
+    """Build the model, score the test part and register it."""
+    asked.say(f"building a model of {_named(selection)}")
+    predictor, validation = built(asked, selection)
+    data = asked.open_test()
+    asked.say(f"scoring the test part, {len(data)} images, once")
+    plain = evidence.tested(predictor, data, asked.reports, asked.tested_as(selection))
+    test = evidence.candidate(data, plain, predictor.rules)
+    key = asked.key(selection)
+    folder = asked.reports / f"promotion-{key[:12]}"
+    evidence.write(folder, test, validation, asked.status, selection)
+    asked.say("logging the model to MLflow")
+    with tempfile.TemporaryDirectory() as scratch:
+        model = predictor.save(Path(scratch) / "model")
+        registered = asked.registry.register(
+            asked.name, key, asked.status, model, folder, test.evaluation, validation.evaluation
+        )
+        return Made(registered, test, validation, read_config(model))
+
+
+def found_again(asked: Proposal, known: Registered) -> Made:
+    """What was registered before, with the evidence that was kept."""
+    asked.say(f"version {known.version} was made of the same trials; reading its evidence")
+    try:
+        test, validation = (evidence.read(asked.registry.evidence(known.run_id, p)) for p in ("test", "validation"))
+    except (OSError, ValueError, KeyError) as problem:
+        raise PromotionBlockedError(
+            f"the evidence of {asked.name} version {known.version} cannot be read: {problem}"
+        ) from problem
+    config = read_config(asked.registry.download(f"models:/{asked.name}/{known.version}"))
+    return Made(known, test, validation, config)
+
+
+def built(asked: Proposal, selection: Selection) -> tuple[Predictor, Candidate]:
+    """The model with the rules that validation asks for, and its scores there."""
+    status, data = asked.status, asked.data
+    provenance = {
+        "study": status.name,
+        # Where the data lie on this machine is nobody else's business.
+        "identity": replace(status.identity, location="").to_json(),
+        "trials": [{"number": _name(row), "value": row.value, "seed": row.seed} for row in selection.rows],
+    }
+    members = tuple(map(asked.members.of, selection.rows))
+    plain = Predictor(members, data.classes, asked.views, None, data.name, provenance)
+    if selection.judged is None:
+        rows = data.split(status.identity.split).validation
+        probabilities = plain.predict(data.images[rows], data.table.iloc[rows])
+    else:  # members of folds have trained on parts of any validation part: what each had not seen speaks for them
+        rows, probabilities = selection.judged
+    rules = rules_of(asked.gates, probabilities, data.labels[rows], data.classes, asked.note)
+    return replace(plain, rules=rules), evidence.candidate(data, probabilities, rules, rows)
+
+
+def _hash(facts: object) -> str:
+    return hashlib.sha256(json.dumps(facts).encode()).hexdigest()
+
+
+def _named(selection: Selection) -> str:
+    return "trial" + ("s " if len(selection.rows) > 1 else " ") + ", ".join(row.label for row in selection.rows)
+
+
+def _name(row: TrialRow) -> int | str:
+    """The number of a trial of the search, the label of a finalist."""
+    return row.number if row.series is None else row.label

@@ -1,0 +1,224 @@
+"""Gates: files read strictly, failures that were planted found, noise let through."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from sklearn.metrics import roc_curve
+
+from lesion.evaluation import Evaluation, evaluate
+from lesion.subgroups import subgroups
+from search.errors import PromotionError, SpaceError
+from search.gates import DEFAULT, Candidate, Champion, Verdict, judge, passed, read_gates
+from search.gates.judging import sensitivity_at
+from search.gates.reading import SubgroupGate
+
+CLASSES = ("melanoma", "seborrheic_keratosis", "nevus")
+ALL = read_gates()
+
+
+def drawn(images: int = 300, skill: float = 3.0, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    """Probabilities that hold for what they say, of labels that are drawn from them."""
+    rng = np.random.default_rng(seed)
+    logits = rng.normal(size=(images, 3)) * skill
+    p = np.exp(logits - logits.max(axis=1, keepdims=True))
+    p /= p.sum(axis=1, keepdims=True)
+    return p, np.array([rng.choice(3, p=row) for row in p])
+
+
+def evaluated(p: np.ndarray, labels: np.ndarray) -> Evaluation:
+    return evaluate(p, labels, CLASSES, images=[f"i{k}" for k in range(len(labels))], samples=200)
+
+
+def people(images: int, seed: int = 1) -> pd.DataFrame:
+    rng = np.random.default_rng(seed)
+    return pd.DataFrame(
+        {
+            "age": rng.choice([25.0, 45.0, 60.0, 80.0, np.nan], images),
+            "sex": rng.choice(["female", "male", "unknown"], images, p=[0.45, 0.45, 0.1]),
+            "site": rng.choice(["back", "face", "unknown"], images),
+            "group": [f"lesion {k}" for k in range(images)],
+        }
+    )
+
+
+def candidate(p: np.ndarray, labels: np.ndarray) -> Candidate:
+    return Candidate(evaluated(p, labels), people(len(labels)))
+
+
+def failed(verdicts: tuple[Verdict, ...]) -> list[str]:
+    return [verdict.gate for verdict in verdicts if verdict.outcome == "failed"]
+
+
+def gates(tmp_path: Path, text: str):
+    (tmp_path / "gates.yaml").write_text(text)
+    return read_gates(tmp_path / "gates.yaml")
+
+
+def test_a_good_honest_model_passes_the_gates_that_come_with_the_package():
+    verdicts = judge(ALL, candidate(*drawn()), None)
+    assert failed(verdicts) == []
+    assert passed(verdicts)
+    assert {verdict.gate for verdict in verdicts} >= {
+        "balanced_accuracy", "ece", "sensitivity at specificity 0.80, melanoma", "age 70 and over", "sex female",
+        "site back", "champion",
+    }  # fmt: skip
+    assert ALL.file == "default"
+
+
+def test_a_guessing_model_is_stopped_for_guessing_and_a_boastful_one_for_its_probabilities():
+    p, labels = drawn()
+    guesses = np.random.default_rng(5).permutation(p)
+    assert "balanced_accuracy" in failed(judge(ALL, candidate(guesses, labels), None))
+    soft, weak = drawn(skill=1.0)
+    boastful = soft**6 / (soft**6).sum(axis=1, keepdims=True)
+    stopped = judge(ALL, candidate(boastful, weak), None)
+    assert "ece" in failed(stopped)
+    (why,) = (verdict.why for verdict in stopped if verdict.gate == "ece")
+    assert "the low end of its interval, is above 0.150" in why
+
+
+def test_a_planted_failure_for_one_group_is_found_and_no_other():
+    p, labels = drawn(900)
+    given = candidate(p, labels)
+    women = (given.table["sex"] == "female").to_numpy()
+    p[women] = p[women][:, [1, 2, 0]]
+    verdicts = judge(replace(ALL, metrics=()), replace(given, evaluation=evaluated(p, labels)), None)
+    assert failed(verdicts) == ["sex female"]
+    (why,) = (verdict.why for verdict in verdicts if verdict.gate == "sex female")
+    assert f"on {women.sum()} images" in why
+    assert "below all images (of melanoma, seborrheic_keratosis, nevus)" in why
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_small_groups_and_noise_stop_nobody(seed):
+    p, labels = drawn(150, seed=seed)
+    verdicts = judge(ALL, Candidate(evaluated(p, labels), people(150, seed)), None)
+    assert not [verdict for verdict in verdicts if verdict.gate.startswith(("age", "sex", "site")) and verdict.why
+                and verdict.outcome == "failed"]  # fmt: skip
+
+
+def test_groups_that_are_too_small_are_shown_and_not_judged():
+    p, labels = drawn(60)
+    strict = SubgroupGate(("sex",), 51, 5, 0.0, "value")
+    gate = replace(ALL, metrics=(), sensitivity=None, champion=None, subgroups=strict)
+    verdicts = judge(gate, candidate(p, labels), None)
+    assert {verdict.outcome for verdict in verdicts} == {"not judged"}
+    assert all("images, at least 51 are judged" in verdict.why for verdict in verdicts)
+    nobody = people(60).assign(sex="unknown")
+    (verdict,) = judge(gate, Candidate(evaluated(p, labels), nobody), None)
+    assert verdict.why == "nothing is known of sex of these people"
+
+
+def test_the_gap_of_a_group_is_over_the_classes_it_has_on_both_sides():
+    labels = np.repeat([0, 1, 2], 20)
+    table = pd.DataFrame({"sex": ["female"] * 10 + ["male"] * 10 + ["female"] * 10 + ["male"] * 30})
+    right = np.arange(60) % 2 == 0
+    right[:10] = False  # women's melanomas
+    women, men = subgroups(table, right, labels, CLASSES, ["sex"], np.ones((4, 60)), per_class=10)
+    assert (women.images, women.classes) == (20, ("melanoma", "seborrheic_keratosis"))
+    assert women.balanced_accuracy == pytest.approx((0.0 + 0.5) / 2)
+    assert women.gap.value == pytest.approx((0.0 + 0.5) / 2 - (0.25 + 0.5) / 2)
+    assert men.classes == CLASSES
+    assert men.gap.value == pytest.approx((0.25 + 0 + 0) / 3)
+
+
+def test_sensitivity_at_a_specificity_is_read_off_the_curve_of_scikit_learn():
+    rng = np.random.default_rng(2)
+    score, positive = rng.normal(size=200).round(1), rng.random(200) < 0.3
+    score[positive] += 1
+    fpr, tpr, _ = roc_curve(positive, score, drop_intermediate=False)
+    for specificity in (0.5, 0.8, 0.95, 1.0):
+        expected = tpr[fpr <= 1 - specificity + 1e-12].max()
+        assert sensitivity_at(score, positive, np.ones((1, 200)), specificity)[0] == pytest.approx(expected)
+
+
+def test_a_champion_that_is_better_beyond_doubt_stops_and_an_equal_one_does_not():
+    p, labels = drawn(400)
+    good = candidate(p, labels)
+    worse = p**0.2 * np.random.default_rng(3).dirichlet([1.0] * 3, size=400)
+    worse /= worse.sum(axis=1, keepdims=True)
+    only = replace(ALL, metrics=(), sensitivity=None, subgroups=None)
+    assert failed(judge(only, candidate(worse, labels), Champion(4, good.evaluation))) == [
+        "mean_auc against version 4", "balanced_accuracy against version 4"
+    ]  # fmt: skip
+    assert failed(judge(only, good, Champion(4, candidate(worse, labels).evaluation))) == []
+    same = judge(only, good, Champion(4, good.evaluation))
+    assert [verdict.interval.value for verdict in same] == [0.0, 0.0]
+    assert passed(same)
+    (verdict,) = judge(only, good, Champion(4, None, "it tells other classes apart"))
+    assert (verdict.outcome, verdict.why) == ("failed", "it tells other classes apart")
+
+
+def test_a_score_where_less_is_better_is_compared_the_other_way(tmp_path):
+    p, labels = drawn(400)
+    boastful = p**4 / (p**4).sum(axis=1, keepdims=True)
+    only = gates(tmp_path, "champion: {metrics: log_loss}\n")
+    honest, other = candidate(p, labels), candidate(boastful, labels)
+    assert failed(judge(only, other, Champion(1, honest.evaluation))) == ["log_loss against version 1"]
+    assert failed(judge(only, honest, Champion(1, other.evaluation))) == []
+
+
+def test_what_is_looked_for_can_be_named_and_a_class_that_is_not_there_is_refused(tmp_path):
+    given = candidate(*drawn())
+    text = "sensitivity: {{of: {of}, specificity: 1.0, at_least: 0.99}}\n"
+    assert failed(judge(gates(tmp_path, text.format(of="[melanoma, nevus]")), given, None)) == [
+        "sensitivity at specificity 1.00, melanoma or nevus"
+    ]
+    with pytest.raises(PromotionError, match="the gates name the class 'MEL'; the model has melanoma, "):
+        judge(gates(tmp_path, text.format(of="MEL")), given, None)
+    with pytest.raises(PromotionError, match="the gates name the metric 'auc_MEL'"):
+        judge(gates(tmp_path, "metrics: {auc_MEL: {at_least: 0.5}}\n"), given, None)
+
+
+def test_a_score_that_is_not_defined_cannot_be_shown(tmp_path):
+    p, labels = drawn()
+    (verdict,) = judge(
+        gates(tmp_path, "metrics: {auc_melanoma: {at_least: 0.5}}\n"), candidate(p, np.maximum(labels, 1)), None
+    )
+    assert (verdict.outcome, verdict.why) == (
+        "failed", "it is not defined on these images, so it cannot be shown"
+    )  # fmt: skip
+
+
+def test_a_file_without_a_part_does_not_judge_it(tmp_path):
+    found = gates(tmp_path, "metrics:\n  accuracy: {at_least: 0.1}\n")
+    assert (found.calibrate, found.balance, found.operating_point, found.champion) == (False, False, None, None)
+    assert [verdict.gate for verdict in judge(found, candidate(*drawn()), None)] == ["accuracy"]
+    assert found.digest != ALL.digest
+
+
+MISTAKES = [
+    ("metrics: {acuracy: {at_least: 0.5}}", "gates.yaml:1: no metric 'acuracy'; known: .* (did you mean 'accuracy'?)"),
+    ("metrics: {accuracy: {at_last: 0.5}}", "gates.yaml:1: accuracy needs one of at_least, at_most, above_chance"),
+    (
+        "metrics: {accuracy: {at_last: 0.5}}",
+        "gates.yaml:1: no key 'at_last'; known: above_chance, at_least, at_most",
+    ),
+    ("metrics:\n  ece: {at_most: much}", "gates.yaml:2: at_most is 'much', must be a number"),
+    ("calibration: platt", "gates.yaml:1: calibration is 'platt', must be temperature or none"),
+    ("champions: {}", "gates.yaml:1: no key 'champions'; known: .* (did you mean 'champion'?)"),
+    ("a: 1\nsubgroups: {columns: [race], below_all: 0.1}", "gates.yaml:2: no column 'race'; known: age, sex, site"),
+    ("subgroups: {columns: [age]}", "gates.yaml:1: below_all is missing, must be a number from 0 to 1"),
+    ("operating_point: 0.9", "gates.yaml:1: operating_point must be a mapping, is 0.9"),
+    ("operating_point: {sensitivity: 90}", "gates.yaml:1: sensitivity is 90, must be a number from 0.01 to 1"),
+    ("sensitivity: {of: 3, specificity: 0.8, at_least: 0.1}", "gates.yaml:1: of holds 3, must be a word"),
+    ("metrics: {ece: {at_most: 0.1, by: middle}}", "gates.yaml:1: by is 'middle', must be value or low or high"),
+]
+
+
+@pytest.mark.parametrize(("text", "message"), MISTAKES, ids=[text[:30] for text, _ in MISTAKES])
+def test_mistakes_of_a_file_are_told_with_their_line(tmp_path, text, message):
+    with pytest.raises(SpaceError) as error:
+        gates(tmp_path, text + "\n")
+    lines = [line for line in str(error.value).splitlines() if all(part in line for part in message.split(" .* "))]
+    assert lines, str(error.value)
+
+
+def test_the_file_of_the_package_says_what_each_part_is():
+    text = DEFAULT.read_text()
+    assert all(f"\n{part}:" in text for part in ("operating_point", "metrics", "sensitivity", "subgroups", "champion"))
