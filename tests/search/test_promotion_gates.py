@@ -1,0 +1,188 @@
+"""Promotion with gates, rollback and history, on a drawn study whose models have learnt next to nothing."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from drawn_study import searched, workspace_with_data
+
+from lesion.data.packed import open_data, open_test
+from lesion.predictor import Predictor
+from search import cli, proposal
+from search.errors import PromotionBlockedError, PromotionError
+from search.gates import read_gates
+from search.promotion import model_folder, promote, rehearse
+from search.proposal import Proposal
+from search.registered import Registry
+from search.versions import MOVES, alone, history, rollback
+from search.workspace import Workspace
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::UserWarning", "ignore::DeprecationWarning"),
+    pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning"),
+]
+OPEN = "calibration: temperature\ndecisions: balanced\noperating_point: {sensitivity: 0.9}\n"
+"""Gates that stop nothing."""
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
+    place = workspace_with_data(tmp_path_factory.mktemp("gates"))
+    searched(place, open_data(place.path, "drawn"))
+    return place
+
+
+@pytest.fixture(scope="module")
+def files(place: Workspace) -> dict[str, Path]:
+    texts = {
+        "open": OPEN,
+        "closed": OPEN + "metrics: {accuracy: {at_least: 1.5}}\n",
+        "champion": OPEN + "champion: {metrics: accuracy}\n",
+    }
+    for name, text in texts.items():
+        (place.path.parent / f"{name}.yaml").write_text(text)
+    return {name: place.path.parent / f"{name}.yaml" for name in texts}
+
+
+def client_of(place: Workspace):
+    return Registry(place.tracking_uri, place.artifacts).client
+
+
+def aliases(place: Workspace, name: str) -> dict[str, int]:
+    return {alias: int(at) for alias, at in client_of(place).get_registered_model(name).aliases.items()}
+
+
+def test_a_gate_that_fails_leaves_the_alias_where_it_is_and_a_later_judgement_opens_nothing(place, files, monkeypatch):
+    stopped = promote("drawn", place, model="judged", views=2, gates=files["closed"])
+    assert (stopped.passed, stopped.champion, stopped.uri) == (False, False, "models:/judged/1")
+    assert "stopped by accuracy: the champion stays what it was" in stopped.message
+    assert aliases(place, "judged") == {}
+    version = client_of(place).get_model_version("judged", "1")
+    assert version.tags["lesion.gates"] == "stopped"
+    assert version.tags["lesion.stopped_by"] == "accuracy"
+    assert version.tags["lesion.gate.accuracy"].startswith("failed: ")
+    assert "Not a medical device" in version.description
+    evidence = {file.path for file in client_of(place).list_artifacts(stopped.run_id, "evidence")}
+    assert {"evidence/gates.json", "evidence/model_card.md"} <= evidence
+
+    # The same trials, other gates: judged anew by what is known.
+    monkeypatch.setattr(proposal, "open_test_of", lambda *_: pytest.fail("the test part was opened a second time"))
+    passed = promote("drawn", place, model="judged", views=2, gates=files["open"])
+    assert (passed.repeated, passed.passed, passed.uri) == (True, True, "models:/judged@champion")
+    assert (passed.version, passed.metrics) == (stopped.version, stopped.metrics)
+    np.testing.assert_array_equal(passed.test.probabilities, stopped.test.probabilities)
+    assert passed.test.intervals == stopped.test.intervals
+    again = promote("drawn", place, model="judged", views=2, gates=files["closed"])
+    assert (again.passed, again.champion) == (False, True)
+    assert "it was the champion before and stays it" in again.message
+    assert len(history("judged", place).moves) == 1
+
+
+def test_what_was_set_on_validation_is_stored_and_gives_the_figures_that_were_judged(place, files):
+    promoted = promote("drawn", place, model="set", views=1, gates=files["open"])
+    predictor = Predictor.load(model_folder(promoted.uri, place))
+    assert predictor.class_weights is None
+    assert predictor.rules.decision_weights == promoted.test.decision_weights
+    assert predictor.rules.operating_point is not None
+    assert predictor.rules.operating_point.sensitivity >= 0.9
+    test = open_test(place.path, "drawn")
+    np.testing.assert_allclose(predictor.predict(test.images), promoted.test.probabilities, atol=1e-12)
+    assert promoted.validation.metrics["log_loss"] > 0
+
+
+def test_other_rules_for_the_same_trials_are_a_new_version_that_opens_nothing_anew(place, files, tmp_path):
+    first = promote("drawn", place, model="rules", views=4, gates=files["open"])
+    kept = {path: path.stat().st_mtime_ns for path in (place.reports / "drawn").glob("tested-*.npy")}
+    (tmp_path / "plain.yaml").write_text("decisions: largest\n")
+    second = promote("drawn", place, model="rules", views=4, gates=tmp_path / "plain.yaml")
+    assert (second.version, second.opened) == (first.version + 1, first.opened)
+    assert {path: path.stat().st_mtime_ns for path in (place.reports / "drawn").glob("tested-*.npy")} == kept
+    assert second.test.decision_weights is None
+    assert aliases(place, "rules") == {"champion": second.version, "previous": first.version}
+
+
+def test_a_model_that_is_worse_than_the_champion_is_stopped_and_rollback_goes_both_ways(place, files):
+    first = promote("drawn", place, model="ranked", views=8, gates=files["open"])
+    # A second model that answers the test part as wrongly as can be; planted where its probabilities are kept.
+    given = read_gates(files["champion"])
+    asked = Proposal.of("drawn", place, "ranked", 1, None, 8, given, None, None)
+    selection, _ = asked.selected()
+    labels = open_test(place.path, "drawn").labels
+    wrong = np.full((len(labels), 3), 0.01)
+    wrong[np.arange(len(labels)), (labels + 1) % 3] = 0.98
+    np.save(asked.reports / f"tested-{asked.tested_as(selection)[:12]}.npy", wrong)
+    stopped = promote("drawn", place, model="ranked", views=8, ensemble=1, gates=given)
+    (verdict,) = stopped.verdicts
+    assert verdict.gate == f"accuracy against version {first.version}"
+    assert verdict.outcome == ("failed" if first.metrics["accuracy"][0] else "passed")
+    assert aliases(place, "ranked") == {"champion": first.version}
+
+    second = promote("drawn", place, model="ranked", views=8, ensemble=1, gates=files["open"])
+    assert second.version == stopped.version
+    assert aliases(place, "ranked") == {"champion": second.version, "previous": first.version}
+    move = rollback("ranked", place)
+    assert (move.to, move.before) == (first.version, second.version)
+    assert aliases(place, "ranked") == {"champion": first.version, "previous": second.version}
+    rollback("ranked", place)
+    rollback("ranked", place, to=first.version)
+    assert aliases(place, "ranked") == {"champion": first.version, "previous": second.version}
+    told = history("ranked", place)
+    assert [version.number for version in told.versions] == [second.version, first.version]
+    assert [version.aliases for version in told.versions] == [("previous",), ("champion",)]
+    assert [move.to for move in told.moves] == [1, 2, 1, 2, 1]
+    assert told.moves[-1].before is None
+    assert len(client_of(place).get_registered_model("ranked").tags[MOVES]) < 5000
+
+
+def test_what_cannot_be_rolled_back(place, files):
+    promote("drawn", place, model="lonely", views=2, gates=files["open"])
+    with pytest.raises(PromotionError, match="lonely has no version before its champion"):
+        rollback("lonely", place)
+    with pytest.raises(PromotionError, match="lonely has no version 7; it has 1"):
+        rollback("lonely", place, to=7)
+    with pytest.raises(PromotionError, match="version 1 of lonely is the champion already"):
+        rollback("lonely", place, to=1)
+    with pytest.raises(PromotionError, match="no model 'nobody'"):
+        rollback("nobody", place)
+    with (
+        alone(place, "lonely"),
+        pytest.raises(PromotionBlockedError, match="is being promoted, or rolled back, by another process"),
+    ):
+        rollback("lonely", place)
+
+
+def test_a_rehearsal_opens_and_registers_nothing(place, files, monkeypatch, capsys):
+    monkeypatch.setattr(proposal, "open_test_of", lambda *_: pytest.fail("the test part was opened"))
+    told = rehearse("drawn", place, model="dry", views=2, gates=files["closed"])
+    assert [verdict.outcome for verdict in told.verdicts] == ["failed"]
+    assert (told.version, told.champion) == (None, None)
+    with pytest.raises(PromotionError, match="no model 'dry'"):
+        history("dry", place)
+    words = ["promote", "drawn", "--workspace", str(place.path), "--dry-run", "--views", "2", "--model", "judged"]
+    assert cli.main([*words, "--gates", str(files["open"])]) == 0
+    said = capsys.readouterr().out
+    assert "these trials are version 1 already" in said
+    assert "nothing was opened, registered or moved" in said
+
+
+def test_the_commands_end_with_1_where_a_gate_stops(place, files, capsys):
+    words = ["--workspace", str(place.path), "--json"]
+    promoting = ["promote", "drawn", "--model", "commanded", "--views", "1", "--gates"]
+    assert cli.main([*promoting, str(files["closed"]), *words]) == 1
+    told = json.loads(capsys.readouterr().out)
+    assert (told["passed"], told["alias"], [gate["outcome"] for gate in told["gates"]]) == (False, None, ["failed"])
+    assert cli.main([*promoting, str(files["open"]), *words]) == 0
+    assert json.loads(capsys.readouterr().out)["uri"] == "models:/commanded@champion"
+    assert cli.main(["history", "commanded", *words]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert told["versions"][0]["aliases"] == ["champion"]
+    assert cli.main(["history", "commanded", "--workspace", str(place.path)]) == 0
+    assert "promoted from drawn" in capsys.readouterr().out
+    assert cli.main(["rollback", "commanded", *words]) == 2
+    (place.path.parent / "torn.yaml").write_text("metrics: {acuracy: {at_least: 0.5}}\n")
+    assert cli.main([*promoting, str(place.path.parent / "torn.yaml"), *words]) == 2
+    assert "torn.yaml:1: no metric 'acuracy'" in capsys.readouterr().err
