@@ -85,7 +85,7 @@ def _subgroup(
 ) -> Subgroup:
     counts = np.bincount(labels[members], minlength=len(classes))
     judged = np.flatnonzero(counts >= per_class)
-    names = tuple(classes[k] for k in judged)
+    names = tuple(classes[int(k)] for k in judged)
     images = int(members.sum())
     if not len(judged):
         nothing = float("nan")

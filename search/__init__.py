@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from search.reporting.comparison import compare
     from search.reporting.effects import component_effects
     from search.study import StudyResult, StudyStatus, run_study, studies, study_status, sync
+    from search.versions import history, rollback
 
 __all__ = [
     "FinalistsResult",
@@ -22,8 +23,10 @@ __all__ = [
     "StudyStatus",
     "compare",
     "component_effects",
+    "history",
     "promote",
     "report",
+    "rollback",
     "run_finalists",
     "run_study",
     "studies",
@@ -39,8 +42,10 @@ _HOMES = {
     "FinalistsResult": "search.finalists",
     "compare": "search.reporting.comparison",
     "component_effects": "search.reporting.effects",
+    "history": "search.versions",
     "promote": "search.promotion",
     "report": "search.reporting",
+    "rollback": "search.versions",
     "run_finalists": "search.finalists",
 }
 

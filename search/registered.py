@@ -10,6 +10,7 @@ import json
 import logging
 import math
 import os
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
     from search.study import StudyStatus
 
 CHAMPION, PREVIOUS = "champion", "previous"
+BATCH = 1000
+"""Metrics that MLflow takes at once."""
 LONGEST_TAG, LONGEST_DESCRIPTION = 5000, 5000
 """Characters that MLflow's databases hold."""
 KEY, STUDY, ID, SOURCE, IMAGES = (
@@ -204,10 +207,17 @@ class Registry:
             ) from problem
 
     def _log_scores(self, run_id: str, part: str, evaluation: Evaluation) -> None:
-        for score, interval in evaluation.intervals.items():
-            for end, value in (("", interval.value), ("_low", interval.low), ("_high", interval.high)):
-                if math.isfinite(value):
-                    self.client.log_metric(run_id, f"{part}_{score}{end}", value)
+        from mlflow.entities import Metric  # noqa: PLC0415
+
+        now = int(time.time() * 1000)
+        ends = [
+            (f"{part}_{score}{end}", value)
+            for score, interval in evaluation.intervals.items()
+            for end, value in (("", interval.value), ("_low", interval.low), ("_high", interval.high))
+        ]
+        metrics = [Metric(name, value, now, 0) for name, value in ends if math.isfinite(value)]
+        for start in range(0, len(metrics), BATCH):
+            self.client.log_batch(run_id, metrics[start : start + BATCH])
 
     def _log_model(self, run_id: str, name: str, folder: Path) -> int:
         import mlflow.pyfunc  # noqa: PLC0415

@@ -51,7 +51,9 @@ def test_from_drawn_images_to_a_prediction(tmp_path: Path) -> None:
     ran = lesion(tmp_path, "run", "space.yaml", "--concurrent", "1", "--name", "demo", "--data", "drawn")
     assert "demo: all 3 trials have ended" in ran
     assert len(json.loads(lesion(tmp_path, "status", "demo", "--json"))["trials"]) == 3
-    promoted = json.loads(lesion(tmp_path, "promote", "demo", "--ensemble", "1", "--views", "1", "--json"))
+    (tmp_path / "gates.yaml").write_text("calibration: temperature\n")  # models of one epoch guess
+    words = ("promote", "demo", "--ensemble", "1", "--views", "1", "--gates", "gates.yaml", "--json")
+    promoted = json.loads(lesion(tmp_path, *words))
     assert promoted["uri"] == "models:/demo@champion"
     assert promoted["test_images"] == 12
     # Where photos are judged, nobody has Ray.

@@ -9,6 +9,7 @@ import torch
 from lesion.data.packed import PackedDataset
 from lesion.data.prepare import prepare
 from lesion.data.synthesise import synthesise
+from search.gates import Gates
 from search.ledger import Ending, open_ledger
 from search.preflight import task_of
 from search.series import Entries, Entry, Series, SeriesLedger, series_identity, series_name, series_of
@@ -28,6 +29,8 @@ space:
   optimizer: {adamw: {lr: {float: [1.0e-4, 1.0e-3], log: true}}}
 """
 STATES = ("complete", "complete", "pruned")
+NO_GATES = Gates("none", "0" * 64, calibrate=True, balance=True)
+"""Models of one epoch guess; what is tested with them is not how good they are."""
 
 
 def workspace_with_data(folder: Path) -> Workspace:

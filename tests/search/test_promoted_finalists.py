@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from drawn_study import run_again, searched, workspace_with_data
+from drawn_study import NO_GATES, run_again, searched, workspace_with_data
 
 from lesion.data.packed import PackedDataset, open_data, open_test
 from lesion.metrics import summary
@@ -51,7 +51,7 @@ def scored(place: Workspace, data: PackedDataset, name: str, selection: Selectio
 
 def test_finalists_on_fresh_seeds_become_the_model(place: Workspace, data: PackedDataset) -> None:
     searched(place, data, "seeded", states=("complete",) * 2)
-    before = promote("seeded", place, views=1)
+    before = promote("seeded", place, views=1, gates=NO_GATES)
     assert [row.series for row in before.members] == [None] * len(before.members)
     series = run_again(place, data, "seeded", seeds=2)
 
@@ -63,7 +63,7 @@ def test_finalists_on_fresh_seeds_become_the_model(place: Workspace, data: Packe
     assert list(selection.steps) == pytest.approx(steps)
     assert sorted(set(selection.steps)) == list(selection.steps)  # each addition made it better
 
-    promoted = promote("seeded", place, views=1)
+    promoted = promote("seeded", place, views=1, gates=NO_GATES)
     assert [row.label for row in promoted.members] == [row.label for row in selection.rows]
     assert promoted.version != before.version
     predictor = Predictor.load(model_folder(promoted.uri, place))
@@ -71,13 +71,13 @@ def test_finalists_on_fresh_seeds_become_the_model(place: Workspace, data: Packe
     assert promoted.test is not None
     np.testing.assert_allclose(predictor.predict(test.images), promoted.test.probabilities, atol=1e-12)
     assert [each["number"] for each in predictor.provenance["trials"]] == [row.label for row in promoted.members]
-    assert promote("seeded", place, views=1).repeated
+    assert promote("seeded", place, views=1, gates=NO_GATES).repeated
 
     # The search's own trials are still to be had, and are still recognised.
-    back = promote("seeded", place, views=1, source="search")
+    back = promote("seeded", place, views=1, source="search", gates=NO_GATES)
     assert (back.repeated, back.version) == (True, before.version)
     with pytest.raises(PromotionError, match="seeded has no complete finalists on folds"):
-        promote("seeded", place, source="folds")
+        promote("seeded", place, source="folds", gates=NO_GATES)
 
 
 def test_a_lost_finalist_is_passed_over(place: Workspace, data: PackedDataset) -> None:
@@ -117,7 +117,7 @@ def test_folds_are_promoted_together_and_judged_on_what_they_had_not_seen(
         rows = data.split(name).validation
         stored = load_predictions(place.trial(series.name, row.number) / "predictions.npz")[0]
         np.testing.assert_array_equal(probabilities[np.isin(images, rows)], stored)
-    promoted = promote("folded", place, ensemble=folds, views=1)
+    promoted = promote("folded", place, ensemble=folds, views=1, gates=NO_GATES)
     assert len(promoted.members) == folds
     assert promoted.validation is not None
     assert len(promoted.validation.images) == len(data)
@@ -140,6 +140,6 @@ def test_the_whole_way_with_ray(place: Workspace, data: PackedDataset) -> None:
     assert result.complete
     assert [row.state for row in result.rows] == ["complete"] * 2
     assert all(each.interval is not None and each.drop is not None for each in result.standings)
-    promoted = promote("real", place, views=1)
+    promoted = promote("real", place, views=1, gates=NO_GATES)
     assert {row.series for row in promoted.members} == {"real.finalists"}
     assert promoted.notes == ()

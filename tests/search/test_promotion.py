@@ -7,12 +7,12 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 import pytest
-from drawn_study import searched, workspace_with_data
+from drawn_study import NO_GATES, searched, workspace_with_data
 from PIL import Image
 
 from lesion.data.packed import open_data, open_test
 from lesion.predictor import Predictor
-from search import promotion
+from search import proposal
 from search.errors import LedgerError, PromotionError
 from search.promotion import model_folder, promote
 from search.registered import Registry
@@ -37,7 +37,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
 
 def test_the_whole_way(place, monkeypatch):
     said: list[str] = []
-    first = promote("drawn", place, views=2, progress=said.append)
+    first = promote("drawn", place, views=2, progress=said.append, gates=NO_GATES)
     assert first.uri == "models:/drawn@champion"
     assert not first.repeated
     assert first.test is not None
@@ -46,8 +46,8 @@ def test_the_whole_way(place, monkeypatch):
     assert first.metrics["balanced_accuracy"][0] == pytest.approx(first.test.metrics["balanced_accuracy"])
 
     # The same again: nothing moves, and nobody looks at the test part.
-    monkeypatch.setattr(promotion, "open_test_of", lambda *_: pytest.fail("the test part was opened a second time"))
-    again = promote("drawn", place, views=2)
+    monkeypatch.setattr(proposal, "open_test_of", lambda *_: pytest.fail("the test part was opened a second time"))
+    again = promote("drawn", place, views=2, gates=NO_GATES)
     assert again.repeated
     assert (again.version, again.metrics) == (first.version, first.metrics)
 
@@ -70,7 +70,7 @@ def test_the_whole_way(place, monkeypatch):
     ]  # fmt: skip
 
     # Another promotion moves the alias and remembers the one before.
-    second = promote("drawn", place, views=1, ensemble=1)
+    second = promote("drawn", place, views=1, ensemble=1, gates=NO_GATES)
     assert second.version != first.version
     assert (first.opened, second.opened) == (1, 2)
     assert "2 models of this study have seen the test part" in second.message
@@ -89,11 +89,11 @@ def test_the_whole_way(place, monkeypatch):
 def test_a_promotion_that_broke_off_at_mlflow_does_not_score_the_test_part_again(place, monkeypatch):
     monkeypatch.setattr(Registry, "register", lambda *_, **__: (_ for _ in ()).throw(ConnectionError("MLflow is down")))
     with pytest.raises(ConnectionError):
-        promote("drawn", place, model="second", views=4)
+        promote("drawn", place, model="second", views=4, gates=NO_GATES)
     monkeypatch.undo()
-    before = {path: path.stat().st_mtime_ns for path in (place.reports / "drawn").glob("*/test.npy")}
+    before = {path: path.stat().st_mtime_ns for path in (place.reports / "drawn").glob("tested-*.npy")}
     assert before
-    promote("drawn", place, model="second", views=4)
+    promote("drawn", place, model="second", views=4, gates=NO_GATES)
     assert {path: path.stat().st_mtime_ns for path in before} == before
 
 
@@ -111,9 +111,9 @@ def test_only_complete_trials_within_a_standard_error_are_chosen(place):
 
 def test_a_study_that_is_being_searched_is_left_alone(place, monkeypatch):
     running = replace(study_status(place, "drawn"), driven=True)
-    monkeypatch.setattr(promotion, "study_status", lambda *_: running)
+    monkeypatch.setattr(proposal, "study_status", lambda *_: running)
     with pytest.raises(PromotionError, match="is being searched at this moment"):
-        promote("drawn", place)
+        promote("drawn", place, gates=NO_GATES)
 
 
 @pytest.mark.parametrize(
@@ -133,9 +133,9 @@ def test_what_is_refused(place, call, problem, message):
 def test_other_data_under_the_same_name_are_refused(place, monkeypatch):
     status = study_status(place, "drawn")
     before = replace(status, identity=replace(status.identity, data_hash="0" * 64))
-    monkeypatch.setattr(promotion, "study_status", lambda *_: before)
+    monkeypatch.setattr(proposal, "study_status", lambda *_: before)
     with pytest.raises(PromotionError, match="searched on other data"):
-        promote("drawn", place)
+        promote("drawn", place, gates=NO_GATES)
 
 
 def _artifact_folder(place: Workspace, source: str) -> str:

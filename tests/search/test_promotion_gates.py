@@ -22,6 +22,7 @@ from search.workspace import Workspace
 
 pytestmark = [
     pytest.mark.slow,
+    pytest.mark.timeout(400),
     pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::UserWarning", "ignore::DeprecationWarning"),
     pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning"),
 ]
@@ -75,30 +76,27 @@ def test_a_gate_that_fails_leaves_the_alias_where_it_is_and_a_later_judgement_op
     assert (passed.repeated, passed.passed, passed.uri) == (True, True, "models:/judged@champion")
     assert (passed.version, passed.metrics) == (stopped.version, stopped.metrics)
     np.testing.assert_array_equal(passed.test.probabilities, stopped.test.probabilities)
-    assert passed.test.intervals == stopped.test.intervals
+    assert str(passed.test.intervals) == str(stopped.test.intervals)  # NaN is not itself
     again = promote("drawn", place, model="judged", views=2, gates=files["closed"])
     assert (again.passed, again.champion) == (False, True)
     assert "it was the champion before and stays it" in again.message
     assert len(history("judged", place).moves) == 1
 
-
-def test_what_was_set_on_validation_is_stored_and_gives_the_figures_that_were_judged(place, files):
-    promoted = promote("drawn", place, model="set", views=1, gates=files["open"])
-    predictor = Predictor.load(model_folder(promoted.uri, place))
+    # What was set on validation is stored, and gives the figures that were judged.
+    monkeypatch.undo()
+    predictor = Predictor.load(model_folder(passed.uri, place))
     assert predictor.class_weights is None
-    assert predictor.rules.decision_weights == promoted.test.decision_weights
-    assert predictor.rules.operating_point is not None
+    assert predictor.rules.decision_weights == passed.test.decision_weights
     assert predictor.rules.operating_point.sensitivity >= 0.9
     test = open_test(place.path, "drawn")
-    np.testing.assert_allclose(predictor.predict(test.images), promoted.test.probabilities, atol=1e-12)
-    assert promoted.validation.metrics["log_loss"] > 0
+    np.testing.assert_allclose(predictor.predict(test.images), passed.test.probabilities, atol=1e-12)
 
 
 def test_other_rules_for_the_same_trials_are_a_new_version_that_opens_nothing_anew(place, files, tmp_path):
-    first = promote("drawn", place, model="rules", views=4, gates=files["open"])
+    first = promote("drawn", place, model="rules", views=2, gates=files["open"])
     kept = {path: path.stat().st_mtime_ns for path in (place.reports / "drawn").glob("tested-*.npy")}
     (tmp_path / "plain.yaml").write_text("decisions: largest\n")
-    second = promote("drawn", place, model="rules", views=4, gates=tmp_path / "plain.yaml")
+    second = promote("drawn", place, model="rules", views=2, gates=tmp_path / "plain.yaml")
     assert (second.version, second.opened) == (first.version + 1, first.opened)
     assert {path: path.stat().st_mtime_ns for path in (place.reports / "drawn").glob("tested-*.npy")} == kept
     assert second.test.decision_weights is None
@@ -138,21 +136,21 @@ def test_a_model_that_is_worse_than_the_champion_is_stopped_and_rollback_goes_bo
     assert len(client_of(place).get_registered_model("ranked").tags[MOVES]) < 5000
 
 
-def test_what_cannot_be_rolled_back(place, files):
-    promote("drawn", place, model="lonely", views=2, gates=files["open"])
-    with pytest.raises(PromotionError, match="lonely has no version before its champion"):
-        rollback("lonely", place)
-    with pytest.raises(PromotionError, match="lonely has no version 7; it has 1"):
-        rollback("lonely", place, to=7)
-    with pytest.raises(PromotionError, match="version 1 of lonely is the champion already"):
-        rollback("lonely", place, to=1)
+def test_what_cannot_be_rolled_back(place):
+    assert aliases(place, "judged") == {"champion": 1}  # the first test's
+    with pytest.raises(PromotionError, match="judged has no version before its champion"):
+        rollback("judged", place)
+    with pytest.raises(PromotionError, match="judged has no version 7; it has 1"):
+        rollback("judged", place, to=7)
+    with pytest.raises(PromotionError, match="version 1 of judged is the champion already"):
+        rollback("judged", place, to=1)
     with pytest.raises(PromotionError, match="no model 'nobody'"):
         rollback("nobody", place)
     with (
-        alone(place, "lonely"),
+        alone(place, "judged"),
         pytest.raises(PromotionBlockedError, match="is being promoted, or rolled back, by another process"),
     ):
-        rollback("lonely", place)
+        rollback("judged", place)
 
 
 def test_a_rehearsal_opens_and_registers_nothing(place, files, monkeypatch, capsys):
@@ -171,18 +169,18 @@ def test_a_rehearsal_opens_and_registers_nothing(place, files, monkeypatch, caps
 
 def test_the_commands_end_with_1_where_a_gate_stops(place, files, capsys):
     words = ["--workspace", str(place.path), "--json"]
-    promoting = ["promote", "drawn", "--model", "commanded", "--views", "1", "--gates"]
+    promoting = ["promote", "drawn", "--model", "judged", "--views", "2", "--gates"]
     assert cli.main([*promoting, str(files["closed"]), *words]) == 1
     told = json.loads(capsys.readouterr().out)
-    assert (told["passed"], told["alias"], [gate["outcome"] for gate in told["gates"]]) == (False, None, ["failed"])
-    assert cli.main([*promoting, str(files["open"]), *words]) == 0
-    assert json.loads(capsys.readouterr().out)["uri"] == "models:/commanded@champion"
-    assert cli.main(["history", "commanded", *words]) == 0
-    told = json.loads(capsys.readouterr().out)
-    assert told["versions"][0]["aliases"] == ["champion"]
-    assert cli.main(["history", "commanded", "--workspace", str(place.path)]) == 0
+    assert (told["passed"], told["alias"]) == (False, "champion")
+    assert [gate["outcome"] for gate in told["gates"]] == ["failed"]
+    assert cli.main([*promoting, str(files["open"]), "--workspace", str(place.path)]) == 0
+    assert "judged version 1" in capsys.readouterr().out
+    assert cli.main(["history", "judged", *words]) == 0
+    assert json.loads(capsys.readouterr().out)["versions"][0]["aliases"] == ["champion"]
+    assert cli.main(["history", "judged", "--workspace", str(place.path)]) == 0
     assert "promoted from drawn" in capsys.readouterr().out
-    assert cli.main(["rollback", "commanded", *words]) == 2
+    assert cli.main(["rollback", "judged", *words]) == 2
     (place.path.parent / "torn.yaml").write_text("metrics: {acuracy: {at_least: 0.5}}\n")
     assert cli.main([*promoting, str(place.path.parent / "torn.yaml"), *words]) == 2
     assert "torn.yaml:1: no metric 'acuracy'" in capsys.readouterr().err

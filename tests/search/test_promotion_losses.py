@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from drawn_study import searched, workspace_with_data
+from drawn_study import NO_GATES, searched, workspace_with_data
 
 from lesion.data.packed import PackedDataset, open_data, open_test
 from lesion.errors import DataError
@@ -66,7 +66,7 @@ def test_a_checkpoint_that_is_lost_is_passed_over_for_the_next_best_trial(place:
     assert "is passed over: the checkpoint of trial" in said[0]
     assert reason in said[0]
     if loss == "gone":
-        promoted = promote(name, place, views=1)
+        promoted = promote(name, place, views=1, gates=NO_GATES)
         assert [row.number for row in promoted.members] == [1 - best.number]
         assert promoted.notes == (said[0],)
 
@@ -87,16 +87,16 @@ def test_predictions_of_another_trial_are_passed_over(place: Workspace) -> None:
 
 def test_what_was_promoted_needs_no_checkpoints_to_be_promoted_again(place: Workspace) -> None:
     study(place, "kept")
-    first = promote("kept", place, views=1)
+    first = promote("kept", place, views=1, gates=NO_GATES)
     for checkpoint in place.checkpoints("kept").glob("*/*.ckpt"):
         checkpoint.unlink()
-    again = promote("kept", place, views=1)
+    again = promote("kept", place, views=1, gates=NO_GATES)
     assert (again.repeated, again.version) == (True, first.version)
 
 
 def test_a_binary_task_is_promoted_as_one(place: Workspace) -> None:
     study(place, "binary", "task: melanoma\n", ("complete",))
-    promoted = promote("binary", place, views=1)
+    promoted = promote("binary", place, views=1, gates=NO_GATES)
     assert promoted.test is not None
     assert promoted.test.classes == ("rest", "melanoma")
     assert promoted.metrics["mean_auc"] == promoted.metrics["auc_melanoma"]
@@ -113,7 +113,7 @@ def test_data_outside_the_workspace_are_found_by_their_path(
     mine = open_workspace(tmp_path_factory.mktemp("mine"))
     searched(mine, PackedDataset.open(place.data / "drawn"), "mine", states=("complete",))
     assert study_status(mine, "mine").identity.location == str(place.data / "drawn")
-    promoted = promote("mine", mine, views=1)
+    promoted = promote("mine", mine, views=1, gates=NO_GATES)
     assert promoted.test_images == len(open_test(place.path, "drawn"))
 
 
