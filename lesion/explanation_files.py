@@ -70,7 +70,10 @@ class ExplanationFolder:
             rows = self._rows[start : start + ROWS]
             name = "contact_sheet.png" if not start else f"contact_sheet-{start // ROWS + 1}.png"
             title = "Grad-CAM: what speaks for a class"
-            figure = contact_sheet([pictures for _, pictures in rows], [label for label, _ in rows], title)
+            pictures = [each for _, each in rows]
+            looks = range(1, max(map(len, pictures)) - 2)
+            columns = ("photo", "on the photo", "map", *(f"look {number}" for number in looks))
+            figure = contact_sheet(pictures, [label for label, _ in rows], title, columns=columns)
             sheets.append(write_png(self.folder / name, figure))
         return sheets
 
