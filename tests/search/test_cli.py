@@ -22,7 +22,8 @@ from search.workspace import Workspace
 
 COMMANDS = [
     "data", "data prepare", "data check", "data explore", "data augmentations", "data synthesise", "data download",
-    "check", "run", "finalists", "status", "sync", "doctor", "report", "compare", "ui", "promote", "predict", "explain", "serve", "export", "rollback", "history",
+    "check", "run", "finalists", "status", "sync", "doctor", "report", "compare", "ui", "promote",
+    "predict", "explain", "serve", "export", "rollback", "history",
     "logs", "stop", "cluster", "cluster check", "cluster exec", "cluster tracking",
 ]  # fmt: skip
 
