@@ -28,6 +28,7 @@ def look(packages: list[str]) -> dict[str, Any]:
     environment = os.path.expandvars(os.environ.get("ENVIRONMENT", ""))
     return {
         "host": socket.gethostname(),
+        "address": own_address(),
         "python": platform.python_version(),
         "executable": sys.executable,
         "environment": environment,
@@ -38,6 +39,16 @@ def look(packages: list[str]) -> dict[str, Any]:
         "gpus": gpus(),
         "token": token(),
     }
+
+
+def own_address() -> str:
+    """The address from which packets to the world would leave; none is sent."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        try:
+            probe.connect(("192.0.2.1", 9))
+            return str(probe.getsockname()[0])
+        except OSError:
+            return "127.0.0.1"
 
 
 def version_of(package: str) -> str | None:

@@ -10,6 +10,7 @@ import os
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from search.remote import verdicts
 from search.remote.asking import Agents, asking
@@ -44,7 +45,7 @@ def check_cluster(cluster: Cluster, tell: Tell = lambda done, total, what: None)
         tell(0, len(steps), "checks")
         seen = agents.ask("look", packages=sorted(required()))
         tell(1, len(steps), "checks")
-        lost = _unreachable(cluster, agents)
+        lost = _unreachable(cluster, agents, {address: _inside(cluster, address, seen) for address in seen})
         tell(2, len(steps), "checks")
         storage = _storage(cluster, agents)
         tell(3, len(steps), "checks")
@@ -77,18 +78,26 @@ def check_cluster(cluster: Cluster, tell: Tell = lambda done, total, what: None)
     return reports
 
 
-def _unreachable(cluster: Cluster, agents: Agents) -> dict[str, list[tuple[str, int, str]]]:
+def _inside(cluster: Cluster, address: str, seen: Mapping[str, Mapping[str, Any]]) -> str:
+    """The address under which the other machines of the cluster know one."""
+    if address == cluster.head and cluster.inside is not None:
+        return cluster.inside
+    return address if cluster.local else str(seen[address]["address"])
+
+
+def _unreachable(cluster: Cluster, agents: Agents, inside: Mapping[str, str]) -> dict[str, list[tuple[str, int, str]]]:
     """By the address that cannot be reached: from where, which port, why."""
-    ports = {address: _ports(cluster, address) for address in cluster.nodes if address not in agents.problems()}
+    ports = {address: _ports(cluster, address) for address in inside}
     agents.ask_each("listen", {address: {"ports": own} for address, own in ports.items()})
     others = {
-        here: {"places": [(there, port) for there, own in ports.items() if there != here for port in own]}
+        here: {"places": [(inside[there], port) for there, own in ports.items() if there != here for port in own]}
         for here in ports
     }
+    outside = {inner: address for address, inner in inside.items()}
     lost: dict[str, list[tuple[str, int, str]]] = {}
     for here, missing in agents.ask_each("reach", others).items():
         for there, port, why in missing:
-            lost.setdefault(there, []).append((here, port, why))
+            lost.setdefault(outside[there], []).append((here, port, why))
     return lost
 
 

@@ -24,7 +24,10 @@ NODE_PORTS = (6380, 6381, 6383)
 
 @dataclass(frozen=True)
 class Cluster:
-    """What a cluster file says; `head` and `workers` are addresses, `settings` unexpanded shell words."""
+    """What a cluster file says; `head` and `workers` are addresses, `settings` unexpanded shell words.
+
+    `inside` is the head's address among the machines, where it has another one from here.
+    """
 
     path: Path
     name: str
@@ -35,6 +38,7 @@ class Cluster:
     proxy: str | None = None
     settings: Mapping[str, str] = field(default_factory=dict)
     local: bool = True
+    inside: str | None = None
 
     @property
     def nodes(self) -> tuple[str, ...]:
@@ -55,6 +59,8 @@ def read_cluster(path: Path | str) -> Cluster:
     """
     path = Path(path)
     config = _mapping(path)
+    if _section(path, config, "provider").get("type") != "local":
+        config = _asked_for(path, config)
     provider, auth = (_section(path, config, name) for name in ("provider", "auth"))
     local = provider.get("type") == "local"
     head, workers = _addresses_written(path, provider) if local else _addresses_asked(path)
@@ -69,6 +75,7 @@ def read_cluster(path: Path | str) -> Cluster:
         proxy=auth.get("ssh_proxy_command"),
         settings=_settings(path, config),
         local=local,
+        inside=provider.get("head_ip"),
     )
 
 
@@ -126,6 +133,16 @@ def _addresses_written(path: Path, provider: Mapping[str, Any]) -> tuple[str, tu
         raise ClusterError(f"{path}: provider.worker_ips is {workers!r}, must be a list: [address, address]")
     head = str(provider.get("external_head_ip") or _field(path, provider, "head_ip", "provider."))
     return head, tuple(str(worker) for worker in workers)
+
+
+def _asked_for(path: Path, config: dict[str, Any]) -> dict[str, Any]:
+    """A cloud's file with what Ray fills in, such as the key that it has made."""
+    from ray.autoscaler import sdk  # noqa: PLC0415
+
+    try:
+        return dict(sdk.bootstrap_config(config))
+    except Exception as error:  # whatever the cloud's own library raises
+        raise ClusterError(f"{path}: Ray cannot complete it: {error}; are you logged in to the cloud?") from error
 
 
 def _addresses_asked(path: Path) -> tuple[str, tuple[str, ...]]:

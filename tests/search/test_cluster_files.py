@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import re
+import shlex
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
+from search.cli import build_parser
 from search.errors import ClusterError
 from search.remote.cluster_file import read_cluster, settings_of
 
@@ -98,6 +101,20 @@ def test_mistakes_in_the_file_are_told(tmp_path: Path, before: str, after: str, 
         read_cluster(path)
     assert message in str(raised.value)
     assert str(path) in str(raised.value)
+
+
+@pytest.mark.parametrize("page", ["README.md", "existing.md"])
+def test_commands_of_the_pages_parse_and_links_lead_somewhere(page: str) -> None:
+    folder = ROOT / "docs" / "clusters"
+    text = (folder / page).read_text()
+    lines = [line for line in text.splitlines() if line.startswith("lesion-search ")]
+    parser = build_parser()
+    for line in lines:
+        words = shlex.split(line.partition(" &")[0], comments=True)
+        assert parser.parse_args(words[1:]).run
+    assert len(lines) >= 2
+    for link in re.findall(r"\]\(([^)#:]+)\)", text):
+        assert (folder / link).exists(), link
 
 
 def test_a_file_that_is_not_there(tmp_path: Path) -> None:
