@@ -56,7 +56,7 @@ def on_head(cluster: Cluster, words: list[str], terminal: bool = False) -> int:
 def tunnel(cluster: Cluster, port: int, local: int = 0) -> Iterator[int]:
     """A local port that leads to `port` on the head's loopback, for as long as the context lasts.
 
-    Raises ClusterAccessError where the head does not answer ssh. Whether something listens there shows at the first use.
+    Raises ClusterAccessError where the head does not answer ssh; whether something listens there shows at first use.
     """
     local = local or _free_port()
     forward = ["-o", "ExitOnForwardFailure=yes", "-L", f"127.0.0.1:{local}:127.0.0.1:{port}"]
