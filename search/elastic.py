@@ -10,7 +10,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
+
+from lesion.registry import Value
+from search.errors import ClusterStartError
+from search.seats import Alike, Seat, Seats
+
+if TYPE_CHECKING:
+    from search.session import Plan
 
 EVERY = 3.0
 """Seconds between two looks at the cluster."""
@@ -18,6 +25,9 @@ AHEAD = 16
 """Placeholders at a time: machines come one by one, and each look asks anew."""
 REST = 2
 """Looks without placeholders after one came to stand: a trial shall have the room, not the next placeholder."""
+
+ARRIVAL = 1200.0
+"""Seconds that the first machine with a GPU has to come."""
 
 Resources = Mapping[str, float]
 
@@ -80,10 +90,6 @@ class Growth:
             self._wait_for(more if running >= self.places and not self._rest else 0)
         return self.places
 
-    def close(self) -> None:
-        """Ask for nothing more."""
-        self._wait_for(0)
-
     def _return_room(self) -> None:
         stand = [each for each in self._waiting if each.ready()]
         for each in stand:
@@ -98,6 +104,96 @@ class Growth:
             self._waiting.append(self._ask(self.shape))
 
 
+class Growing:
+    """Seats that are all alike, as many as the cluster has room for at the time; `left` trials have not ended."""
+
+    def __init__(self, seats: Alike, growth: Growth, left: int) -> None:
+        self.concurrent, self._seats, self._growth, self._left = growth.bound, seats, growth, left
+        self._held: set[int] = set()
+
+    @property
+    def full(self) -> bool:
+        """Whether every place is taken; one trial may always wait, for Ray would ask for it without an end."""
+        return 0 < len(self._held) >= self._growth.places
+
+    def in_use(self) -> Mapping[str, float]:
+        """What is held of "CPU" and "GPU" by all trials together."""
+        return self._seats.in_use()
+
+    def take(self, number: int, settings: Mapping[str, Value]) -> Seat:
+        """The seat."""
+        self._held.add(number)
+        return self._seats.take(number, settings)
+
+    def leave(self, number: int) -> None:
+        """The trial has ended."""
+        self._held.discard(number)
+        self._left -= 1
+        self._seats.leave(number)
+
+    def look(self) -> None:
+        """Count the places anew, and ask for machines; does so every few seconds, however often it is called."""
+        self._growth.look(len(self._held), self._left)
+
+
+def seats_of(plan: Plan, missing: int, pause: Callable[[], object]) -> Seats:
+    """The seats of a session of `plan`, which has `missing` trials to run, on the Ray that is joined.
+
+    On a cluster that has no GPU yet where some are asked for, waits for the first; `pause` is called meanwhile.
+    """
+    from search.seating import seats_for  # noqa: PLC0415 - Ray takes seconds
+
+    asked = plan.gpus_per_trial if plan.gpus_per_trial is not None else plan.resources.gpu
+    if plan.address is not None and asked:
+        await_machine({"CPU": plan.resources.cpu or 1, "GPU": asked}, pause, plan.warn)
+    seats = seats_for(
+        plan.resources,
+        plan.keys,
+        plan.workspace.cache / "footprints",
+        concurrent=plan.concurrent,
+        gpus_per_trial=plan.gpus_per_trial,
+        missing=missing,
+        tell=plan.warn,
+    )
+    return seats if plan.address is None else growing(seats, plan.concurrent, missing)
+
+
+def growing(seats: Seats, concurrent: int | None, missing: int) -> Seats:
+    """`seats` that follow the cluster that is joined, where all are alike; `concurrent` bounds them, None does not."""
+    from search.cluster import alive_nodes  # noqa: PLC0415 - Ray takes seconds
+
+    if not isinstance(seats, Alike):
+        return seats
+    bound = max(seats.concurrent, min(concurrent or missing, missing))
+    growth = Growth(seats.seat.bundle, bound, alive_nodes, Placeholder)
+    made = Growing(seats, growth, missing)
+    made.look()
+    return made
+
+
+def await_machine(shape: Resources, pause: Callable[[], object], tell: Callable[[str], object]) -> None:
+    """Wait until the cluster has room of `shape`, asking its autoscaler for it; `pause` is called between two looks.
+
+    Raises ClusterStartError after twenty minutes.
+    """
+    words = ", ".join(f"{share:g} {kind}" for kind, share in shape.items())
+    room = Placeholder(shape)
+    try:
+        deadline = time.monotonic() + ARRIVAL
+        if not room.ready():
+            tell(f"no machine has room for {words} yet: waiting for one")
+        while not room.ready():
+            if time.monotonic() > deadline:
+                raise ClusterStartError(
+                    f"no machine with {words} came within {ARRIVAL / 60:g} minutes: see 'ray status' on the head; "
+                    "--gpus-per-trial 0 searches on CPUs"
+                )
+            pause()
+            time.sleep(0.5)
+    finally:
+        room.remove()
+
+
 class Placeholder:
     """Room of a trial's shape, asked of Ray."""
 
@@ -108,7 +204,10 @@ class Placeholder:
 
     def ready(self) -> bool:
         """Whether it is there."""
-        return bool(self._group.wait(timeout_seconds=0))
+        from ray.util import placement_group_table  # noqa: PLC0415
+
+        # `wait` takes no time to mean for ever.
+        return bool(placement_group_table(self._group)["state"] == "CREATED")
 
     def remove(self) -> None:
         """Give it back, or ask for it no longer."""

@@ -63,12 +63,15 @@ class Seats(Protocol):
     def leave(self, number: int) -> None:
         """The trial has ended."""
 
+    def look(self) -> None:
+        """Called about ten times a second: see what has become of the cluster."""
+
 
 class Alike:
     """The same seat for every trial."""
 
     def __init__(self, concurrent: int, cpus: int, gpus: float) -> None:
-        self.concurrent, self._seat = concurrent, Seat(cpus, gpus)
+        self.concurrent, self.seat = concurrent, Seat(cpus, gpus)
         self._taken: dict[int, Seat] = {}
 
     @property
@@ -82,12 +85,15 @@ class Alike:
 
     def take(self, number: int, settings: Mapping[str, Value]) -> Seat:
         """The seat."""
-        self._taken[number] = self._seat
-        return self._seat
+        self._taken[number] = self.seat
+        return self.seat
 
     def leave(self, number: int) -> None:
         """The trial has ended."""
         self._taken.pop(number, None)
+
+    def look(self) -> None:
+        """Nothing: they are what they were (`search.elastic` for those that are not)."""
 
 
 class Measured:
@@ -122,6 +128,9 @@ class Measured:
     def leave(self, number: int) -> None:
         """Its room is free again."""
         self._taken.pop(number, None)
+
+    def look(self) -> None:
+        """Nothing: kinds and their GPUs are those of the session's start."""
 
     def _room(self, kind: Kind) -> float:
         """The free part of all GPUs of a kind; below 0 where trials wait."""

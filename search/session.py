@@ -22,6 +22,7 @@ from lesion.registry import Value
 from search import mirror as mirrored
 from search.budget import Purse
 from search.cluster import joined
+from search.elastic import seats_of
 from search.errors import LedgerError
 from search.flatness import Left
 from search.identity import Identity
@@ -34,7 +35,6 @@ from search.reach import require_reach
 from search.retention import KEPT, Retention
 from search.rows import TrialRow
 from search.searcher import LedgerSearcher, Told, scheduler_for
-from search.seating import seats_for
 from search.seats import Seats
 from search.space.resources import Resources
 from search.space.space import Asha
@@ -159,7 +159,10 @@ class Session:
         with joined(self.plan.address):
             self.interrupts.install()
             require_reach(self.plan.workspace.path)
-            seats = self._seats()
+            try:
+                seats = seats_of(self.plan, self.missing, self._pause)
+            except StopSession:
+                return self.interrupts.asked or "stopped"
             self._show_seats(seats)
             searcher = self._searcher(seats)
             try:
@@ -171,18 +174,6 @@ class Session:
             finally:
                 self.progress.show(force=True, phase="stopping")
         return "complete"
-
-    def _seats(self) -> Seats:
-        plan = self.plan
-        return seats_for(
-            plan.resources,
-            plan.keys,
-            plan.workspace.cache / "footprints",
-            concurrent=plan.concurrent,
-            gpus_per_trial=plan.gpus_per_trial,
-            missing=self.missing,
-            tell=plan.warn,
-        )
 
     def _searcher(self, seats: Seats) -> LedgerSearcher:
         adopted, target = self.adopted, self.plan.target
@@ -222,15 +213,20 @@ class Session:
 
     def step(self) -> None:
         """Called by Ray's loop about ten times a second."""
-        if used_up := self.purse.empty():
-            self.interrupts.ask(used_up)
-        if self.interrupts.asked:
-            raise StopSession
+        self._pause()
+        self._seats_taken.look()
         self.progress.show(
             used=self._seats_taken.in_use(),
             mirror_waiting=self.mirror.pending,
             mirror_problem=self.mirror.problem,
         )
+
+    def _pause(self) -> None:
+        """End the session where that was asked for."""
+        if used_up := self.purse.empty():
+            self.interrupts.ask(used_up)
+        if self.interrupts.asked:
+            raise StopSession
 
     def _told(self, told: Told) -> None:
         row = told.row

@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Mapping
+from pathlib import Path
 
-from search.elastic import AHEAD, EVERY, REST, Growth
+import pytest
+
+from search.elastic import AHEAD, EVERY, REST, Growing, Growth
+from search.progress import StudyState
+from search.seats import Alike
 
 SHAPE = {"CPU": 2, "GPU": 0.5}
 NODE = {"CPU": 8, "GPU": 1}
@@ -94,10 +101,60 @@ def test_the_last_trials_ask_for_nothing_and_the_bound_holds() -> None:
     assert growth.look(running=2, left=20) == 3
 
 
-def test_nothing_is_asked_for_after_the_end() -> None:
+def test_seats_are_full_while_every_place_is_taken_and_one_trial_may_always_wait() -> None:
     cluster = Cluster()
-    growth = cluster.growth(bound=9)
-    growth.look(running=0, left=9)
-    assert cluster.waiting
-    growth.close()
+    seats = Growing(Alike(2, 2, 0.5), cluster.growth(bound=9), left=4)
+    seats.look()
+    assert (seats.concurrent, seats.full) == (9, False)
+    assert seats.take(0, {}).bundle == {"CPU": 2, "GPU": 0.5}
+    assert seats.full
+    cluster.nodes.append(NODE)
+    cluster.later()
+    seats.look()
+    assert not seats.full
+    seats.take(1, {})
+    assert seats.full
+    assert seats.in_use() == {"CPU": 4.0, "GPU": 1.0}
+    seats.leave(0)
+    assert not seats.full
+    # Two of four are left to begin, and one place is free: nothing is asked for.
+    cluster.later()
+    seats.look()
     assert not cluster.waiting
+
+
+@pytest.mark.slow
+def test_a_machine_that_joins_while_the_search_runs_gets_trials(tmp_path: Path) -> None:
+    from fake_training import make_data, make_space
+    from hosted_training import HostedTraining
+    from ray.cluster_utils import Cluster as Machines
+
+    from search import run_study
+
+    make_data(tmp_path)
+    space = make_space(tmp_path, trials=16, epochs=8)
+    small = {"num_cpus": 1, "object_store_memory": 75 * 2**20, "include_dashboard": False}
+    machines = Machines(initialize_head=True, head_node_args=small)
+    words = ["start", "--address", machines.address, "--num-cpus", "1", "--object-store-memory", str(75 * 2**20)]
+    joined: list[subprocess.Popen[bytes]] = []
+
+    def join(state: StudyState) -> None:
+        if not joined and state.running:
+            program = "from ray.scripts.scripts import main; main()"
+            joined.append(
+                subprocess.Popen([sys.executable, "-c", program, *words, "--block"], stdout=subprocess.DEVNULL)
+            )
+
+    try:
+        result = run_study(
+            space, tmp_path, build=HostedTraining, progress=join, gpus_per_trial=0, address=machines.address
+        )
+    finally:
+        for process in joined:
+            process.terminate()
+            process.wait(30)
+        machines.shutdown()
+    assert {row.state for row in result.rows} == {"complete"}
+    assert len(result.rows) == 16
+    hosts = (tmp_path / "checkpoints" / "tiny" / "nodes.txt").read_text().split()
+    assert len(set(hosts)) == 2, "all trials ran on the machine of the beginning"
