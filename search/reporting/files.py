@@ -15,6 +15,7 @@ from lesion.checkpoints import write_atomically
 from search.leaderboard import study_json
 from search.reporting.gather import Reading
 from search.reporting.tables import per_class
+from search.standings_table import finalists_json
 
 JSON = "report.json"
 
@@ -42,6 +43,7 @@ def as_json(reading: Reading) -> dict[str, Any]:
         },
         "failures": reading.failures,
         "validation": None if best is None else {"trial": best[0].number, **best[1].to_dict()},
+        "finalists": [finalists_json(*each) for each in reading.finalists],
         "hardest": [{"image": each.image, "truth": each.truth, "decision": each.decision,
                      "probability": each.probability} for each in reading.hard],
         "test": [{"promotion": each.key, "trials": each.trials, "images": len(each.images),

@@ -14,6 +14,7 @@ from lesion.data.packed import PackedDataset
 from lesion.errors import LesionError
 from lesion.evaluation import Evaluation
 from search.errors import SearchError
+from search.finalists import all_standings
 from search.leaderboard import ranked as best_first
 from search.reopened import data_of, open_test_of, through_task
 from search.reporting.effects import ComponentEffects, component_effects
@@ -21,6 +22,8 @@ from search.reporting.importance import Importance, importances
 from search.reporting.judged import Hard, Judge, Ranked, evaluated, hardest, judge_of, ranked
 from search.reporting.promoted import Promoted, promotions
 from search.rows import TrialRow
+from search.series import Series
+from search.standings import Standing
 from search.study import StudyStatus
 from search.workspace import Workspace
 
@@ -47,6 +50,7 @@ class Reading:
     made: datetime
     environment: Mapping[str, str] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    finalists: tuple[tuple[Series, tuple[Standing, ...]], ...] = ()
 
     @property
     def told(self) -> list[TrialRow]:
@@ -92,17 +96,17 @@ def gather(
     if not found:
         missing.append("importances need more trials")
     say("validation images")
+    opened, again = promotions(place, status.name, missing.append), tuple(all_standings(place, status))
     judge = judge_of(place, status)
     if isinstance(judge, str):
         missing.append(f"nothing is told of single images: {judge}")
         return Reading(
-            status, trials, effects, found, None, (), None, (), tuple(promotions(place, status.name)), None,
-            datetime.now().astimezone(), environment, tuple(missing),
+            status, trials, effects, found, None, (), None, (), tuple(opened), None,
+            datetime.now().astimezone(), environment, tuple(missing), again,
         )  # fmt: skip
     best = next(((row, told) for row in complete if (told := evaluated(judge, row, seed=seed))), None)
     if best is None:
         missing.append("no complete trial has validation predictions: nothing is told of single images")
-    opened = promotions(place, status.name)
     return Reading(
         status,
         trials,
@@ -117,6 +121,7 @@ def gather(
         datetime.now().astimezone(),
         environment,
         tuple(missing),
+        again,
     )
 
 

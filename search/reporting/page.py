@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from lesion.metrics import Interval
 from lesion.tasks import described
 from search.display import duration, in_short, number, score, searched
 from search.reporting import charts, judgement_charts
@@ -17,7 +18,10 @@ from search.reporting.judged import HARDEST, Hard
 from search.reporting.pictures import hardest_of, thumbnail
 from search.reporting.promoted import Promoted
 from search.reporting.tables import effect_cells, ordered, per_class
+from search.series import Series
 from search.space.domains import show
+from search.standings import Standing
+from search.standings_table import flattery
 
 HERE = Path(__file__).parent
 SCORES = ("mean_auc", "balanced_accuracy", "macro_auc", "macro_ap", "accuracy", "macro_f1", "log_loss", "brier", "ece")
@@ -68,6 +72,7 @@ def _content(reading: Reading, figure: Any) -> dict[str, Any]:
         "notes": reading.notes,
         "tiles": _tiles(reading),
         "best": _best(reading),
+        "finalists": [_finalists(series, standings) for series, standings in reading.finalists if standings],
         "progress": [figure(f"progress-{over}", charts.progress(reading, over)) for over in ("time", "cost")],
         "stages": [
             {
@@ -135,6 +140,24 @@ def _best(reading: Reading) -> list[dict[str, Any]]:
         }
         for each in reading.ranked
     ]
+
+
+def _finalists(series: Series, standings: Sequence[Standing]) -> dict[str, Any]:
+    """What fresh runs of the best settings came to."""
+    rows = [
+        (
+            str(each.trial.number),
+            f"{each.mean:.4f}" if each.interval is None else _value(each.interval),
+            "" if place == 0 or each.behind is None else _value(each.behind),
+            score(each.deviation),
+            f"{len(each.runs)} of {each.planned}",
+            score(each.trial.value),
+            "–" if each.drop is None else f"{each.drop:+.4f}",
+        )
+        for place, each in enumerate(standings)
+    ]
+    what = "folds" if series.on_folds else "fresh seeds"
+    return {"title": f"On {what}, {series.epochs} epochs", "rows": rows, "lines": flattery(series, standings)}
 
 
 def _parts(reading: Reading, figure: Any) -> list[dict[str, Any]]:
@@ -239,6 +262,12 @@ def _interval(cells: Sequence[float | None]) -> str:
     if value is None or low is None or high is None or not math.isfinite(value):
         return "undefined"
     return f"{value:.3f} ({low:.3f}–{high:.3f})"
+
+
+def _value(interval: Interval) -> str:
+    return f"{interval.value:.4f}" + (
+        f" ({interval.low:.4f} to {interval.high:.4f})" if math.isfinite(interval.low) else ""
+    )
 
 
 def _signed(value: float, low: float, high: float) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ PER_IMAGE, SELECTION = "test/per_image.csv", "selection.json"
 
 @dataclass(frozen=True, eq=False)
 class Promoted:
-    """One opening of the test part: probabilities (N, classes) and labels (N,) of `images`, and the members."""
+    """One opening of the test part: probabilities (N, classes) and labels (N,) of `images`; `trials` says of whom."""
 
     folder: Path
     classes: tuple[str, ...]
@@ -26,7 +27,7 @@ class Promoted:
     labels: npt.NDArray[np.int64]
     probabilities: npt.NDArray[np.float64]
     intervals: dict[str, list[float | None]]
-    trials: tuple[int, ...]
+    trials: tuple[str, ...]
 
     @property
     def key(self) -> str:
@@ -34,11 +35,16 @@ class Promoted:
         return self.folder.name.removeprefix("promotion-")
 
 
-def promotions(place: Workspace, study: str) -> list[Promoted]:
-    """The promotions of a study whose evidence is whole, oldest first."""
-    folders = [path.parent.parent for path in (place.reports / study).glob(f"promotion-*/{PER_IMAGE}")]
-    whole = [folder for folder in folders if (folder / SELECTION).exists() and (folder / "metrics.json").exists()]
-    return [read_promotion(folder) for folder in sorted(whole, key=lambda each: (each / PER_IMAGE).stat().st_mtime)]
+def promotions(place: Workspace, study: str, tell: Callable[[str], object] = lambda text: None) -> list[Promoted]:
+    """The promotions of a study, oldest first; `tell` is told of evidence that cannot be read."""
+    tables = sorted((place.reports / study).glob(f"promotion-*/{PER_IMAGE}"), key=lambda path: path.stat().st_mtime)
+    found = []
+    for folder in (path.parent.parent for path in tables):
+        try:
+            found.append(read_promotion(folder))
+        except (OSError, ValueError, KeyError) as problem:
+            tell(f"the evidence of {folder.name} cannot be read: {problem}")
+    return found
 
 
 def read_promotion(folder: Path) -> Promoted:
@@ -46,8 +52,7 @@ def read_promotion(folder: Path) -> Promoted:
     images, classes, labels, probabilities = read_per_image(folder / PER_IMAGE)
     chosen: dict[str, Any] = json.loads((folder / SELECTION).read_text())
     intervals = json.loads((folder / "metrics.json").read_text())
-    members = tuple(int(number) for number in chosen.get("trials", {}))
-    return Promoted(folder, classes, images, labels, probabilities, intervals, members)
+    return Promoted(folder, classes, images, labels, probabilities, intervals, tuple(chosen.get("trials", {})))
 
 
 def read_per_image(

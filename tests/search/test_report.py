@@ -6,16 +6,19 @@ import re
 import shutil
 
 import numpy as np
+import optuna
 import pytest
 from reported_study import CLASSES, reported
 
 from lesion.data.packed import PackedDataset
 from lesion.evaluation import evaluate
 from search import cli
+from search.ledger import open_ledger
 from search.mirror import deliver_all, mirror_of
 from search.reporting import Report, report
 from search.reporting.importance import importances
 from search.reporting.judged import judge_of
+from search.series import series_identity
 from search.study import study_status
 from search.tracking import PARENT
 from search.workspace import Workspace
@@ -169,14 +172,14 @@ def test_an_opened_test_part_is_shown_from_the_evidence(place, tmp_path):
     told.per_image().to_csv(folder / "test" / "per_image.csv", index=False)
     scores = {name: [each.value, each.low, each.high] for name, each in told.intervals.items()}
     (folder / "metrics.json").write_text(json.dumps(scores))
-    (folder / "selection.json").write_text(json.dumps({"trials": {"0": {}}}))
+    (folder / "selection.json").write_text(json.dumps({"trials": {"0": {}, "3/1": {}}}))
     made = report("photos", copy)
     (promoted,) = made.reading.promotions
     np.testing.assert_allclose(promoted.probabilities, probabilities)
     np.testing.assert_array_equal(promoted.labels, labels)
     page = made.page.read_text()
     assert "Test part, 30 images" in page
-    assert "Opened at promotion abc of trials 0." in page
+    assert "Opened at promotion abc of trials 0, 3/1." in page
     assert any(note.startswith("no pictures of the test part: ") for note in made.reading.notes)
 
 
@@ -185,3 +188,35 @@ def test_a_study_that_has_just_begun(tmp_path):
     page = made.page.read_text()
     assert "Not enough trials to compare options." in page
     assert "importances need more trials" in made.reading.notes
+
+
+def test_damaged_evidence_is_said(place, tmp_path):
+    copy = Workspace(tmp_path / "workspace")
+    shutil.copytree(place.path, copy.path)
+    folder = copy.reports / "photos" / "promotion-torn" / "test"
+    folder.mkdir(parents=True)
+    (folder / "per_image.csv").write_text("image,truth\n")
+    made = report("photos", copy)
+    assert any(note.startswith("the evidence of promotion-torn cannot be read: ") for note in made.reading.notes)
+
+
+def test_finalists_are_shown(tmp_path):
+    place = reported(tmp_path)
+    data = PackedDataset.open(place.data / "photos")
+    status = study_status(place, "photos")
+    identity = series_identity(status.identity, data, 4, on_folds=False)
+    ledger = open_ledger(place.ledger_url, "photos.finalists", identity, 0)
+    best = status.best
+    for index in range(2):
+        told = {"settings": dict(best.settings), "finalist_of": best.number, "index": index, "seed": index}
+        ledger.study.add_trial(
+            optuna.trial.create_trial(
+                value=best.value - 0.02, intermediate_values={4: best.value - 0.02}, user_attrs=told
+            )
+        )
+    made = report("photos", place)
+    page = made.page.read_text()
+    assert "On fresh seeds, 4 epochs" in page
+    assert f"went from {best.value:.4f} to {best.value - 0.02:.4f}" in page
+    told = json.loads((place.reports / "photos" / "report" / "report.json").read_text())
+    assert told["finalists"][0]["standings"][0]["drop"] == pytest.approx(0.02)
