@@ -128,4 +128,5 @@ def _curves(found: Comparison, k: int) -> Chart:
         400,
         xaxis={**share, "title": {"text": "1 − specificity"}},
         yaxis={**share, "title": {"text": "sensitivity"}},
+        legend={"x": 0.98, "xanchor": "right", "y": 0.02, "yanchor": "bottom"},
     )

@@ -28,7 +28,7 @@ def roc(probabilities: Floats, labels: Ints, classes: Sequence[str]) -> Chart:
         label = f"{name} {scores[f'auc_{name}']:.3f}"
         traces.append(_line(ranking.fpr[0], ranking.tpr[0], label, k))
     traces.append(_line(np.array([0.0, 1.0]), np.array([0.0, 1.0]), "", None))
-    return chart(traces, 400, xaxis=_share("1 − specificity"), yaxis=_share("sensitivity"))
+    return chart(traces, 400, xaxis=_share("1 − specificity"), yaxis=_share("sensitivity"), legend=_corner("right"))
 
 
 def precision_recall(probabilities: Floats, labels: Ints, classes: Sequence[str]) -> Chart:
@@ -41,7 +41,7 @@ def precision_recall(probabilities: Floats, labels: Ints, classes: Sequence[str]
         area = float(curves.average_precision(ranking)[0])
         precision = curves.ratio(ranking.true[0, 1:], ranking.true[0, 1:] + ranking.false[0, 1:])
         traces.append(_line(ranking.tpr[0, 1:], precision, f"{name} {area:.3f}", k))
-    return chart(traces, 400, xaxis=_share("recall"), yaxis=_share("precision"))
+    return chart(traces, 400, xaxis=_share("recall"), yaxis=_share("precision"), legend=_corner("left"))
 
 
 def reliability(probabilities: Floats, labels: Ints, classes: Sequence[str]) -> Chart:
@@ -52,7 +52,7 @@ def reliability(probabilities: Floats, labels: Ints, classes: Sequence[str]) -> 
     told: Chart = {
         "type": "scatter", "mode": "lines+markers", "x": _list(confidence), "y": _list(right), "showlegend": False,
         "marker": {"size": _list(sizes), "color": COLOURS[0]}, "line": {"color": COLOURS[0], "width": 1},
-        "text": [f"{int(each)} images" for each in count],
+        "text": [f"{int(each)} images" for each in count], "cliponaxis": False,
         "hovertemplate": "%{text}<br>given %{x:.2f}, right %{y:.2f}<extra></extra>",
     }  # fmt: skip
     ideal = _line(np.array([0.0, 1.0]), np.array([0.0, 1.0]), "", None)
@@ -91,6 +91,11 @@ def _line(x: Floats, y: Floats, name: str, colour: int | None) -> Chart:
 
 def _list(values: Floats) -> list[float | None]:
     return [round(float(value), 5) if np.isfinite(value) else None for value in values]
+
+
+def _corner(side: str) -> Chart:
+    """The legend in a lower corner, where curves of a good model are not."""
+    return {"x": 0.98 if side == "right" else 0.02, "xanchor": side, "y": 0.02, "yanchor": "bottom"}
 
 
 def _share(title: str) -> Chart:
