@@ -24,7 +24,7 @@ COMMANDS = [
     "data", "data prepare", "data check", "data explore", "data augmentations", "data synthesise", "data download",
     "check", "run", "finalists", "status", "sync", "doctor", "report", "compare", "ui", "promote",
     "predict", "explain", "serve", "export", "rollback", "history",
-    "logs", "stop", "cluster", "cluster check", "cluster exec", "cluster tracking",
+    "logs", "stop", "simulate", "cluster", "cluster check", "cluster exec", "cluster tracking",
 ]  # fmt: skip
 
 
