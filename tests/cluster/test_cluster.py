@@ -47,8 +47,8 @@ def lab(room: Path) -> Iterator[hosts.Lab]:
         for name in ("head", "one", "two"):
             fake_trials(made[name])
         (made["desk"].home / "tiny.yaml").write_text(SPACE)
-        made["desk"].run(f"{ON_PATH}; cd lesion-search; ray up -y ~/cluster.yaml", timeout=300)
         try:
+            made["desk"].run(f"{ON_PATH}; cd lesion-search; ray up -y ~/cluster.yaml", timeout=400)
             yield made
         finally:
             # What a failed test would be explained by; the link session_latest is the host's own.
