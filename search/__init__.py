@@ -9,6 +9,7 @@ import os
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from search.doctor import Examination, examine
     from search.finalists import FinalistsResult, run_finalists
     from search.promotion import promote
     from search.reporting import report
@@ -18,11 +19,13 @@ if TYPE_CHECKING:
     from search.versions import history, rollback
 
 __all__ = [
+    "Examination",
     "FinalistsResult",
     "StudyResult",
     "StudyStatus",
     "compare",
     "component_effects",
+    "examine",
     "history",
     "promote",
     "report",
@@ -39,9 +42,11 @@ __all__ = [
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 
 _HOMES = {
+    "Examination": "search.doctor",
     "FinalistsResult": "search.finalists",
     "compare": "search.reporting.comparison",
     "component_effects": "search.reporting.effects",
+    "examine": "search.doctor",
     "history": "search.versions",
     "promote": "search.promotion",
     "report": "search.reporting",
