@@ -23,6 +23,7 @@ from search.identity import Identity
 from search.ledger import Ledger, open_ledger
 from search.rows import NON_FINITE, TrialRow
 from search.searcher import LedgerSearcher, Told, scheduler_for
+from search.seats import Alike
 from search.space import Asha
 from search.study import StudyStatus
 from search.trial import Job, Order
@@ -135,7 +136,9 @@ def session(faults: Faults, disk: dict[int, int], workers: int) -> tuple[Ledger,
     told: list[Told] = []
     job = Job("tiny", "key", Path(), None, "mean_auc", EPOCHS, Path("checkpoints"), lambda *arguments: None)
     scheduler: Any = scheduler_for(ASHA, EPOCHS, "maximize", ledger.rows())
-    searcher = LedgerSearcher(ledger, Space(), job, target=TRIALS, adopted=adopted, tell=told.append)
+    searcher = LedgerSearcher(
+        ledger, Space(), job, Alike(workers, 1, 0.0), target=TRIALS, adopted=adopted, tell=told.append
+    )
     running: list[Any] = []
     for trial_id in map(str, range(10**6)):
         while len(running) < workers and isinstance(config := searcher.suggest(f"{trial_id}.{len(running)}"), dict):
