@@ -12,6 +12,7 @@ evidence all the same; the alias stays where it is.
 from __future__ import annotations
 
 import json
+import re
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -199,6 +200,15 @@ def _close(asked: Proposal, selection: Selection, made: Made, *, repeated: bool)
     )  # fmt: skip
 
 
+def tag_of(gate: str) -> str:
+    """The tag of a gate's verdict, in the characters and the length that MLflow takes.
+
+    >>> tag_of("sensitivity at specificity 0.80, melanoma")
+    'lesion.gate.sensitivity at specificity 0.80 melanoma'
+    """
+    return re.sub(r"[^A-Za-z0-9_. :/-]", "", f"lesion.gate.{gate}")[:250]
+
+
 def _write_down(asked: Proposal, made: Made, verdicts: tuple[Verdict, ...], card: str) -> None:
     """Verdicts and card as evidence, tags and description of the version."""
     registry, name, number = asked.registry, asked.name, made.registered.version
@@ -209,7 +219,7 @@ def _write_down(asked: Proposal, made: Made, verdicts: tuple[Verdict, ...], card
         "lesion.gates_file": f"{Path(asked.gates.file).name} {asked.gates.digest[:12]}",
     }
     for verdict in verdicts:
-        tags[f"lesion.gate.{verdict.gate}"[:250]] = verdict.in_words
+        tags[tag_of(verdict.gate)] = verdict.in_words
     judged = {"file": asked.gates.file, "digest": asked.gates.digest, "gates": [each.to_dict() for each in verdicts]}
     with tempfile.TemporaryDirectory() as scratch:
         for file, text in (("gates.json", json.dumps(judged, indent=2)), ("model_card.md", card)):

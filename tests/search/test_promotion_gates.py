@@ -41,7 +41,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
 def files(place: Workspace) -> dict[str, Path]:
     texts = {
         "open": OPEN,
-        "closed": OPEN + "metrics: {accuracy: {at_least: 1.5}}\n",
+        "closed": OPEN + "metrics: {accuracy: {at_least: 1.5}}\nsensitivity: {specificity: 0.8, at_least: 0}\n",
         "champion": OPEN + "champion: {metrics: accuracy}\n",
     }
     for name, text in texts.items():
@@ -66,6 +66,7 @@ def test_a_gate_that_fails_leaves_the_alias_where_it_is_and_a_later_judgement_op
     assert version.tags["lesion.gates"] == "stopped"
     assert version.tags["lesion.stopped_by"] == "accuracy"
     assert version.tags["lesion.gate.accuracy"].startswith("failed: ")
+    assert version.tags["lesion.gate.sensitivity at specificity 0.80 melanoma"].startswith("passed: ")
     assert "Not a medical device" in version.description
     evidence = {file.path for file in client_of(place).list_artifacts(stopped.run_id, "evidence")}
     assert {"evidence/gates.json", "evidence/model_card.md"} <= evidence
@@ -156,7 +157,7 @@ def test_what_cannot_be_rolled_back(place):
 def test_a_rehearsal_opens_and_registers_nothing(place, files, monkeypatch, capsys):
     monkeypatch.setattr(proposal, "open_test_of", lambda *_: pytest.fail("the test part was opened"))
     told = rehearse("drawn", place, model="dry", views=2, gates=files["closed"])
-    assert [verdict.outcome for verdict in told.verdicts] == ["failed"]
+    assert [verdict.outcome for verdict in told.verdicts] == ["failed", "passed"]
     assert (told.version, told.champion) == (None, None)
     with pytest.raises(PromotionError, match="no model 'dry'"):
         history("dry", place)
@@ -173,7 +174,7 @@ def test_the_commands_end_with_1_where_a_gate_stops(place, files, capsys):
     assert cli.main([*promoting, str(files["closed"]), *words]) == 1
     told = json.loads(capsys.readouterr().out)
     assert (told["passed"], told["alias"]) == (False, "champion")
-    assert [gate["outcome"] for gate in told["gates"]] == ["failed"]
+    assert [gate["outcome"] for gate in told["gates"]] == ["failed", "passed"]
     assert cli.main([*promoting, str(files["open"]), "--workspace", str(place.path)]) == 0
     assert "judged version 1" in capsys.readouterr().out
     assert cli.main(["history", "judged", *words]) == 0
