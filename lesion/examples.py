@@ -68,7 +68,8 @@ class Photos:
         """The image of draw `index`, augmented."""
         # Seeded by position: an image that balancing repeats is augmented differently each time.
         image = self._augmenter(self._drawn(index), epoch, position)
-        return torch.from_numpy(np.ascontiguousarray(image))
+        # A photo that nothing had to be done to is still the mapped file, which no tensor may stand on.
+        return torch.from_numpy(np.require(image, requirements=("C", "W")))
 
     def _drawn(self, index: int) -> NDArray[np.uint8]:
         draws = self._draws

@@ -70,6 +70,16 @@ def test_batches_hold_images_and_their_draws_in_order_and_draw_from_no_shared_ge
     assert drawn.tolist() == indices
 
 
+def test_a_photo_that_nothing_is_done_to_is_a_copy_of_the_mapped_one():
+    images = IMAGES.copy()
+    images.flags.writeable = False
+    source = Photos(images, ROWS, Draws.everything(len(ROWS)), 12, Augmenter(augmentations["none"].build(12), seed=1))
+    shown = source.example(2, 0, 0)  # torch warns of an array that may not be written to
+    assert np.array_equal(shown.numpy(), IMAGES[3])
+    shown.zero_()
+    assert np.array_equal(images, IMAGES)
+
+
 def test_copies_are_turned_and_synthetic_draws_blended_when_they_are_shown():
     draws = replace(
         Draws.everything(2),
