@@ -5,7 +5,7 @@ import pytest
 from drawn_predictions import CLOSE, ISIC_2017, drawn, names
 
 from lesion.errors import DataError
-from lesion.metrics import bootstrap, report
+from lesion.metrics import bootstrap, intervals_of, report, resamples, sampled_summary, summary
 
 
 def test_bootstrap_samples_are_the_report_of_the_drawn_rows():
@@ -79,3 +79,39 @@ def test_bootstrap_in_portions_equals_the_whole(monkeypatch):
     monkeypatch.setattr("lesion.metrics.intervals.CELLS", 30 * 3 * 7)
     intervals = bootstrap(probabilities, labels, ISIC_2017, samples=20, seed=0)
     assert np.isfinite(intervals["mean_auc"].low)
+
+
+@pytest.mark.slow
+def test_intervals_hold_the_truth_as_often_as_they_say():
+    """`benchmarks/intervals.py` draws a thousand; 250 scatter by 0.014, so three of these are 0.04."""
+    rng = np.random.default_rng(0)
+    counts, apart, held = (30, 42, 78), 2.0, {"mean_auc": 0, "auc_melanoma": 0, "balanced_accuracy": 0}
+
+    def part(sizes):
+        labels = np.repeat(np.arange(3), sizes)
+        logits = rng.normal(size=(len(labels), 3)) + apart * np.eye(3)[labels]
+        powers = np.exp(logits)
+        return powers / powers.sum(axis=1, keepdims=True), labels
+
+    large, truth_labels = part((20_000,) * 3)
+    truth = summary(large, truth_labels, ISIC_2017, np.asarray(counts, float)[truth_labels])
+    for seed in range(250):
+        probabilities, labels = part(counts)
+        values = {name: summary(probabilities, labels, ISIC_2017)[name] for name in held}
+        drawn_scores = sampled_summary(probabilities, labels, ISIC_2017, resamples(labels, samples=150, seed=seed))
+        for name, each in intervals_of(values, drawn_scores, counts, ISIC_2017).items():
+            held[name] += each.low <= truth[name] <= each.high
+    for name, count in held.items():
+        assert count / 250 == pytest.approx(0.95, abs=0.04), name
+
+
+def test_a_score_on_its_bound_is_not_certain():
+    labels = np.repeat([0, 1, 2], [4, 30, 60])
+    probabilities = np.eye(3)[labels] * 0.7 + 0.1
+    found = bootstrap(probabilities, labels, ISIC_2017, samples=50, seed=0)
+    # All four melanomas are found: a sensitivity of 0.025 ** (1/4) would still show that once in forty times.
+    assert (found["sensitivity_melanoma"].low, found["sensitivity_melanoma"].high) == pytest.approx(
+        (0.398, 1.0), abs=1e-3
+    )
+    assert found["auc_nevus"].low == pytest.approx(0.025 ** (1 / 60))
+    assert found["accuracy"].low > 0.95
