@@ -17,9 +17,12 @@ def save_predictions(path: Path, probabilities: npt.NDArray[Any], record: Mappin
     """Write validation probabilities (images, classes) with the epoch and value they belong to, atomically."""
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_suffix(".partial")
-    with partial.open("wb") as file:
-        np.savez(file, probabilities=probabilities, epoch=record["epoch"], value=record["value"])
-    partial.replace(path)
+    try:
+        with partial.open("wb") as file:
+            np.savez(file, probabilities=probabilities, epoch=record["epoch"], value=record["value"])
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)  # what a full disk has taken of it
 
 
 def load_predictions(path: Path) -> tuple[npt.NDArray[Any], int, float]:

@@ -55,6 +55,11 @@ class StudyState:
     mirror_problem: str | None = None
 
 
+def empty_state(study: str, objective: str, direction: str, epochs: int, target: int) -> StudyState:
+    """The snapshot of a session that has not begun."""
+    return StudyState(study, "starting", objective, direction, epochs, target, {}, None, (), {}, {}, 0.0, None)
+
+
 class Progress:
     """Keeps the snapshot up to date from what the searcher tells, and calls back."""
 

@@ -90,5 +90,12 @@ def discard_checkpoints(folder: Path) -> None:
         path.unlink(missing_ok=True)
 
 
+def forget_beyond(folder: Path, epoch: int) -> None:
+    """Remove the checkpoints of one trial that are of later epochs than `epoch`."""
+    for path in folder.glob("epoch-*.ckpt"):
+        if path.name > f"epoch-{epoch:04d}.ckpt":
+            path.unlink(missing_ok=True)
+
+
 def _first_line(problem: Exception) -> str:
     return f"{type(problem).__name__}: {problem}".splitlines()[0][:200]

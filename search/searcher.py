@@ -17,7 +17,6 @@ from typing import Any
 from ray.tune.schedulers import AsyncHyperBandScheduler, FIFOScheduler, TrialScheduler
 from ray.tune.search import Searcher
 
-from search.interrupts import StopSession
 from search.ledger import Ending, Ledger, Samples
 from search.rows import HUNG, TrialRow
 from search.seats import Seats
@@ -64,7 +63,7 @@ class LedgerSearcher(Searcher):
         self.ledger, self.space, self.job, self.seats = ledger, space, job, seats
         self.tell, self.run_of = tell, run_of
         self.problem: Exception | None = None
-        """What ended the session from in here, such as a LedgerError."""
+        """What the session is to end for, such as a LedgerError; nothing is told or asked any more."""
         self._adopted = deque(adopted)
         self._left = target - sum(row.state != "waiting" for row in ledger.rows())
         self._numbers: dict[str, int] = {}
@@ -73,6 +72,8 @@ class LedgerSearcher(Searcher):
     def suggest(self, trial_id: str) -> dict[str, Any] | None:
         """Configuration of the next attempt, None while there is no seat for it, or FINISHED."""
         with self._fatal():
+            if self.problem is not None:
+                return Searcher.FINISHED  # type: ignore[return-value]
             if self.seats.full:
                 return None
             if self._adopted:
@@ -88,10 +89,13 @@ class LedgerSearcher(Searcher):
             seat = self.seats.take(row.number, row.settings)
             job = replace(self.job, threads=seat.cpus, gpus=seat.gpus)
             return {"job": job, "order": order, "seat": seat}
+        return Searcher.FINISHED
 
     def on_trial_result(self, trial_id: str, result: Mapping[str, Any]) -> None:
         """An epoch after which the trial goes on."""
         number = self._numbers[trial_id]
+        if self.problem is not None:
+            return
         with self._fatal():
             self.ledger.report(number, result["epoch"], result["value"])
             self.ledger.note(number, **self._so_far(number, result))
@@ -100,7 +104,7 @@ class LedgerSearcher(Searcher):
     def on_trial_complete(self, trial_id: str, result: Mapping[str, Any] | None = None, error: bool = False) -> None:
         """The trial's last epoch; a lost worker comes through `lost`, which knows why."""
         number = self._numbers[trial_id]
-        if result is None or error or number in self._over:
+        if result is None or error or number in self._over or self.problem is not None:
             return
         with self._fatal():
             noted = self._so_far(number, result) | {name: result[name] for name in SPENT if result[name]}
@@ -117,6 +121,9 @@ class LedgerSearcher(Searcher):
         The trial goes on there, or its row is failed, where a retry mends nothing or was tried often enough.
         """
         number = self._numbers[trial_id]
+        nothing = Order(number, 0, over=True)
+        if self.problem is not None or number in self._over:
+            return nothing
         with self._fatal():
             row = self.ledger.row(number)
             hangs = row.hangs + (death.failure == HUNG)
@@ -129,7 +136,7 @@ class LedgerSearcher(Searcher):
             self.ledger.finish(number, Ending("failed", row.epoch, failure=death.failure, message=why), hangs=hangs)
             self.seats.leave(number)
             self.tell(Told("ended", self.ledger.row(number), row.epoch))
-            return Order(number, row.seed, row.settings, row.epoch, over=True)
+        return nothing
 
     def _begin(self, what: str, number: int, trial_id: str, **attributes: Any) -> Order:
         self.ledger.begin(number, ray_trial=trial_id, **attributes)
@@ -152,12 +159,11 @@ class LedgerSearcher(Searcher):
 
     @contextmanager
     def _fatal(self) -> Iterator[None]:
-        """End the session on an error of ours: Ray would take it for the trial's and try the trial again."""
+        """Keep an error of ours, on which the session ends: Ray would take it for the trial's and try that again."""
         try:
             yield
         except Exception as error:
             self.problem = error
-            raise StopSession from error
 
     def save(self, checkpoint_path: str) -> None:
         """Nothing: the ledger is the state."""

@@ -6,13 +6,12 @@ snapshots are switched off and never read.
 
 from __future__ import annotations
 
+import os
 import shutil
-import time
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, Protocol
 
 import ray
@@ -23,15 +22,16 @@ from search import mirror as mirrored
 from search.budget import Purse
 from search.cluster import joined
 from search.elastic import seats_of
-from search.errors import LedgerError
+from search.errors import LedgerError, StudyError
 from search.flatness import Left
 from search.identity import Identity
-from search.interrupts import Interrupts, StopSession
+from search.interrupts import EndOfSession, Interrupts, StopSession
 from search.ledger import Ledger, Samples
 from search.mirror import Mirror
 from search.probes import Key
-from search.progress import Progress, StudyState
+from search.progress import Progress, StudyState, empty_state
 from search.reach import require_reach
+from search.resumption import forget_beyond
 from search.retention import KEPT, Retention
 from search.rows import TrialRow
 from search.searcher import LedgerSearcher, Told, scheduler_for
@@ -66,8 +66,9 @@ class Plan:
     """Everything a session needs to know.
 
     `seconds` is its wall clock and `device_seconds` the study's, None without limit; `patience` the seconds of silence
-    after which a trial is hung; `left` tells of rows what is still to be gained, where the study may end for that;
-    `kept` are the finished trials whose checkpoints stay; `keys` tells what `resources` may have to measure.
+    after which a trial is hung; `require_unchanged` raises StudyError where the data changed; `left` tells of rows what
+    is still to be gained, where the study may end for that; `kept` are the finished trials whose checkpoints stay;
+    `keys` tells what `resources` may have to measure.
     """
 
     workspace: Workspace
@@ -86,6 +87,7 @@ class Plan:
     resources: Resources = field(default_factory=Resources)
     keys: Callable[[], Sequence[Key]] = tuple
     warn: Callable[[str], object] = warnings.warn
+    require_unchanged: Callable[[], None] = lambda: None
 
 
 class Session:
@@ -104,7 +106,8 @@ class Session:
         ledger.enqueue(plan.space.start_with)
         rows = ledger.rows()
         identity = plan.identity
-        self.progress = Progress(_empty_state(plan), rows, callback)
+        empty = empty_state(plan.job.study, identity.objective, identity.direction, plan.job.epochs, plan.target)
+        self.progress = Progress(empty, rows, callback)
         self.retention = Retention(plan.job.folder, identity.direction, rows, plan.kept)
         self.provenance = mirrored.provenance(identity)
         self.purse = Purse(plan.seconds, plan.device_seconds, rows)
@@ -113,6 +116,8 @@ class Session:
         self.left: Left | None = None
         """What was still to be gained when that was last asked."""
         self._ask_what_is_left(rows)
+        self.problem: StudyError | None = None
+        """That the data changed."""
 
     @property
     def missing(self) -> int:
@@ -145,37 +150,39 @@ class Session:
         ended = "failed"
         try:
             ended = self._run_missing() if self.missing else "complete"
-            if (
-                ended == "complete"
-                and self._flat
-                and sum(row.finished for row in self.ledger.rows()) < self.plan.target
-            ):
+            if ended == "complete" and self._flat and self._ended_trials < self.plan.target:
                 ended = "flat"
         finally:
             self._wind_up(ended)
         return ended
 
     def _run_missing(self) -> str:
+        self._tidy = ray.is_initialized()  # somebody else's, in a notebook
         with joined(self.plan.address):
             self.interrupts.install()
             require_reach(self.plan.workspace.path)
             try:
                 seats = seats_of(self.plan, self.missing, self._pause)
             except StopSession:
+                if self.problem is not None:
+                    raise self.problem from None
                 return self.interrupts.asked or "stopped"
             self._show_seats(seats)
-            searcher = self._searcher(seats)
+            self._searcher = self._searcher_for(seats)
+            stopped = False
             try:
-                self._tune(searcher, seats)
-            except StopSession:
-                if searcher.problem is not None:
-                    raise searcher.problem from None
-                return self.interrupts.asked or "stopped"
+                self._tune(self._searcher, seats)
+            except (StopSession, EndOfSession):
+                stopped = True
             finally:
                 self.progress.show(force=True, phase="stopping")
+            if problem := self._searcher.problem or self.problem:
+                raise problem
+            if stopped:
+                return self.interrupts.asked or "stopped"
         return "complete"
 
-    def _searcher(self, seats: Seats) -> LedgerSearcher:
+    def _searcher_for(self, seats: Seats) -> LedgerSearcher:
         adopted, target = self.adopted, self.plan.target
         return LedgerSearcher(
             self.ledger,
@@ -191,12 +198,13 @@ class Session:
 
     def _tune(self, searcher: LedgerSearcher, seats: Seats) -> None:
         space, identity = self.plan.space, self.plan.identity
-        scratch = Path(self.plan.workspace.ray)
-        name = time.strftime("session-%Y%m%d-%H%M%S")
+        scratch = self.plan.workspace.ray / self.plan.job.study
+        # What a session that was killed has left; no other process drives this study.
+        shutil.rmtree(scratch, ignore_errors=True)
         try:
             tune.run(
                 Worker,
-                name=name,
+                name=f"session-{os.getpid()}",
                 storage_path=str(scratch),
                 search_alg=searcher,
                 scheduler=scheduler_for(space.scheduler, self.plan.job.epochs, identity.direction, self.ledger.rows()),
@@ -205,14 +213,16 @@ class Session:
                 reuse_actors=True,
                 max_failures=RETRIES,
                 raise_on_failed_trial=False,
-                callbacks=[Hooks(self.step, searcher, self.watchdog)],
+                callbacks=[Hooks(self.step, searcher, self.watchdog, self._tidy)],
                 verbose=0,
             )
         finally:
-            shutil.rmtree(scratch / name, ignore_errors=True)
+            shutil.rmtree(scratch, ignore_errors=True)
 
     def step(self) -> None:
         """Called by Ray's loop about ten times a second."""
+        if self._searcher.problem is not None:
+            raise StopSession
         self._pause()
         self._seats_taken.look()
         self.progress.show(
@@ -222,11 +232,26 @@ class Session:
         )
 
     def _pause(self) -> None:
-        """End the session where that was asked for."""
+        """End the session where that was asked for, or the data changed."""
+        self._require_unchanged()
         if used_up := self.purse.empty():
             self.interrupts.ask(used_up)
         if self.interrupts.asked:
+            # Before Ray cleans up, which takes seconds: a driver killed meanwhile holds nothing against its trials.
+            self._let_go()
             raise StopSession
+
+    def _require_unchanged(self) -> None:
+        try:
+            self.plan.require_unchanged()
+        except StudyError as error:
+            self.problem = error
+            raise StopSession from error
+
+    def _let_go(self) -> None:
+        with suppress(LedgerError):  # the ledger may be what ends the session
+            for number in self.progress.running:
+                self.ledger.let_go(number)
 
     def _told(self, told: Told) -> None:
         row = told.row
@@ -254,9 +279,11 @@ class Session:
 
     def _wind_up(self, ended: str) -> None:
         """Leave everything such that the next session can go on, and MLflow without a running run."""
-        with suppress(LedgerError):  # the ledger may be what ended the session
+        self._let_go()
+        with suppress(LedgerError):
             for number in self.progress.running:
-                self.ledger.let_go(number)
+                if self.problem is not None:  # the epochs that were not recorded are of other data
+                    forget_beyond(self.plan.job.folder / str(number), self.ledger.row(number).epoch)
                 self.mirror.put(mirrored.ended(self.ledger.row(number), "interrupted"))
         best = self.progress.state().best
         tags: dict[str, Any] = {}
@@ -275,21 +302,3 @@ class Session:
         self.progress.show(
             force=True, phase="running", total={kind: float(total.get(kind, 0.0)) for kind in ("CPU", "GPU")}
         )
-
-
-def _empty_state(plan: Plan) -> StudyState:
-    return StudyState(
-        study=plan.job.study,
-        phase="starting",
-        objective=plan.identity.objective,
-        direction=plan.identity.direction,
-        epochs=plan.job.epochs,
-        target=plan.target,
-        counts={},
-        best=None,
-        running=(),
-        used={},
-        total={},
-        elapsed=0.0,
-        remaining=None,
-    )

@@ -40,6 +40,7 @@ from search.series import series_of, study_of
 from search.session import Plan, Session
 from search.space import Given, Space, load
 from search.trial import Builds, Job, build_training
+from search.unchanged import Unchanged
 from search.workspace import Workspace, checked_name, existing_workspace, open_workspace
 
 
@@ -147,6 +148,8 @@ def run_study(
     space = _space(space, overrides)
     study = _new_name(name or space.name)
     packed = open_data(place.path, data or space.data)
+    unchanged = Unchanged(packed, place.cache)
+    unchanged.verify()
     _look_ahead(space, packed, warn)
     _require_ledger(place)
     with driving(place.lock(study), study, place.ledger_url) as hold, Interrupts() as interrupts:
@@ -165,6 +168,7 @@ def run_study(
             address=address,
             patience=space.budget.patience_minutes * 60,
             device_seconds=_seconds(space.budget.device_hours if device_hours is None else device_hours),
+            require_unchanged=unchanged.still,
             left=_left(place, study, space, packed, identity) if space.budget.stop_when_flat else None,
             resources=space.resources,
             keys=partial(keys_of, space),

@@ -12,6 +12,8 @@ from __future__ import annotations
 
 import json
 import math
+import platform
+import threading
 import time
 import traceback
 from collections.abc import Mapping
@@ -33,6 +35,8 @@ from search.rows import ERROR, HOST_MEMORY, NON_FINITE, OUT_OF_MEMORY
 
 TRACEBACK = "error.txt"
 MESSAGE_LENGTH = 2000
+CLEAN_UP = 20.0
+"""Seconds that a worker waits for what a trial leaves behind, such as loading processes, before the next one."""
 
 
 class Builds(Protocol):
@@ -213,9 +217,17 @@ class Worker(tune.Trainable):
         return True
 
     def step(self) -> dict[str, Any]:
-        """One epoch; before the first, the trial before is let go of, which may take its time."""
-        self.past = None
+        """One epoch; before the first, the trial before is let go of."""
+        self._let_go()
         return self.run.step()
+
+    def _let_go(self) -> None:
+        """Free the trial before; after `CLEAN_UP` seconds the next one begins all the same, with less memory."""
+        past, self.past = [self.past], None
+        if past != [None]:
+            freeing = threading.Thread(target=past.clear, daemon=True)
+            freeing.start()
+            freeing.join(CLEAN_UP)
 
     def save_checkpoint(self, checkpoint_dir: str) -> dict[str, Any] | None:
         """Nothing: `TrialRun` has saved the epoch already, where Ray has no hand in it."""
@@ -235,17 +247,20 @@ def build_training(settings: Mapping[str, Value], job: Job, seed: int) -> Trains
     device = torch.device("cuda" if job.gpus else "cpu")
     # Beside a GPU the trial's cores decode and augment; on a CPU they train.
     workers = job.threads - 1 if job.gpus else 0
-    data = _opened(local_copy(job.source, job.data_hash) if job.source else job.data, job.task)
+    path = local_copy(job.source, job.data_hash) if job.source else job.data
+    data = _opened(path, job.data_hash, job.task)
     return Training(
         settings, data, split=job.split, epochs=job.epochs, seed=seed, device=device, workers=workers, cache=job.cache
     )
 
 
 @lru_cache(maxsize=1)
-def _opened(path: Path, task: Task | None) -> Any:
+def _opened(path: Path, data_hash: str, task: Task | None) -> Any:
     from lesion.data.packed import PackedDataset  # noqa: PLC0415
 
     data = PackedDataset.open(path)
+    if data_hash and data.content_hash != data_hash:
+        raise TrialError(f"{path} on {platform.node()} holds other data than the study: {data.content_hash[:12]}")
     return data if task is None else task.apply(data)
 
 

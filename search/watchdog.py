@@ -19,6 +19,8 @@ SLOWER = 10
 """An epoch may take so many times as long as the slowest before it, and at least a tenth of the patience."""
 HANGS = 2
 """The hang at which a trial is failed; after the one before, another worker goes on from its checkpoint."""
+SAID = 500
+"""Letters of what Ray says of a death, which goes on at length about what may be set."""
 AWAY = 5.0
 """Seconds between two looks beyond which the driver was busy itself, and heard nothing for that reason."""
 
@@ -107,11 +109,11 @@ class Coroner:
         killed, self._before = self._kills() - self._before, self._kills()
         if silence is not None:
             return Death(HUNG, f"nothing was heard of it for {silence:.0f} s")
-        if "OutOfMemory" in words or "low on memory" in words or "OUT_OF_MEMORY" in words:
-            return Death(HOST_MEMORY, f"Ray ended its worker because the machine ran out of memory: {words}")
+        if "low on memory" in words or "OutOfMemory" in words:
+            return Death(HOST_MEMORY, f"Ray ended its worker because the machine ran out of memory: {words[:SAID]}")
         if here and killed > 0:
-            return Death(HOST_MEMORY, f"the kernel ended its worker because the machine ran out of memory: {words}")
-        return Death(LOST, words)
+            return Death(HOST_MEMORY, "the kernel ended its worker because the machine ran out of memory")
+        return Death(LOST, words[:SAID])
 
 
 def verdict(death: Death, hangs: int, last_attempt: bool, attempts: int) -> str | None:

@@ -9,20 +9,29 @@ from typing import Any
 import ray
 from ray import tune
 
+from search.interrupts import EndOfSession, StopSession
 from search.searcher import LedgerSearcher
 from search.watchdog import Coroner, Death, Watchdog, kernel_kills
 
 
 class Hooks(tune.Callback):
-    """What Ray tells callbacks and no searcher; `step` is called about ten times a second."""
+    """What Ray tells callbacks and no searcher; `step` is called about ten times a second.
 
-    def __init__(self, step: Callable[[], None], searcher: LedgerSearcher, watchdog: Watchdog) -> None:
-        self.step, self.searcher, self.watchdog = step, searcher, watchdog
+    `tidy` says that Ray outlives the session: its workers must be ended one by one, or they keep their places for ever.
+    """
+
+    def __init__(self, step: Callable[[], None], searcher: LedgerSearcher, watchdog: Watchdog, tidy: bool) -> None:
+        self.step, self.searcher, self.watchdog, self.tidy = step, searcher, watchdog, tidy
         self.coroner = Coroner(kernel_kills)
 
     def on_step_begin(self, iteration: int, trials: list[Any], **info: Any) -> None:
         """Leave the loop if that was asked for; otherwise show how it goes, and look after the workers."""
-        self.step()
+        try:
+            self.step()
+        except StopSession as over:
+            if self.tidy:
+                raise EndOfSession from over
+            raise
         self.watchdog.look(trials)
 
     def on_trial_result(self, iteration: int, trials: list[Any], trial: Any, result: Any, **info: Any) -> None:
@@ -48,9 +57,9 @@ def end_worker(worker: Any) -> None:
 
 
 def _last_words(trial: Any) -> str:
+    """What Ray wrote about the last death of the trial's worker, on one line."""
     try:
-        lines = Path(trial.error_file).read_text().strip().splitlines()
-        return " ".join(line.strip() for line in lines[-6:])[-600:]
+        return " ".join(Path(trial.error_file).read_text().rpartition("Failure # ")[2].split())
     except (OSError, TypeError, UnicodeDecodeError):
         return "nothing was written about it"
 

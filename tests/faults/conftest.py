@@ -11,6 +11,20 @@ HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE.parent / "search"))
 
 
+@pytest.fixture(scope="session")
+def one_ray() -> Iterator[None]:
+    """One Ray session for all tests whose search runs in this very process: starting one takes seconds."""
+    from drivers import WORKERS
+
+    from search.cluster import joined
+
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in WORKERS.items():
+            patch.setenv(name, value)
+        with joined(None):
+            yield
+
+
 @pytest.fixture(autouse=True)
 def _no_driver_outlives_its_test() -> Iterator[None]:
     yield

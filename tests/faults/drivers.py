@@ -63,7 +63,9 @@ def start(workspace: Path, *, wait: float = 0.0, environment: dict[str, str] | N
     merged = {**os.environ, **WORKERS, "FAKE_WAIT": str(wait), **(environment or {})}
     command = [sys.executable, str(HERE / "driver.py"), str(workspace), json.dumps(plan)]
     with log.open("w") as file:
-        process = subprocess.Popen(command, env=merged, stdout=file, stderr=subprocess.STDOUT, text=True)
+        process = subprocess.Popen(
+            command, env=merged, stdout=file, stderr=subprocess.STDOUT, text=True, start_new_session=True
+        )
     STARTED.append(Driver(process, log))
     return STARTED[-1]
 

@@ -1,34 +1,25 @@
 """What happens to a trial's worker: it dies, it hangs, it has no memory; all in one Ray session."""
 
 import json
-from collections.abc import Iterator
+import time
 from pathlib import Path
 from typing import Any
 
+import optuna
 import pytest
-from drivers import WORKERS
-from fake_training import FakeTraining, make_data, make_space
+from fake_training import Constant, FakeTraining, SlowToClean, Unhurried, make_data, make_space
 from whole import failures, require_whole, schedulers
 
 from search import run_study
-from search.cluster import joined
 from search.space import Asha
 
 pytestmark = [
     pytest.mark.slow,
     pytest.mark.timeout(400),
+    pytest.mark.usefixtures("one_ray"),
     pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy"),
 ]
 ASHA = "{asha: {grace: 1, reduction: 2}}"
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_ray() -> Iterator[None]:
-    with pytest.MonkeyPatch.context() as patch:
-        for name, value in WORKERS.items():
-            patch.setenv(name, value)
-        with joined(None):
-            yield
 
 
 @pytest.fixture
@@ -66,3 +57,59 @@ def test_a_trial_that_hangs_for_ever_is_failed_and_the_others_are_not(workspace:
     status = require_whole(workspace, trials=2, epochs=4)
     assert failures(status) == {0: "hung"}
     assert "it hung 2 times; at last: nothing was heard of it for" in str(status.rows[0].message)
+
+
+def test_clean_up_that_takes_for_ever_ends_nothing(workspace: Path) -> None:
+    began = time.monotonic()
+    run_study(make_space(workspace, trials=3), workspace, build=SlowToClean, concurrent=1)
+    require_whole(workspace, trials=3, epochs=3)
+    assert time.monotonic() - began < 200  # Ray's own patience is 600 s, and here each trial sleeps for 1000
+
+
+def test_a_search_that_is_flat_ends_and_stays_ended(workspace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("search.study.validation_noise", lambda *study: lambda row: 0.3)
+    space = make_space(workspace, trials=40, epochs=1, budget="stop_when_flat: true")
+    result = run_study(space, workspace, build=FakeTraining)
+    assert (result.ended, result.complete) == ("flat", False)
+    assert "the search is flat after" in result.message
+    assert "is left to gain, the best value is uncertain by 0.3" in result.message
+    require_whole(workspace, trials=len(result.rows), epochs=1)
+    assert 20 <= len(result.rows) < 40
+    assert run_study(space, workspace, build=FakeTraining).rows == result.rows
+
+
+def test_device_hours_are_of_all_sessions(workspace: Path) -> None:
+    space = make_space(workspace, trials=4, epochs=4, budget="device_hours: 0.00015")  # 0.54 s of a core
+    result = run_study(space, workspace, build=Unhurried, concurrent=1)
+    assert (result.ended, result.complete) == ("device_hours", False)
+    assert "the device hours are used up" in result.message
+    again = run_study(space, workspace, build=Unhurried, concurrent=1)
+    assert [row.epoch for row in again.rows] == [row.epoch for row in result.rows]
+    run_study(space, workspace, device_hours=1, build=FakeTraining, concurrent=1)
+    require_whole(workspace, trials=4, epochs=4)
+
+
+@pytest.mark.parametrize(("metric", "failure"), [("inf", "non-finite"), ("-inf", "non-finite"), ("nan", "non-finite")])
+def test_objectives_that_are_no_numbers_fail_at_once(workspace: Path, metric: str, failure: str) -> None:
+    fault(workspace, what="value", value=metric, epoch=1)
+    run_study(make_space(workspace, trials=2), workspace, build=FakeTraining, concurrent=1)
+    status = require_whole(workspace, trials=2, epochs=3)
+    assert failures(status) == {0: failure, 1: failure}
+    assert [row.epoch for row in status.rows] == [1, 1]
+
+
+def test_an_objective_that_never_changes_stops_nobody(workspace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = schedulers(monkeypatch)
+    run_study(make_space(workspace, trials=5, epochs=4, scheduler=ASHA), workspace, build=Constant)
+    status = require_whole(workspace, trials=5, epochs=4, asha=Asha(1, 2), live=made[-1], build=Constant)
+    assert status.counts == {"complete": 5}
+
+
+def test_memory_that_ran_out_is_recorded_as_infeasible_and_not_tried_again(workspace: Path) -> None:
+    fault(workspace, what="memory", epoch=1)
+    run_study(make_space(workspace, trials=2), workspace, build=FakeTraining)
+    status = require_whole(workspace, trials=2, epochs=3)
+    assert failures(status) == {0: "out-of-host-memory", 1: "out-of-host-memory"}
+    assert [row.attempt for row in status.rows] == [1, 1]
+    study = optuna.load_study(study_name="tiny", storage=f"sqlite:///{workspace / 'ledger.db'}")
+    assert [dict(trial.constraints) for trial in study.trials] == [{"memory": 1.0}, {"memory": 1.0}]

@@ -40,11 +40,12 @@ class FakeTraining:
 
     def step(self) -> dict[str, float]:
         time.sleep(float(os.environ.get("FAKE_WAIT", "0")))
+        self._value: float | None = None
         self._misbehave()
         self.epoch += 1
         lr = float(self.settings["optimizer.adamw.lr"])
         level = 1 - abs(np.log10(lr) + 3) / 2 + (self.seed % 97) / 10000
-        value = level * (1 - 0.5**self.epoch)
+        value = level * (1 - 0.5**self.epoch) if self._value is None else self._value
         return {"mean_auc": value, "train_loss": 1 - value, "auc_rare": float("nan"), "examples": 6.0 * self.epoch}
 
     def _misbehave(self) -> None:
@@ -63,6 +64,9 @@ class FakeTraining:
             os.kill(os.getpid(), signal.SIGKILL)
         if plan["what"] == "kill":
             os.kill(os.getpid(), signal.SIGKILL)
+        if plan["what"] == "value":
+            self._value = float(plan["value"])
+            return
         if plan["what"] == "hang once":
             fault.unlink()
         if plan["what"] in ("hang once", "hang"):
@@ -81,6 +85,28 @@ class FakeTraining:
     @property
     def finished(self) -> bool:
         return self.epoch >= int(os.environ.get("FAKE_EPOCHS", "1000"))
+
+
+class Unhurried(FakeTraining):
+    """Takes 0.3 s an epoch, whatever the environment of its worker."""
+
+    def step(self) -> dict[str, float]:
+        time.sleep(0.3)
+        return super().step()
+
+
+class Constant(FakeTraining):
+    """Learns nothing: every epoch of every trial is worth the same."""
+
+    def step(self) -> dict[str, float]:
+        return {**super().step(), "mean_auc": 0.5}
+
+
+class SlowToClean(FakeTraining):
+    """Sleeps for a quarter of an hour when it is let go of."""
+
+    def __del__(self) -> None:
+        time.sleep(1000)
 
 
 def make_data(

@@ -6,7 +6,6 @@ import pytest
 
 from search.errors import LedgerError
 from search.identity import Identity
-from search.interrupts import StopSession
 from search.ledger import Ending, Ledger, open_ledger
 from search.mirror import ended as ended_event
 from search.rows import TrialRow
@@ -132,6 +131,8 @@ def test_memory_that_ran_out_is_not_tried_again(ledger: Ledger, told: list[Told]
     ask.suggest("a")
     assert ask.died("a", Death("out-of-host-memory", "Ray ended it"), last=False).over
     assert (ledger.row(0).failure, ledger.row(0).attempt) == ("out-of-host-memory", 1)
+    assert ask.died("a", Death("lost", "and the next worker as well"), last=True).over
+    assert (ask.problem, ledger.row(0).failure) == (None, "out-of-host-memory")
 
 
 def test_damage_of_every_attempt_is_kept_and_told_once(ledger: Ledger, told: list[Told]) -> None:
@@ -155,9 +156,14 @@ def test_an_error_of_the_ledger_ends_the_session(
         raise LedgerError("the disk is full")
 
     monkeypatch.setattr(ledger, "report", refuse)
-    with pytest.raises(StopSession):
-        ask.on_trial_result("a", result(1))
+    ask.on_trial_result("a", result(1))
     assert str(ask.problem) == "the disk is full"
+    # From now on nothing is written and nothing asked: the session ends at its next step.
+    monkeypatch.undo()
+    ask.on_trial_result("a", result(2)), ask.on_trial_complete("a", result(3))
+    assert ask.suggest("b") == "FINISHED"
+    assert ask.died("a", Death("lost", "killed"), last=True).over
+    assert (ledger.row(0).state, ledger.row(0).history) == ("running", {})
 
 
 def ended(number: int, history: dict[int, float], state: str) -> TrialRow:

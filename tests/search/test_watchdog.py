@@ -71,7 +71,7 @@ def test_deaths_are_told_apart() -> None:
     assert coroner.death("killed by SIGKILL", None, here=True).failure == "out-of-host-memory"
     assert coroner.death("killed by SIGKILL", None, here=False).failure == "lost"
     assert coroner.death("killed", 99.0, here=True) == Death("hung", "nothing was heard of it for 99 s")
-    words = "Task was killed due to the node running low on memory."
+    words = "1 worker(s) were killed due to the node running low on memory. " + 900 * "Refer to the documentation "
     ray_did = Coroner(lambda: 0).death(words, None, here=False)
     assert "fewer trials at a time" in str(verdict(ray_did, 0, False, 1)).lower()
 

@@ -1,0 +1,89 @@
+"""Disks that fill up, for real: a small tmpfs under checkpoints, ledger or spool."""
+
+import os
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from fake_training import FakeTraining, Unhurried, make_data, make_space
+from whole import require_whole
+
+from search import run_study, study_status
+from search.errors import LedgerError
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.timeout(900),
+    pytest.mark.usefixtures("one_ray"),
+    pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy"),
+]
+
+
+@contextmanager
+def small_disk(folder: Path, size: str) -> Iterator[Path]:
+    """A file system of `size` at `folder`; the file that is yielded fills it."""
+    if os.geteuid() != 0:
+        pytest.skip("only root may mount a tmpfs")
+    folder.mkdir(parents=True, exist_ok=True)
+    mount = ["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(folder)]
+    made = subprocess.run(mount, capture_output=True, text=True, check=False)
+    if made.returncode:
+        pytest.skip(f"a tmpfs cannot be mounted here: {made.stderr.strip()}")
+    try:
+        yield folder / "filler"
+    finally:
+        subprocess.run(["umount", "-l", str(folder)], check=True)
+
+
+def fill(filler: Path) -> None:
+    with filler.open("wb", buffering=0) as file:
+        try:
+            while True:
+                file.write(b"\0" * 4096)
+        except OSError:
+            return
+
+
+def test_disk_full_under_checkpoints(tmp_path: Path) -> None:
+    make_data(tmp_path)
+    (tmp_path / "fault.json").write_text('{"what": "once", "epoch": 2}')
+    with small_disk(tmp_path / "checkpoints", "64k") as filler:
+        fill(filler)
+        run_study(make_space(tmp_path, trials=2, epochs=4), tmp_path, build=FakeTraining, concurrent=1)
+        status = require_whole(tmp_path, trials=2, epochs=4)
+        # The worker that died after two epochs left none of them: the next one began again, to the same values.
+        assert [row.attempt for row in status.rows] == [2, 1]
+        assert all("was not saved: [Errno 28] No space left on device" in str(row.damage) for row in status.rows)
+        filler.unlink()
+        run_study(make_space(tmp_path, epochs=4), tmp_path, trials=3, build=FakeTraining)
+        assert require_whole(tmp_path, trials=3, epochs=4).rows[2].damage is None
+
+
+def test_disk_full_under_the_ledger(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    make_data(tmp_path)
+    space = make_space(tmp_path, trials=4, epochs=4)
+    with small_disk(tmp_path / "small", "300k") as filler:
+        monkeypatch.setenv("LESION_LEDGER", f"sqlite:///{tmp_path / 'small' / 'ledger.db'}")
+
+        def fill_in_the_middle(state: Any) -> None:
+            if any(trial.epoch for trial in state.running) and not filler.exists():
+                fill(filler)
+
+        with pytest.raises(LedgerError, match=r"cannot write to the ledger: .*full.*Free some disk space"):
+            run_study(space, tmp_path, build=Unhurried, concurrent=1, progress=fill_in_the_middle)
+        assert sum(row.finished for row in study_status(tmp_path, "tiny").rows) < 4
+        filler.unlink()
+        run_study(space, tmp_path, build=FakeTraining)
+        require_whole(tmp_path, trials=4, epochs=4)
+
+
+def test_disk_full_under_the_spool(tmp_path: Path) -> None:
+    make_data(tmp_path)
+    with small_disk(tmp_path / "spool", "16k") as filler:
+        fill(filler)
+        result = run_study(make_space(tmp_path, trials=3), tmp_path, build=FakeTraining)
+        assert result.complete
+        require_whole(tmp_path, trials=3, epochs=3)
