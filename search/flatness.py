@@ -27,7 +27,9 @@ from lesion.registry import Value
 from search.identity import Identity
 from search.ledger import Samples
 from search.predictions import PREDICTIONS, load_predictions
+from search.preflight import task_of
 from search.rows import TrialRow
+from search.space import Space
 from search.workspace import Workspace
 
 LEAST, MOST = 20, 200
@@ -54,6 +56,15 @@ class Left:
 
     def __str__(self) -> str:
         return f"at most {self.gain:.2g} is left to gain, the best value is uncertain by {self.noise:.2g}"
+
+
+def asker(
+    place: Workspace, study: str, space: Space, data: PackedDataset, identity: Identity
+) -> Callable[[Sequence[TrialRow]], Left | None]:
+    """`left_to_gain` of the rows of one study."""
+    task = task_of(space, data)
+    noise = validation_noise(place, study, data if task is None else task.apply(data), identity)
+    return lambda rows: left_to_gain(rows, space, identity.direction, noise)
 
 
 def left_to_gain(

@@ -128,10 +128,6 @@ class Session:
     def _flat(self) -> bool:
         return self.left is not None and self.left.flat
 
-    @property
-    def _ended_trials(self) -> int:
-        return sum(row.finished for row in self.ledger.rows())
-
     def _ask_what_is_left(self, rows: Sequence[TrialRow]) -> None:
         if self.plan.left is not None:
             self.left = self.plan.left(rows)
@@ -150,7 +146,7 @@ class Session:
         ended = "failed"
         try:
             ended = self._run_missing() if self.missing else "complete"
-            if ended == "complete" and self._flat and self._ended_trials < self.plan.target:
+            if ended == "complete" and self._flat and len(self.ledger.rows()) < self.plan.target:
                 ended = "flat"
         finally:
             self._wind_up(ended)

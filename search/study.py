@@ -13,7 +13,7 @@ from __future__ import annotations
 import time
 import warnings
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -25,7 +25,7 @@ from lesion.data.travel import is_source
 from lesion.errors import unknown
 from search.database import cut_short, explained, open_storage
 from search.errors import LedgerAccessError, LedgerError, StudyError
-from search.flatness import Left, left_to_gain, validation_noise
+from search.flatness import Left, asker
 from search.formats import identity_in
 from search.identity import Identity
 from search.interrupts import Interrupts
@@ -169,7 +169,7 @@ def run_study(
             patience=space.budget.patience_minutes * 60,
             device_seconds=_seconds(space.budget.device_hours if device_hours is None else device_hours),
             require_unchanged=unchanged.still,
-            left=_left(place, study, space, packed, identity) if space.budget.stop_when_flat else None,
+            left=asker(place, study, space, packed, identity) if space.budget.stop_when_flat else None,
             resources=space.resources,
             keys=partial(keys_of, space),
             warn=warn,
@@ -292,14 +292,6 @@ def _job(
         source=name if is_source(name := data or space.data) else "",
         data_hash=identity.data_hash,
     )
-
-
-def _left(
-    place: Workspace, study: str, space: Space, packed: PackedDataset, identity: Identity
-) -> Callable[[Sequence[TrialRow]], Left | None]:
-    task = task_of(space, packed)
-    noise = validation_noise(place, study, packed if task is None else task.apply(packed), identity)
-    return lambda rows: left_to_gain(rows, space, identity.direction, noise)
 
 
 def _seconds(hours: float | None) -> float | None:

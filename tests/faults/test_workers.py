@@ -67,7 +67,7 @@ def test_clean_up_that_takes_for_ever_ends_nothing(workspace: Path) -> None:
 
 
 def test_a_search_that_is_flat_ends_and_stays_ended(workspace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("search.study.validation_noise", lambda *study: lambda row: 0.3)
+    monkeypatch.setattr("search.flatness.validation_noise", lambda *study: lambda row: 0.3)
     space = make_space(workspace, trials=40, epochs=1, budget="stop_when_flat: true")
     result = run_study(space, workspace, build=FakeTraining)
     assert (result.ended, result.complete) == ("flat", False)
