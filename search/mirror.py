@@ -13,7 +13,7 @@ import platform
 import subprocess
 import threading
 import time
-from collections import deque
+from collections import defaultdict, deque
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from importlib.metadata import PackageNotFoundError, version
@@ -32,6 +32,9 @@ PATIENCE = (1.0, 2.0, 4.0, 8.0, 15.0, 30.0)
 PACKAGES = ("torch", "torchvision", "ray", "optuna", "mlflow", "numpy", "albumentations", "lesion-search")
 REFUSED = ("INVALID_PARAMETER_VALUE", "BAD_REQUEST")
 """MLflow's error codes for what it will never take, however often it is sent."""
+
+_delivering: defaultdict[str, threading.Lock] = defaultdict(threading.Lock)
+"""One thread at a time delivers what a spool holds."""
 
 
 class Mirror:
@@ -90,6 +93,11 @@ class Mirror:
         return delivered
 
     def _work(self) -> None:
+        # An earlier session of this very process may be at its last write still: both would write the same epoch.
+        with _delivering[str(self.spool.path)]:
+            self._work_alone()
+
+    def _work_alone(self) -> None:
         failures = 0
         while not self._closing:
             try:
