@@ -157,7 +157,8 @@ class StudyRuns:
         if status != run.status:
             self._set_status(run.id, status, change.time)
         run.status = status
-        run.epochs = (run.epochs or set()) | set(change.epochs)
+        if change.epochs:  # else nobody has looked yet what it holds, and an empty set would say: nothing
+            run.epochs = (run.epochs or set()) | set(change.epochs)
 
     def _missing(self, run: Run, change: Change) -> dict[int, tuple[int, Mapping[str, float]]]:
         if not change.epochs:
