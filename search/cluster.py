@@ -148,8 +148,10 @@ def resources_for(
     if concurrent is not None and concurrent < 1:
         raise ClusterError(f"--concurrent is {concurrent}, must be at least 1")
     share = float(gpus > 0) if gpus_per_trial is None else float(gpus_per_trial)
-    if share < 0 or (share > 1 and share != int(share)):
-        raise ClusterError(f"--gpus-per-trial is {share:g}, must be a fraction of a GPU or a whole number")
+    if not 0 <= share <= 1:  # more would be booked and lie idle: a training uses one device
+        raise ClusterError(
+            f"--gpus-per-trial is {share:g}, must be 1, a share of a GPU, or 0: a trial uses one at most"
+        )
     if share > gpus:
         raise ClusterError(f"--gpus-per-trial asks for {share:g} GPUs, there are {gpus:g}; leave it out")
     places = _gpu_places(gpus, share) if share else max(1, min(cpus, concurrent or CONCURRENT_ON_CPU))
@@ -170,4 +172,4 @@ def _by_hand(
 
 def _gpu_places(gpus: float, share: float) -> int:
     # A trial's share lies on one GPU: of 0.4 there are two on each, not five on two.
-    return int(gpus) * int(1 / share + 1e-9) if share < 1 else int(gpus // share)
+    return int(gpus) * int(1 / share + 1e-9)

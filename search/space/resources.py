@@ -53,7 +53,8 @@ def _gpus(node: Node | None, mistakes: Mistakes) -> float | None:
         return None
     value = node.value
     number = isinstance(value, int | float) and not isinstance(value, bool)
-    if not number or not 0 <= float(value) <= 1024 or (float(value) > 1 and float(value) != int(value)):  # type: ignore[arg-type]
-        mistakes.add(node.place, "resources.gpu must be a share of a GPU (0.5), a whole number of them, or 0")
+    if not number or not 0 <= float(value) <= 1:  # type: ignore[arg-type]
+        # More would be booked and lie idle: a training uses one device.
+        mistakes.add(node.place, "resources.gpu must be 1, a share of a GPU (0.5), or 0: a trial uses one at most")
         return None
     return float(value)  # type: ignore[arg-type]

@@ -245,7 +245,6 @@ def test_sync_waits_for_no_driver(workspace: Path) -> None:
         ({"cpus": 16, "gpus": 4}, 4, 4, 1.0),
         ({"cpus": 16, "gpus": 4, "concurrent": 2}, 2, 8, 1.0),
         ({"cpus": 16, "gpus": 2, "gpus_per_trial": 0.4}, 4, 4, 0.4),
-        ({"cpus": 16, "gpus": 4, "gpus_per_trial": 2}, 2, 8, 2.0),
         ({"cpus": 16, "gpus": 4, "gpus_per_trial": 0}, 4, 4, 0.0),
         ({"cpus": 64, "gpus": 0, "concurrent": 1, "largest_node": 16}, 1, 16, 0.0),
         ({"cpus": 2, "gpus": 0, "missing": 1}, 1, 2, 0.0),
@@ -259,7 +258,9 @@ def test_resources(arguments: dict[str, Any], concurrent: int, cpus: int, gpus: 
     assert (share.concurrent, share.cpus, share.gpus) == (concurrent, cpus, gpus)
 
 
-@pytest.mark.parametrize(("gpus_per_trial", "words"), [(1.0, "there are 0"), (-1, "fraction"), (1.5, "whole")])
+@pytest.mark.parametrize(
+    ("gpus_per_trial", "words"), [(1.0, "there are 0"), (-1, "share"), (1.5, "one at most"), (2, "one at most")]
+)
 def test_impossible_resources(gpus_per_trial: float, words: str) -> None:
     with pytest.raises(ClusterError, match=words):
         resources_for(2, 0, gpus_per_trial=gpus_per_trial)
