@@ -9,7 +9,7 @@ import optuna
 import pytest
 
 from search.flatness import Left, drawn, encoded, left_to_gain
-from search.ledger import sampler
+from search.proposals import History, Proposal
 from search.rows import TrialRow
 
 
@@ -34,7 +34,7 @@ def height(settings: Mapping[str, Any]) -> float:
 def searched(trials: int, noise: float = 0.0) -> list[TrialRow]:
     study, rng, rows = optuna.create_study(direction="maximize"), np.random.default_rng(0), []
     for number in range(trials):
-        study.sampler = sampler(number)
+        study.sampler = Proposal(number, History("maximize"))
         trial = study.ask()
         settings = Hill().sample(trial)
         value = height(settings) + noise * rng.normal()
