@@ -4,8 +4,9 @@ Without finalists: a validation part of 150 images cannot tell two good trials a
 is as much lucky as good. So the trials that lie within one standard error of the best (Breiman et al. 1984, section
 3.4.3) count as equals, and up to `limit` of them average their probabilities. Nothing else is fitted to validation.
 
-With finalists: those that forward selection on their validation predictions takes (`search.ensemble`); the search's own
-trials stay outside, because they would come first by the very luck that finalists take away.
+With finalists: the largest ensemble that forward selection on their validation predictions finds as good as its best
+(`search.ensemble`); the search's own trials stay outside, because they would come first by the very luck that finalists
+take away.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from lesion.data.packed import PackedDataset
-from lesion.metrics import Interval, bootstrap, summary
+from lesion.metrics import Interval, Paired, bootstrap, paired_bootstrap, summary
 from search.candidates import Pool, fold_candidates, left_out, predictions_file, seed_candidates, sign_of, unpredicted
 from search.ensemble import Candidate, Step, forward_selection
 from search.errors import PromotionBlockedError, PromotionError
@@ -133,9 +134,15 @@ def _forward(
     def score(probabilities: npt.NDArray[np.float64]) -> float:
         return sign * summary(probabilities, labels, data.classes)[status.identity.objective]
 
+    groups = data.table["group"].iloc[pool.images].astype(str).tolist()
+
+    def error(first: npt.NDArray[np.float64], second: npt.NDArray[np.float64]) -> float:
+        paired = paired_bootstrap(first, second, labels, data.classes, groups=groups, seed=0)
+        return _standard_error(paired[status.identity.objective])
+
     candidates, problems = list(pool.candidates), list(pool.problems)
     while candidates:
-        steps = forward_selection(candidates, score, limit)
+        steps = forward_selection(candidates, score, limit, error)
         if not steps:
             size = min(len(each.rows) for each in candidates)
             raise PromotionError(f"an ensemble of {limit} cannot hold the {size} folds of a setting; allow {size}")
@@ -176,7 +183,7 @@ def _interval(
     return intervals[status.identity.objective]
 
 
-def _standard_error(interval: Interval) -> float:
+def _standard_error(interval: Interval | Paired) -> float:
     return (interval.high - interval.low) / (2 * 1.96)  # a 95 % interval is that many standard errors wide
 
 

@@ -48,6 +48,17 @@ def test_a_setting_counts_as_its_folds():
     assert second.score == pytest.approx(closeness(mean))
 
 
-def test_nothing_joins_that_does_not_help_and_the_first_of_equals_is_taken():
+def test_the_first_of_equals_is_taken_and_a_twin_does_no_harm():
     twin = candidate(5, 0.7, 0.1, 0.8)
-    assert [step.candidate for step in forward_selection([BETTER, twin], closeness, 5)] == [BETTER]
+    assert [step.candidate for step in forward_selection([BETTER, twin], closeness, 5)] == [BETTER, twin]
+
+
+def test_models_that_validation_cannot_tell_apart_stay():
+    def chosen(error: float) -> list[Candidate]:
+        steps = forward_selection([GOOD, BETTER, OPPOSITE, POOR], closeness, 4, lambda first, second: error)
+        return [step.candidate for step in steps]
+
+    # All three together are (0.867, 0.2, 0.733), 0.1289 away: 0.0064 behind the two. POOR takes 0.27 away from that.
+    assert chosen(0.006) == [BETTER, OPPOSITE]
+    assert chosen(0.007) == [BETTER, OPPOSITE, GOOD]
+    assert chosen(1.0) == [BETTER, OPPOSITE, GOOD, POOR]

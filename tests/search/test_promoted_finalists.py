@@ -61,7 +61,8 @@ def test_finalists_on_fresh_seeds_become_the_model(place: Workspace, data: Packe
     assert selection.rows[0].value == max(row.value or 0 for row in series.rows)
     steps = [scored(place, data, "seeded", selection, n + 1) for n in range(len(selection.rows))]
     assert list(selection.steps) == pytest.approx(steps)
-    assert sorted(set(selection.steps)) == list(selection.steps)  # each addition made it better
+    # What joined after the highest score cannot be told from it.
+    assert max(steps) - steps[-1] <= 2 * selection.standard_error
 
     promoted = promote("seeded", place, views=1, gates=NO_GATES)
     assert [row.label for row in promoted.members] == [row.label for row in selection.rows]
