@@ -68,7 +68,7 @@ def cautious_temperature(probabilities: npt.ArrayLike, labels: npt.ArrayLike) ->
     the rule by which trials count as equals, too (Breiman et al. 1984, section 3.4.3). Trials and epochs were chosen on
     the same images and look surer there than they are elsewhere; on few images a fit follows that luck.
 
-    >>> cautious_temperature([[0.7, 0.3]] * 7 + [[0.3, 0.7]] * 3, [0] * 7 + [1] * 3)
+    >>> cautious_temperature([[0.6, 0.4]] * 10, [0] * 7 + [1] * 3)
     1.0
     """
     logs, y = _logs(probabilities), np.asarray(labels, np.int64)

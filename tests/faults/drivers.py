@@ -96,7 +96,7 @@ def alive(pid: int) -> bool:
 
 def offspring(pid: int, name: str = "") -> list[int]:
     """Processes under `pid`, those whose command line has `name` in it."""
-    listing = subprocess.run(["ps", "-eo", "pid=,ppid=,args="], capture_output=True, text=True, check=True).stdout
+    listing = subprocess.run(["ps", "-wweo", "pid=,ppid=,args="], capture_output=True, text=True, check=True).stdout
     table = [(int(own), int(parent), args) for own, parent, args in (x.split(None, 2) for x in listing.splitlines())]
     found, reached = [], {pid}
     while new := [(own, args) for own, parent, args in table if parent in reached and own not in reached]:

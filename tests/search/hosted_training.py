@@ -1,4 +1,4 @@
-"""A training that costs half a second an epoch, and notes on which of Ray's nodes it runs."""
+"""A training that costs half a second an epoch once there are two nodes, and notes on which of them it runs."""
 
 from __future__ import annotations
 
@@ -21,5 +21,11 @@ class HostedTraining(FakeTraining):
             file.write(f"{ray.get_runtime_context().get_node_id()}\n")
 
     def step(self) -> dict[str, float]:
+        import ray
+
+        # A search that ended before its second machine had started would show nothing.
+        deadline = time.monotonic() + 120
+        while sum(node["Alive"] for node in ray.nodes()) < 2 and time.monotonic() < deadline:
+            time.sleep(0.2)
         time.sleep(0.5)
         return super().step()

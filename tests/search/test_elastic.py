@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -125,7 +126,9 @@ def test_seats_are_full_while_every_place_is_taken_and_one_trial_may_always_wait
 
 @pytest.mark.slow
 @pytest.mark.timeout(300)
-def test_a_machine_that_joins_while_the_search_runs_gets_trials(tmp_path: Path) -> None:
+def test_a_machine_that_joins_while_the_search_runs_gets_trials(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     from fake_training import make_data, make_space
     from hosted_training import HostedTraining
     from ray.cluster_utils import Cluster as Machines
@@ -133,6 +136,8 @@ def test_a_machine_that_joins_while_the_search_runs_gets_trials(tmp_path: Path) 
     from search import run_study
 
     make_data(tmp_path)
+    # Machines that are not of this process's making find the training as any program would.
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")]))
     space = make_space(tmp_path, trials=12, epochs=6)
     small = {"num_cpus": 1, "object_store_memory": 75 * 2**20, "include_dashboard": False}
     machines = Machines(initialize_head=True, head_node_args=small)
