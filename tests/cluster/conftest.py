@@ -68,7 +68,7 @@ def fake_trials(host: hosts.Host) -> None:
     (packages,) = host.home.glob("env/lib/python*/site-packages")
     for source in (HERE / "fake_trials.py", FAKE_TRAINING):
         shutil.copy(source, packages)
-    (packages / "1_fake.pth").write_text("import fake_trials\n")
+    (packages / "1_fake.pth").write_text("import fake_trials; fake_trials.install()\n")
 
 
 def eventually(is_so: Callable[[], bool], what: str, seconds: float) -> None:

@@ -1,6 +1,7 @@
 """Laid into the environment of test hosts: trials train nothing, and write down on which host they ran.
 
-Python imports it at its start, by a line of a ``.pth`` file; it changes `search.trial` as soon as that is imported. The
+Python installs it at its start, by a line of a ``.pth`` file; it changes `search.trial` as soon as that is imported.
+Imported alone, as pytest does to look for examples, it changes nothing. The
 logical GPUs of the test hosts hold nothing that torch could train on.
 """
 
@@ -51,4 +52,6 @@ class _Finder(importlib.abc.MetaPathFinder):
         return spec
 
 
-sys.meta_path.insert(0, _Finder())
+def install() -> None:
+    """Change what this process imports from now on."""
+    sys.meta_path.insert(0, _Finder())
