@@ -12,6 +12,8 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 WORKSPACE := demo
+# Two files at a time, in the order of their names: folders with long tests come first.
+PYTEST := --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
 ifdef DATA
 NAME := $(notdir $(abspath $(DATA)))
@@ -60,10 +62,10 @@ endif
 	@echo "Begin again:                    make clean demo"
 
 test: install
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest $(PYTEST)
 
 fast: install
-	$(BIN)/python -m pytest -m "not slow"
+	$(BIN)/python -m pytest $(PYTEST) -m "not slow"
 
 lint: install
 	$(BIN)/ruff check .

@@ -42,7 +42,8 @@ class Told:
 class LedgerSearcher(Searcher):
     """Proposes adopted rows first, then new ones until the ledger holds `target` or there are `enough`.
 
-    `tell` hears of everything; `run_of` knows the MLflow run of a trial.
+    `tell` hears of everything; `run_of` knows the MLflow run of a trial; `require_unchanged` raises where nothing may
+    be recorded any more.
     """
 
     def __init__(
@@ -57,9 +58,10 @@ class LedgerSearcher(Searcher):
         tell: Callable[[Told], None],
         run_of: Callable[[int], str | None] = lambda number: None,
         enough: Callable[[], bool] = lambda: False,
+        require_unchanged: Callable[[], None] = lambda: None,
     ) -> None:
         super().__init__()
-        self.enough = enough
+        self.enough, self.require_unchanged = enough, require_unchanged
         self.ledger, self.space, self.job, self.seats = ledger, space, job, seats
         self.tell, self.run_of = tell, run_of
         self.problem: Exception | None = None
@@ -97,6 +99,7 @@ class LedgerSearcher(Searcher):
         if self.problem is not None:
             return
         with self._fatal():
+            self.require_unchanged()
             self.ledger.report(number, result["epoch"], result["value"])
             self.ledger.note(number, **self._so_far(number, result))
             self._heard("epoch", number, result)
@@ -107,6 +110,7 @@ class LedgerSearcher(Searcher):
         if result is None or error or number in self._over or self.problem is not None:
             return
         with self._fatal():
+            self.require_unchanged()
             noted = self._so_far(number, result) | {name: result[name] for name in SPENT if result[name]}
             noted["metrics"] = metrics_of(result)
             if run := self.run_of(number):

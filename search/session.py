@@ -190,6 +190,7 @@ class Session:
             tell=self._told,
             run_of=self.mirror.run_id,
             enough=lambda: self._flat,
+            require_unchanged=self._require_unchanged,
         )
 
     def _tune(self, searcher: LedgerSearcher, seats: Seats) -> None:
@@ -229,7 +230,10 @@ class Session:
 
     def _pause(self) -> None:
         """End the session where that was asked for, or the data changed."""
-        self._require_unchanged()
+        try:
+            self._require_unchanged()
+        except StudyError as error:
+            raise StopSession from error
         if used_up := self.purse.empty():
             self.interrupts.ask(used_up)
         if self.interrupts.asked:
@@ -242,7 +246,7 @@ class Session:
             self.plan.require_unchanged()
         except StudyError as error:
             self.problem = error
-            raise StopSession from error
+            raise
 
     def _let_go(self) -> None:
         with suppress(LedgerError):  # the ledger may be what ends the session

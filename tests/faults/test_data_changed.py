@@ -45,7 +45,7 @@ def test_data_changed_under_a_running_study(workspace: Path) -> None:
 
     def change_in_the_middle(state: Any) -> None:
         if any(trial.epoch for trial in state.running) and not seen:
-            # The ledger's word: what progress shows may be half a second old.
+            # The ledger's word: what progress shows may be half a second old. What records waits for this to return.
             seen.append(study_status(workspace, "tiny").rows[0].epoch)
             change_a_label(workspace)
 
