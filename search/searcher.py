@@ -17,8 +17,9 @@ from typing import Any
 from ray.tune.schedulers import AsyncHyperBandScheduler, FIFOScheduler, TrialScheduler
 from ray.tune.search import Searcher
 
+from search.errors import StudyError
 from search.ledger import Ending, Ledger, Samples
-from search.rows import HUNG, TrialRow
+from search.rows import ERROR, HUNG, TrialRow
 from search.seats import Seats
 from search.space.space import Asha
 from search.trial import Job, Order
@@ -122,13 +123,20 @@ class LedgerSearcher(Searcher):
     def died(self, trial_id: str, death: Death, last: bool) -> Order:
         """The worker died, `last` says for the last time that Ray bears; what another worker is to do, if there is one.
 
-        The trial goes on there, or its row is failed, where a retry mends nothing or was tried often enough.
+        The trial goes on there, or its row is failed, where a retry mends nothing or was tried often enough. Where no
+        worker can be made the session ends instead: no trial is to blame, and all would end like this one.
         """
         number = self._numbers[trial_id]
         nothing = Order(number, 0, over=True)
         if self.problem is not None or number in self._over:
             return nothing
         with self._fatal():
+            if last and death.failure == ERROR:
+                raise StudyError(
+                    f"no worker can be started for trial {number}: {death.text}. Every machine needs the same packages "
+                    "and modules ('lesion-search cluster check' compares them); no trial is lost: mend it and the same "
+                    "command goes on"
+                )
             row = self.ledger.row(number)
             hangs = row.hangs + (death.failure == HUNG)
             why = verdict(death, hangs, last, row.attempt)

@@ -7,13 +7,14 @@ becomes of its trial (`verdict`): retried is only what a retry can mend.
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from search.rows import HOST_MEMORY, HUNG, LOST
+from search.rows import ERROR, HOST_MEMORY, HUNG, LOST
 
 SLOWER = 10
 """An epoch may take so many times as long as the slowest before it, and at least a tenth of the patience."""
@@ -21,6 +22,9 @@ HANGS = 2
 """The hang at which a trial is failed; after the one before, another worker goes on from its checkpoint."""
 SAID = 500
 """Letters of what Ray says of a death, which goes on at length about what may be set."""
+_UNABLE = "error raised in its creation task"
+"""Ray's words for a worker that could not even be made."""
+_CAUSE = re.compile(r"\b\w+(?:Error|Exception): ")
 AWAY = 5.0
 """Seconds between two looks beyond which the driver was busy itself, and heard nothing for that reason."""
 
@@ -91,7 +95,10 @@ class Watchdog:
 
 @dataclass(frozen=True)
 class Death:
-    """Why a worker died: a failure class, and what is known about it in words."""
+    """Why a worker died: a failure class, and what is known about it in words.
+
+    The class "error" is that of a worker which could not be made: its machine lacks something.
+    """
 
     failure: str
     text: str
@@ -113,6 +120,9 @@ class Coroner:
             return Death(HOST_MEMORY, f"Ray ended its worker because the machine ran out of memory: {words[:SAID]}")
         if here and killed > 0:
             return Death(HOST_MEMORY, "the kernel ended its worker because the machine ran out of memory")
+        if _UNABLE in words:
+            causes = [found.start() for found in _CAUSE.finditer(words)]
+            return Death(ERROR, words[causes[-1] if causes else 0 :][:SAID])
         return Death(LOST, words[:SAID])
 
 

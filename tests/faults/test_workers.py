@@ -1,5 +1,6 @@
 """What happens to a trial's worker: it dies, it hangs, it has no memory; all in one Ray session."""
 
+import importlib
 import json
 import time
 from pathlib import Path
@@ -11,6 +12,7 @@ from fake_training import Constant, FakeTraining, SlowToClean, Unhurried, make_d
 from whole import failures, require_whole, schedulers
 
 from search import run_study
+from search.errors import StudyError
 from search.space import Asha
 
 pytestmark = [
@@ -57,6 +59,21 @@ def test_a_trial_that_hangs_for_ever_is_failed_and_the_others_are_not(workspace:
     status = require_whole(workspace, trials=2, epochs=4)
     assert failures(status) == {0: "hung"}
     assert "it hung 2 times; at last: nothing was heard of it for" in str(status.rows[0].message)
+
+
+def test_where_no_worker_can_be_made_the_session_ends_and_no_trial_is_lost(
+    workspace: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    elsewhere = tmp_path_factory.mktemp("elsewhere")
+    (elsewhere / "mine.py").write_text("from fake_training import FakeTraining\nclass Mine(FakeTraining): pass\n")
+    monkeypatch.syspath_prepend(elsewhere)  # this process's path, which workers do not have
+    mine = importlib.import_module("mine")
+    space = make_space(workspace, trials=2, epochs=4)
+    with pytest.raises(StudyError, match=r"no worker can be started .*ModuleNotFoundError: No module named 'mine'"):
+        run_study(space, workspace, build=mine.Mine, concurrent=1)
+    run_study(space, workspace, build=FakeTraining, concurrent=1)
+    status = require_whole(workspace, trials=2, epochs=4)
+    assert failures(status) == {}
 
 
 def test_clean_up_that_takes_for_ever_ends_nothing(workspace: Path) -> None:

@@ -76,6 +76,16 @@ def test_deaths_are_told_apart() -> None:
     assert "fewer trials at a time" in str(verdict(ray_did, 0, False, 1)).lower()
 
 
+def test_a_worker_that_could_not_be_made_died_of_the_last_error_that_ray_quotes() -> None:
+    words = (
+        "1 The actor died because of an error raised in its creation task, ray::Worker.__init__() (pid=3) At least one "
+        "of the input arguments could not be computed: ray.exceptions.RaySystemError: System error: No module named "
+        "'mine' traceback: Traceback (most recent call last): ^^^^ ModuleNotFoundError: No module named 'mine'"
+    )
+    said = "ModuleNotFoundError: No module named 'mine'"
+    assert Coroner(lambda: 0).death(words, None, here=True) == Death("error", said)
+
+
 def test_the_kernel_counts_in_the_control_group_or_everywhere(tmp_path: Path) -> None:
     vmstat = tmp_path / "vmstat"
     vmstat.write_text("nr_free_pages 12\noom_kill 3\n")
