@@ -129,8 +129,7 @@ def test_seats_are_full_while_every_place_is_taken_and_one_trial_may_always_wait
 def test_a_machine_that_joins_while_the_search_runs_gets_trials(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from fake_training import make_data, make_space
-    from hosted_training import HostedTraining
+    from fake_training import HostedTraining, make_data, make_space
     from ray.cluster_utils import Cluster as Machines
 
     from search import run_study
