@@ -30,7 +30,7 @@ def test_a_model_is_not_overwritten(folder):
     "wrong",
     [
         {"views": 3},
-        {"provenance": {"when": object()}},
+        {"provenance": {"when": {1}}},
         {"provenance": {"score": float("nan")}},
         {"class_weights": (1.0, 2.0)},
     ],
