@@ -11,11 +11,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from lesion.errors import LesionError
 from search.commands.options import command, json_option, whole, workspace_option
 from search.commands.predict import model_of
 from search.commands.ui import shown_host
 
 if TYPE_CHECKING:
+    from lesion.predictor import Predictor
     from search.commands.options import Commands
 
 
@@ -42,13 +44,20 @@ def _add_serve(commands: Commands) -> None:
 def _add_export(commands: Commands) -> None:
     parser = command(
         commands, "export", export,
-        "Write a model as one ONNX file, for runtimes without PyTorch. All members and views are in it, and any number "
-        "of photos goes through; its metadata say how a photo is made ready. It is compared with PyTorch first.",
+        "Write a model as one ONNX file, for runtimes without PyTorch: all members and views are in it, any number of "
+        "photos goes through, its metadata say how a photo is made ready, and it is compared with PyTorch first. Or "
+        "write the backbone of one member as a file of weights, which another search can start from.",
         "models:/isic2017@champion --onnx isic2017.onnx",
         "model/ --onnx model.onnx --views 1",
+        "models:/isic2018@champion --backbone isic2018.safetensors",
     )  # fmt: skip
     parser.add_argument("model", metavar="MODEL", help="a registered model or a model's folder")
-    parser.add_argument("--onnx", type=Path, required=True, metavar="FILE", help="the file to write")
+    what = parser.add_mutually_exclusive_group(required=True)
+    what.add_argument("--onnx", type=Path, metavar="FILE", help="write everything to this file")
+    what.add_argument(
+        "--backbone", type=Path, metavar="FILE", help="write one member's backbone to this file, a .safetensors"
+    )
+    parser.add_argument("--member", type=whole, default=1, metavar="N", help="whose backbone (default 1, the first)")
     parser.add_argument("--views", type=int, choices=(1, 2, 4, 8), help="flips and turns (default: the model's)")
     workspace_option(parser)
     json_option(parser)
@@ -96,6 +105,8 @@ def export(args: argparse.Namespace) -> int:
     from search.display import console, print_json, say  # noqa: PLC0415
 
     predictor = Predictor.load(model_of(args))
+    if args.backbone:
+        return _export_backbone(args, predictor)
     if args.views:
         predictor = replace(predictor, views=args.views)
     with console(stderr=True).status("reading the model") as spinner:
@@ -110,6 +121,26 @@ def export(args: argparse.Namespace) -> int:
         f"onnxruntime is within {worst:.1g} of PyTorch"
     )
     say(*(f"  {what}: {how}" for what, how in preprocessing(predictor).items() if how is not None), style="dim")
+    return 0
+
+
+def _export_backbone(args: argparse.Namespace, predictor: Predictor) -> int:
+    from lesion.models.transfer import save_backbone  # noqa: PLC0415
+    from search.display import print_json, say  # noqa: PLC0415
+
+    members = predictor.members
+    if not 1 <= args.member <= len(members):
+        raise LesionError(f"--member {args.member}: {args.model} has {len(members)} members, counted from 1")
+    member = members[args.member - 1]
+    name, tensors = member.settings["backbone"], save_backbone(member.model, args.backbone)
+    if args.json:
+        print_json({"file": str(args.backbone), "backbone": name, "tensors": tensors, "data": predictor.data})
+        return 0
+    say(
+        f"{args.backbone}: {name} of member {args.member} of {len(members)}, trained at "
+        f"{member.settings['image_size']} pixels",
+        f"next: lesion-search run SPACE --set backbone={name} --set backbone.{name}.weights={args.backbone}",
+    )
     return 0
 
 

@@ -1,4 +1,4 @@
-"""A model behind HTTP: the example request that is printed is sent as it stands, in a shell."""
+"""A model taken elsewhere: behind HTTP, where the printed example request is sent as it stands; as weights."""
 
 from __future__ import annotations
 
@@ -14,10 +14,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
+from safetensors.torch import load_file
 
 from lesion.predictor import Predictor
 from lesion.rules import OperatingPoint, Rules
+from search.cli import main
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from small_models import CLASSES, member
@@ -54,3 +57,18 @@ def test_the_example_request_is_answered_with_what_predict_says(tmp_path: Path) 
     assert answer["flagged"] == expected["flagged"]
     for name in ("confidence", "entropy", *(f"p_{label}" for label in CLASSES)):
         assert answer[name] == pytest.approx(expected[name], abs=1e-6)
+
+
+def test_a_member_s_backbone_is_written_and_the_next_command_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Predictor((member(0), member(1)), CLASSES).save(tmp_path / "model")
+    assert main(["export", "model", "--backbone", "mine.safetensors", "--member", "2"]) == 0
+    said = " ".join(capsys.readouterr().out.split())
+    assert "squeezenet1_1 of member 2 of 2, trained at 32 pixels" in said
+    assert "--set backbone.squeezenet1_1.weights=mine.safetensors" in said
+    first = load_file("mine.safetensors")["features.0.weight"]
+    assert torch.equal(first, member(1).model.backbone.state_dict()["stages.0.0.weight"])
+    assert main(["export", "model", "--backbone", "mine.safetensors", "--member", "3"]) == 2
+    assert "has 2 members" in capsys.readouterr().err

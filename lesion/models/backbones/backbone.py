@@ -34,17 +34,19 @@ NORMALISATIONS: Mapping[str, Colours] = {
 class Backbone(nn.Module):
     """Images (N, 3, S, S), normalised → feature map (N, `channels`, S', S').
 
-    `mean` and `std` (RGB, of images in [0, 1]) are what its weights were trained with. Raises SettingError when more is
-    to train than there is.
+    `mean` and `std` (RGB, of images in [0, 1]) are what its weights were trained with; `origin` tells what its tensors
+    are called in the library it comes from, and is empty for one of our own. Raises SettingError when more is to train
+    than there is.
     """
 
     stages: Sequence[nn.Module] | nn.ModuleList
+    origin: Mapping[str, str]
 
     def __init__(
         self, stages: Sequence[nn.Module] | nn.ModuleList, channels: int, colours: Colours, freezing: Freezing
     ) -> None:
         super().__init__()
-        self.stages, self.channels = stages, channels
+        self.stages, self.channels, self.origin = stages, channels, {}
         self.mean, self.std = colours
         # In a tuple: they have their place among the modules already.
         self._still = tuple(freezing.apply(list(stages)))

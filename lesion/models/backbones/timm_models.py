@@ -53,6 +53,7 @@ class TimmBackbone(Backbone):
         # In a tuple, for `model` has all of this already.
         super().__init__(tuple(stages), channels, colours, freezing)
         self.model, self._layout = model, layout
+        self.origin = {f"model.{key}": key for key in model.state_dict()}
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:  # noqa: D102
         return self._layout(self.model.forward_features(images))  # type: ignore[operator]

@@ -90,7 +90,10 @@ def _register(name: str) -> None:
         modules = cut(whole)
         stages = nn.ModuleList(nn.Sequential(*modules[a:b]) for a, b in pairwise((0, *ends)))
         colours = colours_of(normalisation, normalisation_of(name, weights))
-        return Backbone(stages, channels, colours, freezing)
+        made = Backbone(stages, channels, colours, freezing)
+        called = {id(tensor): key for key, tensor in whole.state_dict(keep_vars=True).items()}
+        made.origin = {key: called[id(tensor)] for key, tensor in made.state_dict(keep_vars=True).items()}
+        return made
 
     backbone.__doc__ = f"torchvision's {name}, cut before its pooling."
     backbones.add(name, backbone)
