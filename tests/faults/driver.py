@@ -5,7 +5,6 @@ the class of the fake training, and `run` for more arguments of `run_study`.
 """
 
 import json
-import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -34,5 +33,4 @@ def main(workspace: Path, plan: dict[str, Any]) -> None:
 
 
 if __name__ == "__main__":
-    os.environ.pop("LD_PRELOAD", None)  # a clock that was set back is the driver's; Ray's processes need theirs
     main(Path(sys.argv[1]), json.loads(sys.argv[2]))

@@ -154,6 +154,15 @@ def test_what_cannot_be_rolled_back(place):
         rollback("judged", place)
 
 
+def test_a_second_promotion_at_the_same_time_is_told_so_before_the_test_part_is_opened(place, monkeypatch):
+    monkeypatch.setattr(proposal, "open_test_of", lambda *_: pytest.fail("the test part was opened"))
+    with (
+        alone(place, "judged"),
+        pytest.raises(PromotionBlockedError, match="is being promoted, or rolled back, by another process"),
+    ):
+        promote("drawn", place, model="judged", views=4)
+
+
 def test_a_rehearsal_opens_and_registers_nothing(place, files, monkeypatch, capsys):
     monkeypatch.setattr(proposal, "open_test_of", lambda *_: pytest.fail("the test part was opened"))
     told = rehearse("drawn", place, model="dry", views=2, gates=files["closed"])
