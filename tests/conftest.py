@@ -22,3 +22,9 @@ def _nobody_else_s_workspace(monkeypatch: pytest.MonkeyPatch) -> None:
     """No test may write to the workspace, ledger or tracking server of whoever runs it."""
     for name in ("LESION_WORKSPACE", "LESION_LEDGER", "MLFLOW_TRACKING_URI", "MLFLOW_REGISTRY_URI"):
         monkeypatch.delenv(name, raising=False)
+
+
+@pytest.fixture(autouse=True)
+def _wide_enough(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is printed does not depend on the terminal of whoever runs the tests."""
+    monkeypatch.setenv("COLUMNS", "120")

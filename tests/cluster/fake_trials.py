@@ -19,18 +19,26 @@ from types import ModuleType
 from typing import Any
 
 TRIAL = "search.trial"
+HOSTS = 3
 
 
 def build_training(settings: Mapping[str, Any], job: Any, seed: int) -> Any:
-    """A `FakeTraining` that notes its host beside the checkpoints."""
+    """A `FakeTraining` that notes its host beside the checkpoints, and goes no further until there were `HOSTS`."""
     sys.path.append(str(Path(__file__).parent))
-    from fake_training import FakeTraining
+    from fake_training import FakeTraining, wait_for_lines
 
     os.environ.setdefault("FAKE_WAIT", "1")
     job.folder.mkdir(parents=True, exist_ok=True)
-    with (job.folder / "hosts.txt").open("a") as file:
+    notes = job.folder / "hosts.txt"
+    with notes.open("a") as file:
         file.write(f"{platform.node()} {os.environ.get('CUDA_VISIBLE_DEVICES', '')} {job.gpus}\n")
-    return FakeTraining(settings, job, seed)
+
+    class Noted(FakeTraining):
+        def step(self) -> dict[str, float]:
+            wait_for_lines(notes, HOSTS)
+            return super().step()
+
+    return Noted(settings, job, seed)
 
 
 class _Finder(importlib.abc.MetaPathFinder):

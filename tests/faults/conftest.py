@@ -11,9 +11,9 @@ HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE.parent / "search"))
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def one_ray() -> Iterator[None]:
-    """One Ray session for all tests whose search runs in this very process: starting one takes seconds."""
+    """One Ray session for the tests of a file whose search runs in this very process: starting one takes seconds."""
     from drivers import WORKERS
 
     from search.cluster import joined

@@ -1,4 +1,4 @@
-"""A node of a cluster that dies under its trial: two nodes, made by Ray's own cluster for tests."""
+"""Nodes of a cluster that die and join while a search runs, made by Ray's own cluster for tests."""
 
 import os
 import signal
@@ -33,3 +33,19 @@ def test_raylet_killed_under_its_trial(tmp_path: Path, monkeypatch: pytest.Monke
     assert "Raylet is terminated" in driver.said
     # A worker outlives its raylet for half a minute, and a trial that ends within it has had one attempt.
     require_whole(tmp_path, trials=3, epochs=5)
+
+
+def test_a_machine_that_joins_in_mid_search_gets_trials(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in WORKERS.items():
+        monkeypatch.setenv(name, value)
+    cluster = Cluster(initialize_head=True, connect=False, head_node_args={"num_cpus": 1, "include_dashboard": False})
+    try:
+        run = {"address": cluster.address, "concurrent": None, "gpus_per_trial": 0}
+        driver = start(tmp_path, trials=4, epochs=2, training="HostedTraining", run=run)
+        wait_for(lambda: driver.running)
+        cluster.add_node(num_cpus=1)
+        assert driver.process.wait(400) == 0, driver.said
+    finally:
+        cluster.shutdown()
+    require_whole(tmp_path, trials=4, epochs=2)
+    assert len(set((tmp_path / "checkpoints" / "tiny" / "nodes.txt").read_text().split())) == 2

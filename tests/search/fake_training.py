@@ -122,11 +122,19 @@ class HostedTraining(FakeTraining):
             file.write(f"{ray.get_runtime_context().get_node_id()}\n")
 
     def step(self) -> dict[str, float]:
-        # A trial that ended before the other machine's worker had started would hand it its own: Ray prefers that.
-        deadline = time.monotonic() + 150
-        while len(set(self.notes.read_text().split())) < 2 and time.monotonic() < deadline:
-            time.sleep(0.1)
+        wait_for_lines(self.notes, 2)
         return super().step()
+
+
+def wait_for_lines(notes: Path, kinds: int) -> None:
+    """Wait until lines of `notes` begin with so many different words.
+
+    A trial that ended before another machine's worker had started would leave its own to the next trial: Ray prefers
+    that, and the other machine would have nothing to do.
+    """
+    deadline = time.monotonic() + 200
+    while len({line.split()[0] for line in notes.read_text().splitlines()}) < kinds and time.monotonic() < deadline:
+        time.sleep(0.1)
 
 
 def make_data(

@@ -2,16 +2,9 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 from collections.abc import Mapping
-from pathlib import Path
-
-import pytest
 
 from search.elastic import AHEAD, EVERY, REST, Growing, Growth
-from search.progress import StudyState
 from search.seats import Alike
 
 SHAPE = {"CPU": 2, "GPU": 0.5}
@@ -122,44 +115,3 @@ def test_seats_are_full_while_every_place_is_taken_and_one_trial_may_always_wait
     cluster.later()
     seats.look()
     assert not cluster.waiting
-
-
-@pytest.mark.slow
-@pytest.mark.timeout(300)
-def test_a_machine_that_joins_while_the_search_runs_gets_trials(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    from fake_training import HostedTraining, make_data, make_space
-    from ray.cluster_utils import Cluster as Machines
-
-    from search import run_study
-
-    make_data(tmp_path)
-    # Machines that are not of this process's making find the training as any program would.
-    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")]))
-    space = make_space(tmp_path, trials=4, epochs=2)
-    small = {"num_cpus": 1, "object_store_memory": 75 * 2**20, "include_dashboard": False}
-    machines = Machines(initialize_head=True, head_node_args=small)
-    words = ["start", "--address", machines.address, "--num-cpus", "1", "--object-store-memory", str(75 * 2**20)]
-    joined: list[subprocess.Popen[bytes]] = []
-
-    def join(state: StudyState) -> None:
-        if not joined and state.running:
-            program = "from ray.scripts.scripts import main; main()"
-            joined.append(
-                subprocess.Popen([sys.executable, "-c", program, *words, "--block"], stdout=subprocess.DEVNULL)
-            )
-
-    try:
-        result = run_study(
-            space, tmp_path, build=HostedTraining, progress=join, gpus_per_trial=0, address=machines.address
-        )
-    finally:
-        for process in joined:
-            process.terminate()
-            process.wait(30)
-        machines.shutdown()
-    assert {row.state for row in result.rows} == {"complete"}
-    assert len(result.rows) == 4
-    hosts = (tmp_path / "checkpoints" / "tiny" / "nodes.txt").read_text().split()
-    assert len(set(hosts)) == 2, "all trials ran on the machine of the beginning"
