@@ -12,7 +12,8 @@ from pathlib import Path
 
 import numpy as np
 
-from lesion.metrics import METRICS, Paired, delong, holm, mcnemar, paired_bootstrap, summary
+from lesion.evaluation import decided_metrics
+from lesion.metrics import METRICS, Paired, decisions, delong, holm, mcnemar, paired_bootstrap, summary
 from search.errors import ReportError
 from search.reporting.judgements import Judgement, judgement_named
 from search.workspace import Workspace, existing_workspace
@@ -82,7 +83,7 @@ def compare(
         progress(f"{first.name} against {other.name}")
         pairs.append(Pair(first, other, _tests(first, other, seed)))
     everyone = (first, *aligned)
-    scores = tuple(summary(each.probabilities, each.labels, each.classes) for each in everyone)
+    scores = tuple(map(_scores, everyone))
     return Comparison(everyone, scores, tuple(pairs), tuple(_notes(everyone)))
 
 
@@ -104,16 +105,24 @@ def _aligned(first: Judgement, other: Judgement) -> Judgement:
     wrong = np.flatnonzero(labels != first.labels)
     if len(wrong):
         raise ReportError(f"{where} {len(wrong)} labels differ, {first.images[wrong[0]]} among them")
-    probabilities = other.probabilities[order][:, columns]
+    probabilities, decisive = (each[order][:, columns] for each in (other.probabilities, other.decisive))
     return Judgement(
-        other.name, other.part, first.classes, first.images, labels, first.groups, probabilities, other.chosen
+        other.name, other.part, first.classes, first.images, labels, first.groups, probabilities, decisive, other.chosen
     )
+
+
+def _scores(told: Judgement) -> dict[str, float]:
+    """Scores of the probabilities, and those that are read off decisions by the rules that decided."""
+    decided = summary(told.decisive, told.labels, told.classes)
+    of_decisions = {name: decided[name] for name in decided_metrics(told.classes) if name in decided}
+    return summary(told.probabilities, told.labels, told.classes) | of_decisions
 
 
 def _tests(first: Judgement, second: Judgement, seed: int) -> tuple[Tested, ...]:
     labels, classes = first.labels, first.classes
     groups = list(first.groups)
-    right = [each.probabilities.argmax(axis=1) == labels for each in (first, second)]
+    truth = np.array(classes, dtype=object)[labels]
+    right = [np.array(decisions(each.decisive, classes), dtype=object) == truth for each in (first, second)]
     tests: dict[str, Paired] = {"accuracy": mcnemar(*right)}
     for k, name in enumerate(classes):
         own = labels == k
@@ -124,7 +133,9 @@ def _tests(first: Judgement, second: Judgement, seed: int) -> tuple[Tested, ...]
             tests[f"auc_{name}"] = delong(*scores, own, groups)
         tests[f"sensitivity_{name}"] = mcnemar(right[0][own], right[1][own])
     drawn = paired_bootstrap(first.probabilities, second.probabilities, labels, classes, groups=groups, seed=seed)
-    tests |= {name: drawn[name] for name in MIXED}
+    decided = paired_bootstrap(first.decisive, second.decisive, labels, classes, groups=groups, seed=seed)
+    read_off = decided_metrics(classes)
+    tests |= {name: (decided if name in read_off else drawn)[name] for name in MIXED}
     tests = {name: test for name, test in tests.items() if np.isfinite(test.p)}
     ordered = sorted(tests, key=lambda name: (name not in MIXED, list(tests).index(name)))
     adjusted = holm([tests[name].p for name in ordered])

@@ -32,7 +32,8 @@ from search.workspace import Workspace
 class Judgement:
     """Probabilities (N, classes) of images with labels (N,); `groups` are lesion ids, "" where unknown.
 
-    `chosen` says that the model was chosen by these very images.
+    `decisive` (N, classes) is largest where it was decided, by whatever rules; `chosen` says that the model was chosen
+    by these very images.
     """
 
     name: str
@@ -42,6 +43,7 @@ class Judgement:
     labels: npt.NDArray[np.int64]
     groups: tuple[str, ...]
     probabilities: npt.NDArray[np.float64]
+    decisive: npt.NDArray[np.float64]
     chosen: bool = False
 
 
@@ -85,6 +87,7 @@ def _validated(place: Workspace, status: StudyStatus, row: TrialRow) -> Judgemen
         judge.labels,
         tuple(judge.groups),
         probabilities,
+        probabilities,
         chosen=True,
     )
 
@@ -103,6 +106,7 @@ def _tested(place: Workspace, status: StudyStatus, name: str, key: str) -> Judge
         last.labels,
         _lesions(place, status, last.images),
         last.probabilities,
+        last.decisive,
     )
 
 
@@ -120,9 +124,12 @@ def _lesions(place: Workspace, status: StudyStatus, images: tuple[str, ...]) -> 
 
 def _table(path: Path) -> Judgement:
     try:
-        images, classes, labels, probabilities = read_per_image(path)
+        told = read_per_image(path)
     except FileNotFoundError:
         raise ReportError(f"{path}: there is no such file") from None
     except (OSError, ValueError) as problem:
         raise ReportError(str(problem) if str(path) in str(problem) else f"{path}: {problem}") from problem
-    return Judgement(str(path), "a table", classes, images, labels, ("",) * len(images), probabilities)
+    unknown = ("",) * len(told.images)
+    return Judgement(
+        str(path), "a table", told.classes, told.images, told.labels, unknown, told.probabilities, told.decisive
+    )

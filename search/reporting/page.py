@@ -165,7 +165,7 @@ def _parts(reading: Reading, figure: Any) -> list[dict[str, Any]]:
     parts: list[dict[str, Any]] = []
     if reading.best is not None and reading.judge is not None:
         row, told = reading.best
-        made = _judgement("validation", told.probabilities, told.labels, told.classes, figure)
+        made = _judgement("validation", told.probabilities, told.probabilities, told.labels, told.classes, figure)
         scores = {name: [each.value, each.low, each.high] for name, each in told.intervals.items()}
         title = f"Validation part, {len(told.images)} images, judged by trial {row.number}"
         note = "Trials were chosen by these very images: the figures are too good. Decisions: the largest probability."
@@ -180,11 +180,13 @@ def _parts(reading: Reading, figure: Any) -> list[dict[str, Any]]:
 
 
 def _tested(reading: Reading, promoted: Promoted, place: int, figure: Any) -> dict[str, Any]:
-    made = _judgement(f"test-{place}", promoted.probabilities, promoted.labels, promoted.classes, figure)
+    made = _judgement(
+        f"test-{place}", promoted.probabilities, promoted.decisive, promoted.labels, promoted.classes, figure
+    )
     hard = [] if reading.test is None else hardest_of(promoted, reading.test, HARDEST)
     who = ", ".join(map(str, promoted.trials))
     count = len(reading.promotions)
-    note = f"Opened at promotion {promoted.key} of trials {who}."
+    note = f"Opened at promotion {promoted.key} of trials {who}. Decisions: by the promoted model's rules."
     if count > 1:
         note += f" {count} models of this study have seen the test part: the best of their figures is too good."
     return {
@@ -197,7 +199,9 @@ def _tested(reading: Reading, promoted: Promoted, place: int, figure: Any) -> di
     }
 
 
-def _judgement(prefix: str, probabilities: Any, labels: Any, classes: Sequence[str], figure: Any) -> dict[str, Any]:
+def _judgement(
+    prefix: str, probabilities: Any, decisive: Any, labels: Any, classes: Sequence[str], figure: Any
+) -> dict[str, Any]:
     drawn = {
         "ROC": judgement_charts.roc,
         "Precision and recall": judgement_charts.precision_recall,
@@ -205,7 +209,10 @@ def _judgement(prefix: str, probabilities: Any, labels: Any, classes: Sequence[s
         "Confusion": judgement_charts.confusion,
     }
     named = [
-        (title, figure(f"{prefix}-{place}", draw(probabilities, labels, classes)))
+        (
+            title,
+            figure(f"{prefix}-{place}", draw(decisive if title == "Confusion" else probabilities, labels, classes)),
+        )
         for place, (title, draw) in enumerate(drawn.items())
     ]
     return {"figures": named, "id": prefix}

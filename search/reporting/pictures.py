@@ -14,6 +14,7 @@ from lesion.augment import resize
 from lesion.contact_sheets import contact_sheet
 from lesion.data.packed import PackedDataset
 from lesion.figures import write_png
+from lesion.metrics import decisions
 from search.reporting.judged import Hard
 from search.reporting.promoted import Promoted
 
@@ -33,6 +34,7 @@ def hardest_of(promoted: Promoted, test: PackedDataset, count: int) -> list[Hard
     places = {str(name): place for place, name in enumerate(test.table["image"])}
     given = promoted.probabilities[np.arange(len(promoted.labels)), promoted.labels]
     order = np.argsort(given, kind="stable")[:count]
+    decided = decisions(promoted.decisive, promoted.classes)
     if not all(promoted.images[place] in places for place in order):
         return []
     return [
@@ -40,7 +42,7 @@ def hardest_of(promoted: Promoted, test: PackedDataset, count: int) -> list[Hard
             places[promoted.images[place]],
             promoted.images[place],
             promoted.classes[promoted.labels[place]],
-            promoted.classes[int(promoted.probabilities[place].argmax())],
+            decided[place],
             float(given[place]),
         )
         for place in order

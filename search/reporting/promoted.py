@@ -19,13 +19,17 @@ PER_IMAGE, SELECTION = "test/per_image.csv", "selection.json"
 
 @dataclass(frozen=True, eq=False)
 class Promoted:
-    """One opening of the test part: probabilities (N, classes) and labels (N,) of `images`; `trials` says of whom."""
+    """One opening of the test part: probabilities (N, classes) and labels (N,) of `images`; `trials` says of whom.
+
+    `decisive` (N, classes) is largest where the model decided, by its own rules.
+    """
 
     folder: Path
     classes: tuple[str, ...]
     images: tuple[str, ...]
     labels: npt.NDArray[np.int64]
     probabilities: npt.NDArray[np.float64]
+    decisive: npt.NDArray[np.float64]
     intervals: dict[str, list[float | None]]
     trials: tuple[str, ...]
 
@@ -49,16 +53,28 @@ def promotions(place: Workspace, study: str, tell: Callable[[str], object] = lam
 
 def read_promotion(folder: Path) -> Promoted:
     """One promotion's evidence; OSError, ValueError or KeyError where it is damaged."""
-    images, classes, labels, probabilities = read_per_image(folder / PER_IMAGE)
+    told = read_per_image(folder / PER_IMAGE)
     chosen: dict[str, Any] = json.loads((folder / SELECTION).read_text())
     intervals = json.loads((folder / "metrics.json").read_text())
-    return Promoted(folder, classes, images, labels, probabilities, intervals, tuple(chosen.get("trials", {})))
+    trials = tuple(chosen.get("trials", {}))
+    return Promoted(
+        folder, told.classes, told.images, told.labels, told.probabilities, told.decisive, intervals, trials
+    )
 
 
-def read_per_image(
-    path: Path,
-) -> tuple[tuple[str, ...], tuple[str, ...], npt.NDArray[np.int64], npt.NDArray[np.float64]]:
-    """Images, classes, labels (N,) and probabilities (N, classes) of a table as `Evaluation.per_image` makes it."""
+@dataclass(frozen=True, eq=False)
+class PerImage:
+    """What a table tells of images: labels (N,), probabilities (N, classes), and `decisive`, as of `Promoted`."""
+
+    images: tuple[str, ...]
+    classes: tuple[str, ...]
+    labels: npt.NDArray[np.int64]
+    probabilities: npt.NDArray[np.float64]
+    decisive: npt.NDArray[np.float64]
+
+
+def read_per_image(path: Path) -> PerImage:
+    """A table as `Evaluation.per_image` makes it; without a column of decisions the largest probability decides."""
     table = pd.read_csv(path, dtype={"image": str, "truth": str}, keep_default_na=False)
     columns = [name for name in table.columns if name.startswith("p_")]
     missing = {"image", "truth"} - set(table.columns)
@@ -69,4 +85,8 @@ def read_per_image(
     if strange:
         raise ValueError(f"{path}: truth {strange[0]!r} has no column p_{strange[0]}")
     labels = np.array([classes.index(name) for name in table["truth"]], np.int64)
-    return tuple(table["image"]), classes, labels, table[columns].to_numpy(np.float64)
+    probabilities = table[columns].to_numpy(np.float64)
+    decisive = probabilities
+    if "decision" in table.columns:
+        decisive = (table["decision"].to_numpy()[:, None] == np.array(classes, dtype=object)).astype(np.float64)
+    return PerImage(tuple(table["image"]), classes, labels, probabilities, decisive)

@@ -2,6 +2,7 @@
 
 import json
 import re
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -65,12 +66,27 @@ def test_a_table_in_another_order_is_the_same(place, tmp_path):
     assert {each.verdict for each in found.pairs[0].tests} == {"not distinguishable"}
 
 
+def test_decisions_are_those_of_the_table_not_the_largest_probabilities(place, tmp_path):
+    one = judgement_named(place, "photos:0")
+    path = write_table(tmp_path / "per_image.csv", one)
+    table = pd.read_csv(path)
+    table["decision"] = table["truth"]  # a model whose rules are never wrong
+    table.to_csv(path, index=False)
+    found = compare(["photos:0", str(path)], place)
+    first, second = found.scores
+    assert (second["accuracy"], second["balanced_accuracy"]) == (1.0, 1.0)
+    assert second["mean_auc"] == first["mean_auc"]
+    assert second["log_loss"] == first["log_loss"]
+    tests = {each.score: each.result for each in found.pairs[0].tests}
+    assert tests["accuracy"].second == tests["balanced_accuracy"].second == 1.0
+    assert tests["accuracy"].first == pytest.approx(first["accuracy"])
+
+
 def test_a_clear_difference_is_told_whichever_way_is_better(place, tmp_path):
     one = judgement_named(place, "photos:0")
     truth = np.eye(3)[one.labels]
-    better = type(one)(
-        "better", "", one.classes, one.images, one.labels, one.groups, 0.2 * one.probabilities + 0.8 * truth
-    )
+    surer = 0.2 * one.probabilities + 0.8 * truth
+    better = replace(one, probabilities=surer, decisive=surer)
     path = write_table(tmp_path / "better.csv", better)
     verdicts = {each.score: each.verdict for each in compare(["photos:0", str(path)], place).pairs[0].tests}
     assert verdicts["mean_auc"] == verdicts["log_loss"] == verdicts["accuracy"] == "second is better"
