@@ -17,13 +17,13 @@ pytestmark = [
 
 
 def test_raylet_killed_under_its_trial(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for name, value in WORKERS.items():
+    for name, value in {**WORKERS, "FAKE_WAIT": "1"}.items():  # workers have it from their node, not from the driver
         monkeypatch.setenv(name, value)
     cluster = Cluster(initialize_head=True, connect=False, head_node_args={"num_cpus": 1, "include_dashboard": False})
     try:
         doomed = cluster.add_node(num_cpus=1)
         run = {"address": cluster.address, "concurrent": 2}
-        driver = start(tmp_path, wait=1.0, trials=3, epochs=5, training="HostedTraining", run=run)
+        driver = start(tmp_path, trials=3, epochs=5, training="HostedTraining", run=run)
         wait_for(lambda: len(driver.running) == 2 and sum(driver.running.values()) >= 1)
         raylet = doomed.all_processes["raylet"][0].process
         os.kill(raylet.pid, signal.SIGKILL)
