@@ -11,6 +11,7 @@ from __future__ import annotations
 import heapq
 import math
 import warnings
+import zlib
 from collections.abc import Sequence
 from typing import Any
 
@@ -88,7 +89,7 @@ class Proposal(optuna.samplers.TPESampler):
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
             super().__init__(multivariate=True, group=True, constant_liar=True, seed=seed)
-        self._history = history
+        self._own_seed, self._history = seed, history
         self._view: Any = None
 
     def infer_relative_search_space(self, study: optuna.Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
@@ -104,7 +105,13 @@ class Proposal(optuna.samplers.TPESampler):
     def sample_independent(
         self, study: optuna.Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution
     ) -> Any:
-        """A value for a parameter that no group holds yet."""
+        """A value for a parameter that no group holds yet, drawn by the row's seed and the parameter's name.
+
+        So a proposal that was cut in two, its first parameters stored, is completed as it would have been.
+        """
+        own = zlib.crc32(f"{self._own_seed}/{param_name}".encode())
+        for source in (self._rng, self._random_sampler._rng):
+            source.rng.seed(own)
         return super().sample_independent(self._seen(study), trial, param_name, param_distribution)
 
     def _seen(self, study: optuna.Study) -> Any:
