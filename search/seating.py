@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -52,18 +52,30 @@ def seats_for(
         found = Probes(cache, "cpu", measured).probe(keys(), tell)
         room = memory_places((node.get("memory", 0.0) for node in nodes), found)
     together = min(each for each in (concurrent, room, missing) if each is not None) if room else concurrent
-    share = resources_for(
-        int(sum(node.get("CPU", 0.0) for node in nodes)),
-        gpus,
-        together,
-        wanted,
-        int(max((node.get("CPU", 0.0) for node in nodes), default=0)) or None,
-        missing,
-        asked.cpu,
-    )
+    cpus, largest = cores_of(nodes, on_gpus=not on_cpus)
+    share = resources_for(cpus, gpus, together, wanted, largest or None, missing, asked.cpu)
     if room is not None and concurrent is None and share.concurrent == room < missing:
         tell(f"memory holds {room} trials at a time")
     return Alike(share.concurrent, share.cpus, share.gpus)
+
+
+def cores_of(nodes: Iterable[Mapping[str, float]], *, on_gpus: bool) -> tuple[int, int]:
+    """Cores for all trials together, and the most that one of them may hold.
+
+    Trials on GPUs get no cores of nodes without one, and where nodes differ, what the poorest has beside each of its
+    GPUs: every trial fits on every node that has a GPU.
+
+    >>> cores_of([{"CPU": 16}, {"CPU": 8, "GPU": 1}, {"CPU": 32, "GPU": 2}], on_gpus=True)
+    (24, 8)
+    >>> cores_of([{"CPU": 16}, {"CPU": 8, "GPU": 1}], on_gpus=False)
+    (24, 16)
+    """
+    if not on_gpus:
+        cores = [node.get("CPU", 0.0) for node in nodes]
+        return int(sum(cores)), int(max(cores, default=0))
+    having = [node for node in nodes if node.get("GPU", 0.0) >= 1]
+    beside = min((node.get("CPU", 0.0) / node["GPU"] for node in having), default=0.0)
+    return int(beside * sum(node["GPU"] for node in having)), int(min((n.get("CPU", 0.0) for n in having), default=0))
 
 
 def measured_seats(nodes: list[Mapping[str, float]], keys: Sequence[Key], cache: Path, tell: Tell) -> Measured:
@@ -83,7 +95,7 @@ def kinds_of(nodes: list[Mapping[str, float]], memory: Callable[[str], int]) -> 
         if node.get("GPU", 0.0) >= 1:
             found[next((name.removeprefix(TYPE) for name in node if name.startswith(TYPE)), "")].append(node)
     return [
-        Kind(name, gpus, memory(name), int(sum(node.get("CPU", 0.0) for node in group)) // gpus)
+        Kind(name, gpus, memory(name), cores_of(group, on_gpus=True)[0] // gpus)
         for name, group in sorted(found.items())
         if (gpus := int(sum(node["GPU"] for node in group)))
     ]

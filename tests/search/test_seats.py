@@ -107,6 +107,18 @@ def test_kinds_of_gpus_are_read_from_the_nodes() -> None:
     assert kinds_of(nodes, memory.__getitem__) == [Kind("A100", 4, 80 * GB, 8), Kind("T4", 4, 16 * GB, 8)]
 
 
+def test_a_trial_fits_on_every_node_that_has_a_gpu(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    space = space_with(tmp_path, "")
+    # A head without a GPU lends no cores, and 64 cores beside one GPU are no reason to pass over four beside another.
+    head, workers = {"CPU": 16}, [{"CPU": 8, "GPU": 1}, {"CPU": 8, "GPU": 1}]
+    seats, _ = seated(monkeypatch, space, [head, *workers])
+    assert (seats.concurrent, seats.take(0, {})) == (2, Seat(8, 1.0))
+    uneven = [{"CPU": 64, "GPU": 1, "accelerator_type:A100": 1}, {"CPU": 4, "GPU": 1, "accelerator_type:A100": 1}]
+    seats, _ = seated(monkeypatch, space, uneven)
+    assert seats.take(0, {}) == Seat(4, 1.0)
+    assert kinds_of(uneven, lambda name: GB) == [Kind("A100", 2, GB, 4)]
+
+
 def test_a_seat_is_what_ray_is_asked_for() -> None:
     assert Seat(2, 0.5, "T4").bundle == {"CPU": 2, "GPU": 0.5, "accelerator_type:T4": 0.001}
     seats = Alike(3, 2, 0.5)
