@@ -60,6 +60,26 @@ class Number:
         return 2 * (x - low) / (high - low) - 1 if high > low else 0.0
 
 
+def taken(settings: Mapping[str, Value]) -> Mapping[str, Value]:
+    """`settings` without those that the training passes over.
+
+    Balancing that seeks neighbours on features leaves the backbone as it is and augments nothing, whatever was proposed
+    for that: both belong to the balancing's effect, and to no augmentation's.
+    """
+    from lesion.errors import SettingError  # noqa: PLC0415 - torch and all models, for the few who compare
+    from lesion.settings import resolve  # noqa: PLC0415
+
+    try:
+        passed_over = resolve(settings).on_features
+    except SettingError:  # of a component that is no longer installed: what was proposed is all that is known
+        return settings
+    return {name: value for name, value in settings.items() if not (passed_over and _of_images(name))}
+
+
+def _of_images(name: str) -> bool:
+    return name.partition(".")[0] == "augmentation" or name.endswith((".trainable_stages", ".trainable_layers"))
+
+
 def factors(semantics: Mapping[str, Any]) -> list[Factor]:
     """Searched components, then searched choices, of a space's `semantics`."""
     kinds = [Factor(kind, tuple(options)) for kind, options in semantics["components"].items() if len(options) > 1]

@@ -23,7 +23,7 @@ import numpy.typing as npt
 
 from lesion.registry import Value
 from search.reporting.additive import Posterior, posterior
-from search.reporting.design import Factor, factors, numbers
+from search.reporting.design import Factor, factors, numbers, taken
 from search.reporting.noise import NoiseOf, validation_noise
 from search.rows import TrialRow
 from search.study import StudyStatus, study_status
@@ -106,6 +106,11 @@ def component_effects(
         stages.append(_stage(status, epoch, rows, noise, seed))
         if len(rows) < FEWEST:
             notes.append(f"{stages[-1].name}: {len(rows)} trials are too few to compare options, {FEWEST} are needed")
+    if frozen := sum(taken(row.settings) != row.settings for row in status.rows):
+        notes.append(
+            f"{frozen} trials sought neighbours on features: their backbone stayed frozen and nothing was augmented, "
+            "which is part of their balancing's effect"
+        )
     if not stages:
         notes.append("no trial has reported a value yet")
     return ComponentEffects(
@@ -130,7 +135,7 @@ def _compared(rows: Sequence[TrialRow]) -> list[tuple[int | None, list[TrialRow]
 def _stage(status: StudyStatus, epoch: int | None, rows: Sequence[TrialRow], noise: NoiseOf, seed: int) -> Stage:
     compared, others = factors(status.identity.semantics), numbers(status.identity.semantics)
     failed = [row.settings for row in status.rows if row.state == "failed"]
-    settings = [row.settings for row in rows]
+    settings = [taken(row.settings) for row in rows]
     if len(rows) < FEWEST:
         untold = [_effect(factor, settings, failed, None, "") for factor in compared]
         return Stage(epoch, len(rows), tuple(effect for each in untold for effect in each), None)

@@ -9,7 +9,7 @@ from reported_study import reported
 
 from search import cli, component_effects
 from search.reporting.additive import posterior
-from search.reporting.design import Factor, Number, factors, numbers
+from search.reporting.design import Factor, Number, factors, numbers, taken
 from search.reporting.tables import effects_markdown
 from search.workspace import Workspace
 
@@ -60,6 +60,17 @@ def test_options_are_not_mixed_up_with_numbers():
     assert factor.columns([{"channel_attention": 1}, {"channel_attention": True}, {}]).tolist() == [
         [0, 1], [1, 0], [0, 0],
     ]  # fmt: skip
+
+
+def test_what_a_training_passes_over_is_not_compared():
+    proposed = {"balancing": "smote", "balancing.smote.on": "features", "augmentation": "colour", "loss": "focal",
+                "backbone": "mobilenet_v2", "backbone.mobilenet_v2.trainable_stages": 3}  # fmt: skip
+    assert taken(proposed).keys() == {"balancing", "balancing.smote.on", "loss", "backbone"}
+    assert Factor("augmentation", ("dihedral", "colour")).columns([taken(proposed)]).tolist() == [[0, 0]]
+    on_pixels = {**proposed, "balancing.smote.on": "pixels"}
+    assert taken(on_pixels) == on_pixels
+    of_another = {**proposed, "loss": "theirs"}
+    assert taken(of_another) == of_another
 
 
 def test_what_is_searched_is_compared():
