@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import os
 from collections.abc import Iterator, Mapping
@@ -98,8 +99,24 @@ def _started(address: str | None) -> Iterator[None]:
         hint = "is it up ('ray status')?" if address else "is there memory and room in /tmp?"
         raise (ClusterError if address else ClusterStartError)(f"{where} cannot be used: {error}; {hint}") from error
     finally:
-        ray.shutdown()
+        _shut_down()
         ray_constants.ENABLE_RAY_CLUSTER = clusters
+
+
+def _shut_down() -> None:
+    """`ray.shutdown`, while nothing lets go of anything of Ray's.
+
+    Ray ends the whole process, a notebook as well, where a reference to one of its objects goes away in another thread
+    while it shuts down; the garbage collector runs in whichever thread has just made something.
+    """
+    gc.collect()
+    collecting = gc.isenabled()
+    gc.disable()
+    try:
+        ray.shutdown()
+    finally:
+        if collecting:
+            gc.enable()
 
 
 def _init(address: str | None, options: dict[str, Any]) -> None:

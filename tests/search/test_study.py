@@ -1,12 +1,14 @@
 """Sessions with a training that costs nothing; those that start Ray are marked slow, and most share one Ray."""
 
 import ast
+import gc
 import json
 import os
 import signal
 import subprocess
 import sys
 import time
+import weakref
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,7 +17,7 @@ import pytest
 from fake_training import FakeTraining, make_data, make_space
 
 from lesion.errors import DataError
-from search import run_study, studies, study_status
+from search import cluster, run_study, studies, study_status
 from search.cluster import joined, resources_for
 from search.errors import ClusterError, LedgerError, StudyError
 from search.mirror import mirror_of
@@ -264,6 +266,23 @@ def test_resources(arguments: dict[str, Any], concurrent: int, cpus: int, gpus: 
 def test_impossible_resources(gpus_per_trial: float, words: str) -> None:
     with pytest.raises(ClusterError, match=words):
         resources_for(2, 0, gpus_per_trial=gpus_per_trial)
+
+
+def test_nothing_of_ray_is_let_go_of_while_ray_shuts_down(monkeypatch: pytest.MonkeyPatch) -> None:
+    # Ray ends the process where another thread does, in which the garbage collector happens to run.
+    class Cycle:
+        def __init__(self) -> None:
+            self.me = self
+
+    gone, collecting = [], []
+    weakref.finalize(Cycle(), gone.append, "before")
+    monkeypatch.setattr(cluster.ray, "is_initialized", lambda: False)
+    monkeypatch.setattr(cluster.ray, "init", lambda **options: None)
+    monkeypatch.setattr(cluster.ray, "shutdown", lambda: collecting.append((list(gone), gc.isenabled())))
+    with joined(None):
+        pass
+    assert collecting == [(["before"], False)]
+    assert gc.isenabled()
 
 
 def test_checkpoints_of_the_best_stay_and_predictions_of_all(tmp_path: Path) -> None:
