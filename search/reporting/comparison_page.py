@@ -11,6 +11,7 @@ import numpy as np
 
 from lesion.figures import COLOURS
 from lesion.metrics import curves
+from lesion.pages import style, template
 from search.reporting.charts import PLAIN, Chart, chart
 from search.reporting.comparison import Comparison, Pair, Tested
 from search.reporting.files import plain
@@ -67,15 +68,11 @@ def as_json(found: Comparison) -> dict[str, Any]:
 
 def page(found: Comparison) -> str:
     """The whole page as text."""
-    import jinja2  # noqa: PLC0415 - these two take a second, which the terminal need not wait for
-    from plotly.offline import get_plotlyjs  # noqa: PLC0415
+    from plotly.offline import get_plotlyjs  # noqa: PLC0415 - takes a second, which the terminal need not wait for
 
     figures = {f"pair-{place}": _differences(pair) for place, pair in enumerate(found.pairs)}
     figures |= {f"roc-{k}": _curves(found, k) for k in range(len(found.judgements[0].classes))}
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(HERE), autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True
-    )
-    return environment.get_template("page.compare.html").render(
+    return template(HERE / "page.compare.html").render(
         names=[each.name for each in found.judgements],
         part=found.judgements[0].part,
         images=len(found.judgements[0].images),
@@ -83,7 +80,7 @@ def page(found: Comparison) -> str:
         pairs=[(pair.first.name, pair.second.name, list(map(cells, pair.tests))) for pair in found.pairs],
         classes=found.judgements[0].classes,
         columns=COLUMNS,
-        style=(HERE / "page.css").read_text(),
+        style=style(),
         script=(HERE / "page.js").read_text(),
         plotly=get_plotlyjs(),
         figures=json.dumps(plain(figures), separators=(",", ":")).replace("</", "<\\/"),

@@ -9,13 +9,14 @@ from pathlib import Path
 from typing import Any
 
 from lesion.metrics import Interval
+from lesion.pages import style, template, thumbnail
 from lesion.tasks import described
 from search.display import duration, in_short, number, score, searched
 from search.reporting import charts, judgement_charts
 from search.reporting.files import plain
 from search.reporting.gather import Reading
 from search.reporting.judged import HARDEST, Hard
-from search.reporting.pictures import hardest_of, thumbnail
+from search.reporting.pictures import hardest_of
 from search.reporting.promoted import Promoted
 from search.reporting.tables import effect_cells, ordered, per_class
 from search.series import Series
@@ -29,12 +30,8 @@ SCORES = ("mean_auc", "balanced_accuracy", "macro_auc", "macro_ap", "accuracy", 
 
 def page(reading: Reading) -> str:
     """The whole page as text."""
-    import jinja2  # noqa: PLC0415 - these two take a second, which the tables alone need not wait for
-    from plotly.offline import get_plotlyjs  # noqa: PLC0415
+    from plotly.offline import get_plotlyjs  # noqa: PLC0415 - takes a second, which the tables alone need not wait for
 
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(HERE), autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True
-    )
     figures: dict[str, charts.Chart] = {}
 
     def figure(name: str, made: charts.Chart) -> str:
@@ -45,10 +42,9 @@ def page(reading: Reading) -> str:
         return name
 
     content = _content(reading, figure)
-    template = environment.get_template("page.html")
-    return template.render(
+    return template(HERE / "page.html").render(
         **content,
-        style=(HERE / "page.css").read_text(),
+        style=style(),
         script=(HERE / "page.js").read_text(),
         plotly=get_plotlyjs(),
         # "</script>" inside a string would end the script.
@@ -171,7 +167,7 @@ def _parts(reading: Reading, figure: Any) -> list[dict[str, Any]]:
         note = "Trials were chosen by these very images: the figures are too good. Decisions: the largest probability."
         parts.append({
             **made, "title": title, "note": note, **_scored(scores, told.classes),
-            "hard": [_shown(each, thumbnail(reading.judge.data, each.row)) for each in reading.hard],
+            "hard": [_shown(each, thumbnail(reading.judge.data.images[each.row])) for each in reading.hard],
             "hard_note": "the mean of the five best complete trials",
         })  # fmt: skip
     for place, promoted in enumerate(reading.promotions):
@@ -194,7 +190,7 @@ def _tested(reading: Reading, promoted: Promoted, place: int, figure: Any) -> di
         "title": f"Test part, {len(promoted.images)} images",
         "note": note,
         **_scored(promoted.intervals, promoted.classes),
-        "hard": [_shown(each, thumbnail(reading.test, each.row)) for each in hard] if reading.test else [],
+        "hard": [_shown(each, thumbnail(reading.test.images[each.row])) for each in hard] if reading.test else [],
         "hard_note": "the promoted model",
     }
 

@@ -2,31 +2,21 @@
 
 from __future__ import annotations
 
-import base64
-import io
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 
 from lesion.augment import resize
 from lesion.contact_sheets import contact_sheet
 from lesion.data.packed import PackedDataset
 from lesion.figures import write_png
 from lesion.metrics import decisions
+from lesion.pages import SIDE
 from search.reporting.judged import Hard
 from search.reporting.promoted import Promoted
 
-SIDE, QUALITY = 160, 80
 ACROSS = 6
-
-
-def thumbnail(data: PackedDataset, row: int) -> str:
-    """An image as the ``src`` of an ``img``."""
-    file = io.BytesIO()
-    Image.fromarray(resize(np.asarray(data.images[row]), SIDE)).save(file, "JPEG", quality=QUALITY)
-    return f"data:image/jpeg;base64,{base64.b64encode(file.getvalue()).decode()}"
 
 
 def hardest_of(promoted: Promoted, test: PackedDataset, count: int) -> list[Hard]:
