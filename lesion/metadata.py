@@ -40,7 +40,7 @@ def encode(table: pd.DataFrame) -> NDArray[np.float32]:
 
     NaN, None and "" mean unknown. Raises DataError for a sex or site that has no place, and for an age below 0.
     """
-    marked = (_decades(table["age"]), _positions("sex", table["sex"], SEXES), _positions("site", table["site"], SITES))
+    marked = (decades(table["age"]), _positions("sex", table["sex"], SEXES), _positions("site", table["site"], SITES))
     sizes = (len(DECADES), len(SEXES), len(SITES))
     blocks = [np.eye(size, dtype=np.float32)[at] for size, at in zip(sizes, marked, strict=True)]
     return np.concatenate(blocks, axis=1)
@@ -52,14 +52,15 @@ def nothing_known(count: int) -> NDArray[np.float32]:
     return encode(pd.DataFrame(known))
 
 
-def _decades(ages: pd.Series) -> NDArray[np.int64]:
+def decades(ages: pd.Series) -> NDArray[np.int64]:
+    """Positions (N,) in `DECADES` of ages in years, the last one where NaN; DataError for an age below 0."""
     years = ages.to_numpy(np.float64)
     if (years < 0).any():
         raise DataError(f"an age is {years[years < 0][0]:g}, must be at least 0, or NaN where it is not known")
     last, missing = len(DECADES) - 2, len(DECADES) - 1
     # NaN is no integer: what it is cast to differs between machines.
-    decades = np.minimum(np.nan_to_num(years, nan=0.0) // 10, last).astype(np.int64)
-    return np.where(np.isnan(years), missing, decades)
+    known = np.minimum(np.nan_to_num(years, nan=0.0) // 10, last).astype(np.int64)
+    return np.where(np.isnan(years), missing, known)
 
 
 def _positions(what: str, column: pd.Series, known: Sequence[str]) -> NDArray[np.int64]:

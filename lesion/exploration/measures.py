@@ -1,4 +1,4 @@
-"""What is measured of every image: its grey levels, and how sharp it is."""
+"""What is measured of every image: its colours and grey levels, and how sharp it is."""
 
 from __future__ import annotations
 
@@ -20,10 +20,16 @@ SHARE = (0.05, 0.25, 0.5, 0.75, 0.95)
 
 @dataclass(frozen=True, eq=False)
 class Measures:
-    """`sharpness` (N,) of each image, and the grey levels of all pixels of a class: (classes, 256)."""
+    """`sharpness` (N,) of each image, and the grey levels of all pixels of a class: (classes, 256).
+
+    `colour` (N, 3) and `colour_squared` (N, 3) are the means of the pixels of R, G, B, and of their squares; from 0 to
+    255, and to its square.
+    """
 
     sharpness: NDArray[np.float64]
     grey_levels: NDArray[np.int64]
+    colour: NDArray[np.float64]
+    colour_squared: NDArray[np.float64]
 
 
 def measure(data: PackedDataset, progress: Progress = silent) -> Measures:
@@ -31,12 +37,15 @@ def measure(data: PackedDataset, progress: Progress = silent) -> Measures:
     labels = data.labels
     sharpness = np.zeros(len(data))
     levels = np.zeros((len(data.classes), GREYS), dtype=np.int64)
+    colour, squared = np.zeros((len(data), 3)), np.zeros((len(data), 3))
     for row, image in enumerate(data.images):
+        mean, deviation = cv2.meanStdDev(np.asarray(image))
+        colour[row], squared[row] = mean[:, 0], mean[:, 0] ** 2 + deviation[:, 0] ** 2
         grey = to_grey(np.asarray(image))
         levels[labels[row]] += np.bincount(grey.ravel(), minlength=GREYS)
         sharpness[row] = variance_of_laplacian(grey)
         progress(row + 1, len(data), "looking at images")
-    return Measures(sharpness, levels)
+    return Measures(sharpness, levels, colour, squared)
 
 
 def to_grey(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
@@ -59,12 +68,26 @@ def counts(labels: NDArray[np.int64], classes: Sequence[str]) -> dict[str, int]:
     return dict(zip(classes, np.bincount(labels, minlength=len(classes)).tolist(), strict=True))
 
 
+def parts(data: PackedDataset) -> dict[str, NDArray[np.bool_]]:
+    """Which rows (N,) are of each part of the source."""
+    column = data.table["part"]
+    return {str(part): (column == part).to_numpy() for part in column.unique()}
+
+
+def divisions(data: PackedDataset) -> dict[str, NDArray[np.bool_]]:
+    """Which rows (N,) are of each part of the source or, where it has only one, on each side of the default split."""
+    found = parts(data)
+    if len(found) > 1:
+        return found
+    validates = np.isin(np.arange(len(data)), data.split().validation)
+    return {"train": ~validates, "validation": validates}
+
+
 def class_counts(data: PackedDataset) -> dict[str, Any]:
     """Images of each class, by part of the source and by side of the default split."""
     labels, split = data.labels, data.split()
-    parts = data.table["part"]
     return {
-        "parts": {str(part): counts(labels[(parts == part).to_numpy()], data.classes) for part in parts.unique()},
+        "parts": {part: counts(labels[chosen], data.classes) for part, chosen in parts(data).items()},
         "split": split.name,
         "train": counts(labels[split.train], data.classes),
         "validation": counts(labels[split.validation], data.classes),
@@ -74,13 +97,13 @@ def class_counts(data: PackedDataset) -> dict[str, Any]:
 def blur(sharpness: NDArray[np.float64], data: PackedDataset, below: float) -> dict[str, Any]:
     """Which images have a sharpness (N,) under `below`, how many of each part and class, and the quantiles of all."""
     blurred = sharpness < below
-    parts, labels = data.table["part"], data.labels
+    labels = data.labels
     order = np.flatnonzero(blurred)[np.argsort(sharpness[blurred], kind="stable")]
     return {
         "below": below,
         "images": int(blurred.sum()),
         "of": len(blurred),
-        "parts": {str(part): _share(blurred[(parts == part).to_numpy()]) for part in parts.unique()},
+        "parts": {part: _share(blurred[chosen]) for part, chosen in parts(data).items()},
         "classes": {name: _share(blurred[labels == k]) for k, name in enumerate(data.classes)},
         "quantiles": {f"{share:g}": float(np.quantile(sharpness, share)) for share in SHARE},
         "blurred": [str(image) for image in data.table["image"].iloc[order]],
@@ -95,6 +118,25 @@ def grey_summary(levels: NDArray[np.int64], classes: Sequence[str]) -> dict[str,
         spread = np.average((np.arange(GREYS) - mean) ** 2, weights=histogram) ** 0.5 if histogram.any() else np.nan
         found[name] = {"mean": float(mean), "deviation": float(spread), "pixels": histogram.tolist()}
     return found
+
+
+def colour_summary(measures: Measures, data: PackedDataset) -> dict[str, Any]:
+    """Mean and standard deviation of R, G, B over all pixels, from 0 to 255, of all images, each class and part."""
+    classes = {name: data.labels == k for k, name in enumerate(data.classes)}
+    return {
+        "all": _colours(measures, np.ones(len(data), dtype=bool)),
+        "classes": {name: _colours(measures, chosen) for name, chosen in classes.items()},
+        "parts": {name: _colours(measures, chosen) for name, chosen in divisions(data).items()},
+    }
+
+
+def _colours(measures: Measures, chosen: NDArray[np.bool_]) -> dict[str, list[float] | None]:
+    """Every image has as many pixels as the next, so means of means are those of all pixels."""
+    if not chosen.any():
+        return {"mean": None, "deviation": None}
+    mean = measures.colour[chosen].mean(axis=0)
+    variance = np.maximum(measures.colour_squared[chosen].mean(axis=0) - mean**2, 0)  # not below 0 by rounding
+    return {"mean": mean.tolist(), "deviation": np.sqrt(variance).tolist()}
 
 
 def _share(blurred: NDArray[np.bool_]) -> dict[str, int]:

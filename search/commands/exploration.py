@@ -21,9 +21,10 @@ def add_explore(commands: Commands) -> None:
     """``data explore``."""
     parser = command(
         commands, "explore", explore,
-        "Look at a prepared data set. Class counts, sample images, sharpness and grey levels of the training and "
-        "validation parts are written as pictures and exploration.json. With its source, also the sizes of the photos, "
-        "their sharpness at full size, and files against labels. The test part is not opened.",
+        "Look at a prepared data set: class counts, samples, ages, sexes and sites, lesions, photos that stand twice, "
+        "sharpness and colours of the training and validation parts, as a page (exploration.html), pictures and "
+        "exploration.json. With its source, also the sizes of the photos, their sharpness at that size, and files "
+        "against labels. The test part is not opened.",
         "isic2017",
         "isic2017 --source ../shared/data/isic2017",
         "workspace/data/clinic --blurred 40 --json",
@@ -118,7 +119,17 @@ def _show(report: Mapping[str, Any], folder: Path) -> None:
     title = f"{report['data']}: {report['images']:,} images, split {counts['split']}"
     console().print(table(("class", "train", "validation"), rows, title, right="train validation"))
     for blur in report["blur"].values():
-        say(f"blurred: {blur['images']:,} of {blur['of']:,} below {blur['below']:g} ({blur['measured_at']})")
+        parts = ", ".join(f"{part} {each['images']:,} of {each['of']:,}" for part, each in blur["parts"].items())
+        say(f"blurred, below {blur['below']:g}: {parts} ({blur['measured_at']})")
+    twice = report["duplicates"]
+    for kind, what in (("identical", "of the same bytes"), ("alike", "that look alike")):
+        say(f"pairs {what}: {len(twice[kind]):,}, across parts {twice['across'][kind]:,}")
+    lesions = report["groups"]["lesion"]
+    say(
+        f"lesions: {lesions['groups']:,} of {lesions['images']:,} images" if lesions["groups"] else "lesions: not named"
+    )
+    known = ", ".join(f"{what} {found['known']:,}" for what, found in report["people"].items())
+    say(f"known of {report['images']:,} images: {known}")
     files = report["files"]
     say(f"labels without an image: {len(files['labels_without_image'])}, "
         f"images without a label: {len(files['images_without_label'])} ({files['seen']})")  # fmt: skip
@@ -130,4 +141,4 @@ def _show(report: Mapping[str, Any], folder: Path) -> None:
     else:
         common = ", ".join(f"{s['width']} × {s['height']} ({s['images']:,})" for s in sizes[:SIZES])
         say(f"sizes of the photos: {common}" + (f" and {len(sizes) - SIZES} others" if len(sizes) > SIZES else ""))
-    say(f"in {folder}")
+    say(f"in {folder}: {report['page']}")

@@ -17,9 +17,9 @@ from lesion.data.decode import decode_whole
 from lesion.data.packed import PackedDataset
 from lesion.errors import DataError
 from lesion.exploration import describe, explore, files_and_labels, originals
+from lesion.exploration.charts import sharpness_figure, sizes_figure
 from lesion.exploration.measures import blur, measure, to_grey, variance_of_laplacian
 from lesion.exploration.originals import common_sizes, read_originals
-from lesion.exploration.pictures import sharpness_figure, sizes_figure
 
 
 @pytest.fixture(scope="module")
@@ -90,7 +90,10 @@ def test_what_is_written(data: PackedDataset, source: Path, tmp_path: Path) -> N
     for name in report["pictures"]:
         with Image.open(tmp_path / "new" / name) as image:
             assert np.ptp(np.asarray(image.convert("L"))) > 100
-    assert {path.name for path in (tmp_path / "new").iterdir()} == {*report["pictures"], "exploration.json"}
+    assert {path.name for path in (tmp_path / "new").iterdir()} == {
+        *report["pictures"], "exploration.json", "exploration.html",
+    }  # fmt: skip
+    assert report["page"] == "exploration.html"
 
 
 def test_without_a_source_sizes_are_unknown(data: PackedDataset) -> None:
@@ -151,7 +154,7 @@ def test_sizes_are_listed_by_how_frequent_they_are() -> None:
 
 def test_an_image_of_one_grey_can_be_drawn() -> None:
     figure = sharpness_figure(np.array([0.0, 0.0, 90.0]), np.array([0, 1, 1]), ("a", "b", "c"), 70.0, "here")
-    assert [text.get_text() for text in figure.axes[0].get_legend().get_texts()] == ["a  1 of 1", "b  1 of 2"]
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == ["a  1 of 1", "b  1 of 2"]
 
 
 def test_a_photo_is_decoded_whole_and_upright() -> None:
