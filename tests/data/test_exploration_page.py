@@ -163,3 +163,16 @@ def test_charts_keep_their_ids_apart() -> None:
 
 def test_the_same_data_give_the_same_page(data: PackedDataset, text: str, tmp_path: Path) -> None:
     assert render(look(data)) == text
+
+
+def test_what_the_terminal_says(data: PackedDataset, capsys: pytest.CaptureFixture[str]) -> None:
+    from search.commands.exploration import _show
+
+    _show({**look(data).report, "page": "exploration.html"}, Path("there"))
+    said = " ".join(capsys.readouterr().out.split())
+    assert "pairs of the same bytes: 1, across parts 1" in said
+    assert "pairs that look alike: 0, across parts 0" in said
+    assert "lesions: not named" in said
+    assert "known of 34 images: age 34, sex 34, site 0" in said
+    assert re.search(r"blurred, below 70: train \d+ of 24, validation \d+ of 10 [(]16 × 16 pixels, stretch[)]", said)
+    assert "in there: exploration.html" in said
