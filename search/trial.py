@@ -30,6 +30,7 @@ from lesion.registry import Value
 from lesion.tasks import Task
 from search.errors import TrialError
 from search.predictions import PREDICTIONS, save_predictions
+from search.remote.luggage import enter
 from search.resumption import Trains, checkpoint_key, resume
 from search.rows import ERROR, HOST_MEMORY, NON_FINITE, OUT_OF_MEMORY
 
@@ -206,6 +207,7 @@ class Worker(tune.Trainable):
         """Take the first order."""
         import torch  # noqa: PLC0415
 
+        enter()
         torch.set_num_threads(config["job"].threads)
         _cap_gpu_memory(config["job"].gpus)
         self.reset_config(config)
