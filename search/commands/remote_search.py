@@ -143,7 +143,7 @@ def _words(args: argparse.Namespace) -> list[str]:
     """The command that the head runs: this one's, on the Ray that runs there."""
     args.space = args.space.resolve().relative_to(Path.cwd().resolve())
     words = ["lesion-search", "run", *of_space(args), "--address", "auto"]
-    for option in ("name", "trials", "hours", "concurrent", "gpus_per_trial"):
+    for option in ("name", "trials", "epochs", "hours", "device_hours", "concurrent", "gpus_per_trial"):
         value = getattr(args, option)
         if value is not None:
             words += [f"--{option.replace('_', '-')}", str(value)]

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from search.cli import main
+from search.cli import build_parser, main
 from search.commands import remote_search
 from search.errors import ClusterError
 from search.preflight import missing_weights, named_weights
@@ -224,6 +224,25 @@ def test_the_readme_s_search_finds_its_weights_on_the_head(
     assert there.given["entrypoint"].endswith("exec lesion-search run spaces/isic2017.yaml --address auto")
     monkeypatch.chdir(there.keep / "project")
     assert missing_weights(load(space)) == []
+
+
+def test_every_option_of_a_run_travels_or_is_refused(
+    tmp_path: Path, there: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copy(ROOT / "spaces" / "smoke.yaml", tmp_path / "a.yaml")
+    shutil.copy(ROOT / "cluster.yaml", tmp_path)
+    monkeypatch.chdir(tmp_path)
+    known = set(vars(build_parser().parse_args(["run", "a.yaml"]))) - {"command", "run", "space", "cluster", "version"}
+    here = {"workspace", "address"}
+    given = {"data": "other", "overrides": "image_size=32", "name": "mine"}
+    for option in sorted(known - here):
+        words = ["--set" if option == "overrides" else f"--{option.replace('_', '-')}", given.get(option, "3")]
+        assert main(["run", "a.yaml", "--cluster", "cluster.yaml", *words]) == 0
+        sent = there.given["entrypoint"].replace("3.0", "3").split()
+        assert words in [sent[i : i + 2] for i in range(len(sent))], option
+        shutil.rmtree(there.keep)
+    for option in here:
+        assert main(["run", "a.yaml", "--cluster", "cluster.yaml", f"--{option}", "x"]) == 2
 
 
 def test_a_folder_that_needs_nothing_from_outside_is_sent_as_ever(tmp_path: Path) -> None:
