@@ -5,8 +5,10 @@ from __future__ import annotations
 import os
 import platform
 import shutil
+import socket
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,8 +20,8 @@ from search.cli import build_parser, main
 from search.commands import remote_search
 from search.errors import ClusterError
 from search.preflight import missing_weights, named_weights
-from search.remote import agent, jobs, luggage, tracking_server, verdicts
-from search.remote.cluster_file import Cluster, read_cluster
+from search.remote import agent, checks, jobs, luggage, tracking_server, verdicts
+from search.remote.cluster_file import WORKER_PORTS, Cluster, read_cluster
 from search.remote.jobs import Jobs
 from search.remote.requirements import required
 from search.space import load
@@ -38,6 +40,47 @@ def test_the_agent_sees_this_machine() -> None:
     assert seen["packages"]["numpy"]
     assert seen["packages"]["no-such-package"] is None
     assert 0 < seen["memory"]["free"] <= seen["memory"]["total"]
+
+
+def test_many_ports_that_drop_packets_are_answered_for_within_one_patience(monkeypatch: pytest.MonkeyPatch) -> None:
+    def dropped(place: tuple[str, int], timeout: float) -> None:
+        time.sleep(timeout)
+        raise TimeoutError(f"{place} dropped")
+
+    monkeypatch.setattr(socket, "create_connection", dropped)
+    monkeypatch.setattr(agent, "CONNECT", 0.1)
+    places = [(f"10.0.0.{machine}", port) for machine in range(20) for port in (6380, 6381)]
+    began = time.monotonic()
+    assert [lost[:2] for lost in agent.reach(places)] == [list(place) for place in places]
+    assert time.monotonic() - began < 2, "40 of 0.1 s, one after the other, would be 4 s"
+    monkeypatch.setattr(agent, "AT_ONCE", 1)
+    monkeypatch.setattr(agent, "PATIENCE", 0.25)
+    reasons = [why for *_, why in agent.reach(places)]
+    assert (len(reasons), reasons[-1]) == (40, "not tried, for others took too long")
+
+
+def test_ports_are_told_apart_by_whether_somebody_listens() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as here, socket.create_server(("127.0.0.1", 0)) as gone:
+        open_port, closed = here.getsockname()[1], gone.getsockname()[1]
+        gone.close()
+        ((address, port, why),) = agent.reach([("127.0.0.1", open_port), ("127.0.0.1", closed)])
+    assert (address, port, why) == ("127.0.0.1", closed, "Connection refused")
+
+
+def test_both_ends_of_the_workers_ports_are_tried() -> None:
+    started = (ROOT / "cluster.yaml").read_text()
+    first, last = WORKER_PORTS
+    assert f"--min-worker-port={first} --max-worker-port={last}" in started
+    assert {first, last} <= set(checks._ports(CLUSTER, "192.0.2.11"))
+
+
+def test_files_that_are_not_seen_are_waited_for_together(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LESION_WORKSPACE", str(tmp_path))
+    monkeypatch.setattr(agent, "SEEN", 0.2)
+    assert agent.write("there") is None
+    began = time.monotonic()
+    assert agent.read(["there", *(f"elsewhere-{i}" for i in range(9))]) == [f"elsewhere-{i}" for i in range(9)]
+    assert time.monotonic() - began < 2
 
 
 def test_required_packages_are_those_of_a_search_not_of_tests() -> None:
