@@ -50,6 +50,17 @@ def test_clouds_scale_from_nothing_to_spot_gpus(path: Path) -> None:
     assert "RAY_enable_autoscaler_v2=0" not in " ".join(config["head_start_ray_commands"])
 
 
+@pytest.mark.parametrize("path", CLOUDS, ids=lambda path: path.stem)
+def test_the_commands_of_the_clouds_parse_and_ask_for_the_gpus_that_come(path: Path) -> None:
+    lines = [
+        line.removeprefix("#   ") for line in path.read_text().splitlines() if line.startswith("#   lesion-search ")
+    ]
+    parsed = [build_parser().parse_args(shlex.split(line)[1:]) for line in lines]
+    (search,) = (args for args in parsed if args.command == "run")
+    assert search.gpus_per_trial == 1
+    assert ROOT / search.cluster == path
+
+
 def test_the_wrong_field_would_be_refused(tmp_path: Path) -> None:
     import jsonschema
 
