@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 from lesion.registry import Value
 from search.arrival import gpus_may_come
 from search.errors import ClusterStartError
-from search.seats import Alike, Seat, Seats
+from search.kinds import follow
+from search.seats import Alike, Measured, Seat, Seats
 
 if TYPE_CHECKING:
     from search.session import Plan
@@ -187,12 +188,14 @@ def _await_gpus(plan: Plan, pause: Callable[[], object]) -> None:
 
 
 def growing(seats: Seats, concurrent: int | None, missing: int) -> Seats:
-    """`seats` that follow the cluster that is joined, where all are alike; `concurrent` bounds them, None does not."""
+    """`seats` that follow the cluster that is joined; `concurrent` bounds them, None does not."""
     from search.cluster import alive_nodes  # noqa: PLC0415 - Ray takes seconds
 
+    bound = max(seats.concurrent, min(concurrent or missing, missing))
+    if isinstance(seats, Measured):
+        return follow(seats, bound)
     if not isinstance(seats, Alike):
         return seats
-    bound = max(seats.concurrent, min(concurrent or missing, missing))
     growth = Growth(seats.seat.bundle, bound, alive_nodes, Placeholder)
     made = Growing(seats, growth, missing)
     made.look()

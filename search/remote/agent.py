@@ -172,7 +172,7 @@ def reach(places: list[tuple[str, int]]) -> list[list[Any]]:
         if left <= 0:
             return "not tried, for others took too long"
         try:
-            socket.create_connection(tuple(place), timeout=min(CONNECT, left)).close()
+            socket.create_connection((place[0], place[1]), timeout=min(CONNECT, left)).close()
             return None
         except OSError as error:
             return error.strerror or str(error)
