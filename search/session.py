@@ -116,8 +116,10 @@ class Session:
         self.left: Left | None = None
         """What was still to be gained when that was last asked."""
         self._ask_what_is_left(rows)
-        self.problem: StudyError | ClusterError | None = None
-        """That the data changed, or that a machine that joined does not reach the workspace."""
+        self.problem: StudyError | None = None
+        """That the data changed."""
+        self.unreached: ClusterError | None = None
+        """That a machine that joined does not reach the workspace."""
 
     @property
     def missing(self) -> int:
@@ -164,8 +166,8 @@ class Session:
         try:
             seats = seats_of(self.plan, self.missing, self._pause)
         except StopSession:
-            if self.problem is not None:
-                raise self.problem from None
+            if problem := self.problem or self.unreached:
+                raise problem from None
             return self.interrupts.asked or "stopped"
         self._show_seats(seats)
         self._searcher = self._searcher_for(seats)
@@ -176,7 +178,7 @@ class Session:
             stopped = True
         finally:
             self.progress.show(force=True, phase="stopping")
-        if problem := self._searcher.problem or self.problem:
+        if problem := self._searcher.problem or self.problem or self.unreached:
             raise problem
         if stopped:
             return self.interrupts.asked or "stopped"
@@ -237,8 +239,10 @@ class Session:
         try:
             self._require_unchanged()
             self._newcomers.look()
-        except (StudyError, ClusterError) as error:
-            self.problem = error
+        except StudyError as error:
+            raise StopSession from error
+        except ClusterError as error:
+            self.unreached = error
             raise StopSession from error
         if used_up := self.purse.empty():
             self.interrupts.ask(used_up)
@@ -288,7 +292,7 @@ class Session:
         self._let_go()
         with suppress(LedgerError):
             for number in self.progress.running:
-                if isinstance(self.problem, StudyError):  # the epochs that were not recorded are of other data
+                if self.problem is not None:  # the epochs that were not recorded are of other data
                     forget_beyond(self.plan.job.folder / str(number), self.ledger.row(number).epoch)
                 self.mirror.put(mirrored.ended(self.ledger.row(number), "interrupted"))
         best = self.progress.state().best

@@ -6,9 +6,10 @@ from typing import Any
 
 import pytest
 
-from search import reach
+from search import reach, session
 from search.errors import ClusterError
 from search.reach import EVERY, PATIENCE, Newcomers, answer, require_reach
+from search.session import Session
 
 
 @pytest.fixture
@@ -142,3 +143,17 @@ def test_a_workspace_that_is_full_just_now_is_asked_about_again(
     clock.seconds = 2 * EVERY
     with pytest.raises(ClusterError, match="cannot read and write"):
         newcomers.look()
+
+
+def test_a_session_ends_with_what_a_machine_that_joined_lacks(monkeypatch: pytest.MonkeyPatch) -> None:
+    problem = ClusterError("node 10.0.0.1: reads another workspace")
+
+    def look() -> None:
+        raise problem
+
+    made: Any = SimpleNamespace(_require_unchanged=lambda: None, _newcomers=SimpleNamespace(look=look), problem=None)
+    made.plan, made.missing, made._pause = None, 3, lambda: Session._pause(made)
+    monkeypatch.setattr(session, "seats_of", lambda plan, missing, pause: pause())
+    with pytest.raises(ClusterError) as raised:
+        Session._run_seated(made)
+    assert raised.value is problem

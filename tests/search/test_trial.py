@@ -2,19 +2,15 @@ import json
 import pickle
 from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
-import torch
 from fake_training import FakeTraining, make_data
 
-from lesion.footprint import Footprint
 from lesion.tasks import Task
 from search.predictions import load_predictions
-from search.seats import CONTEXT, SPARE, Kind, trials_on
-from search.trial import Job, Order, TrialRun, Worker, _cap_gpu_memory, build_training, failure_class
+from search.trial import Job, Order, TrialRun, Worker, build_training, failure_class
 
 SETTINGS = {"image_size": 32, "optimizer": "adamw", "optimizer.adamw.lr": 1e-3, "loss": "cross_entropy"}
 ORDER = Order(0, 5, SETTINGS)
@@ -208,20 +204,3 @@ def test_torch_says_out_of_memory_in_its_own_ways() -> None:
     assert failure_class(told) == "out-of-host-memory"
     assert failure_class(RuntimeError("CUDA out of memory. Tried to allocate 2 GiB")) == "out-of-memory"
     assert failure_class(RuntimeError("shapes differ")) == "error"
-
-
-def test_caps_of_all_trials_on_a_gpu_leave_room_for_what_cuda_holds_for_each(monkeypatch: pytest.MonkeyPatch) -> None:
-    caps: list[float] = []
-    total = 16 * 2**30
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda _: SimpleNamespace(total_memory=total))
-    monkeypatch.setattr(torch.cuda, "set_per_process_memory_fraction", caps.append)
-    for share in (0.25, 1.0, 0.0, 0.01):
-        _cap_gpu_memory(share)
-    fourth, tiny = caps
-    assert 4 * (fourth * total + CONTEXT) == pytest.approx(total)
-    # A measured trial fits under its cap: its share was reckoned with the same bytes.
-    needed = Footprint(0, int((total / 4 - CONTEXT) / SPARE), 1.0, 0.25)
-    assert trials_on(Kind("T4", 1, total, 16), needed) == 4
-    assert needed.device_bytes * SPARE <= fourth * total
-    assert tiny == 0.005
