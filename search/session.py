@@ -166,8 +166,8 @@ class Session:
         try:
             seats = seats_of(self.plan, self.missing, self._pause)
         except StopSession:
-            if problem := self.problem or self.unreached:
-                raise problem from None
+            if why := self.problem or self.unreached:
+                raise why from None
             return self.interrupts.asked or "stopped"
         self._show_seats(seats)
         self._searcher = self._searcher_for(seats)
