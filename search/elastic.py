@@ -13,8 +13,10 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Protocol
 
 from lesion.registry import Value
+from search.arrival import gpus_may_come
 from search.errors import ClusterStartError
-from search.seats import Alike, Seat, Seats
+from search.kinds import follow
+from search.seats import Alike, Measured, Seat, Seats
 
 if TYPE_CHECKING:
     from search.session import Plan
@@ -139,13 +141,14 @@ class Growing:
 def seats_of(plan: Plan, missing: int, pause: Callable[[], object]) -> Seats:
     """The seats of a session of `plan`, which has `missing` trials to run, on the Ray that is joined.
 
-    On a cluster that has no GPU yet where some are asked for, waits for the first; `pause` is called meanwhile.
+    On a cluster that has no GPU yet where some are asked for, waits for the first; `pause` is called meanwhile. What
+    the space asks for is waited for while it may come, what the command asks for in any case.
     """
-    from search.seating import seats_for  # noqa: PLC0415 - Ray takes seconds
+    from search.cluster import alive_nodes  # noqa: PLC0415 - Ray takes seconds
+    from search.seating import seats_for  # noqa: PLC0415
 
-    asked = plan.gpus_per_trial if plan.gpus_per_trial is not None else plan.resources.gpu
-    if plan.address is not None and asked:
-        await_machine({"CPU": plan.resources.cpu or 1, "GPU": asked}, pause, plan.warn)
+    if plan.address is not None:
+        _await_gpus(plan, pause)
     seats = seats_for(
         plan.resources,
         plan.keys,
@@ -155,26 +158,59 @@ def seats_of(plan: Plan, missing: int, pause: Callable[[], object]) -> Seats:
         missing=missing,
         tell=plan.warn,
     )
-    return seats if plan.address is None else growing(seats, plan.concurrent, missing)
+    if plan.address is None:
+        return seats
+    said_nothing = plan.gpus_per_trial is None and plan.resources.gpu is None and not plan.resources.auto
+    if said_nothing and not any(node.get("GPU") for node in alive_nodes()):
+        plan.warn("no GPU: trials run on CPUs; --gpus-per-trial 1 waits for a machine with one")
+    return growing(seats, plan.concurrent, missing)
+
+
+def _await_gpus(plan: Plan, pause: Callable[[], object]) -> None:
+    from search.cluster import alive_nodes  # noqa: PLC0415 - Ray takes seconds
+
+    asked = plan.gpus_per_trial
+    if asked is None:
+        asked = 1.0 if plan.resources.auto else plan.resources.gpu
+    if not asked:
+        return
+    shape = {"CPU": plan.resources.cpu or 1, "GPU": asked}
+    began = time.monotonic()
+
+    def worth() -> bool:
+        nodes = alive_nodes()
+        if places(nodes, shape):  # where all are taken, Ray has the trials wait
+            return False
+        return plan.gpus_per_trial is not None or gpus_may_come(len(nodes), time.monotonic() - began)
+
+    if worth():
+        await_machine(shape, pause, plan.warn, worth)
 
 
 def growing(seats: Seats, concurrent: int | None, missing: int) -> Seats:
-    """`seats` that follow the cluster that is joined, where all are alike; `concurrent` bounds them, None does not."""
+    """`seats` that follow the cluster that is joined; `concurrent` bounds them, None does not."""
     from search.cluster import alive_nodes  # noqa: PLC0415 - Ray takes seconds
 
+    bound = max(seats.concurrent, min(concurrent or missing, missing))
+    if isinstance(seats, Measured):
+        return follow(seats, bound)
     if not isinstance(seats, Alike):
         return seats
-    bound = max(seats.concurrent, min(concurrent or missing, missing))
     growth = Growth(seats.seat.bundle, bound, alive_nodes, Placeholder)
     made = Growing(seats, growth, missing)
     made.look()
     return made
 
 
-def await_machine(shape: Resources, pause: Callable[[], object], tell: Callable[[str], object]) -> None:
+def await_machine(
+    shape: Resources,
+    pause: Callable[[], object],
+    tell: Callable[[str], object],
+    worth: Callable[[], bool],
+) -> None:
     """Wait until the cluster has room of `shape`, asking its autoscaler for it; `pause` is called between two looks.
 
-    Raises ClusterStartError after twenty minutes.
+    Waits no longer than it is `worth` it. Raises ClusterStartError after twenty minutes.
     """
     words = ", ".join(f"{share:g} {kind}" for kind, share in shape.items())
     room = Placeholder(shape)
@@ -182,7 +218,7 @@ def await_machine(shape: Resources, pause: Callable[[], object], tell: Callable[
         deadline = time.monotonic() + ARRIVAL
         if not room.ready():
             tell(f"no machine has room for {words} yet: waiting for one")
-        while not room.ready():
+        while not room.ready() and worth():
             if time.monotonic() > deadline:
                 raise ClusterStartError(
                     f"no machine with {words} came within {ARRIVAL / 60:g} minutes: see 'ray status' on the head; "

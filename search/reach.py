@@ -1,61 +1,137 @@
 """Whether every node of a cluster reaches the workspace: the driver writes a token, each node reads and answers it.
 
 Without that a trial on another node would write its checkpoints where nobody finds them, and be lost at its first
-interruption.
+interruption; or find no data, and fail with all that come after it.
 """
 
 from __future__ import annotations
 
+import shutil
+import time
 import uuid
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 
 import ray
+from ray.exceptions import RayError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from search.errors import ClusterError
 
 PATIENCE = 120
 """Seconds for all nodes together."""
+EVERY = 3.0
+"""Seconds between two looks for nodes that have joined."""
+FIX = "put the workspace on storage that every node mounts at the same path (--workspace), or take them out"
 
 
 def require_reach(folder: Path, seconds: float = PATIENCE) -> None:
     """Raise ClusterError, a line for every node that cannot read and write `folder`; one node alone is not asked."""
-    nodes = [node for node in ray.nodes() if node["Alive"]]  # type: ignore[no-untyped-call]
+    nodes = _alive()
     if len(nodes) < 2:
         return
-    token = uuid.uuid4().hex
-    place = folder / f".reach-{token}"
-    place.mkdir()
+    question = Question(folder, nodes)
     try:
-        (place / "token").write_text(token)
-        problems = _asked({node["NodeID"]: node["NodeManagerAddress"] for node in nodes}, place, token, seconds)
+        problems = question.problems(seconds)
     finally:
-        for file in place.iterdir():
-            file.unlink()
-        place.rmdir()
-    if problems:
-        raise ClusterError(
-            "\n".join(problems)
-            + "\nput the workspace on storage that every node mounts at the same path (--workspace), or take them out"
-        )
+        question.end()
+    silent = [f"node {nodes[node]}: did not answer in {seconds:.0f} s" for node in question.open]
+    if problems or silent:
+        raise ClusterError("\n".join([*problems, *silent, FIX]))
 
 
-def _asked(nodes: dict[str, str], place: Path, token: str, seconds: float) -> list[str]:
-    asked = {
-        node: ray.remote(num_cpus=0, max_retries=0)(answer)
-        .options(scheduling_strategy=NodeAffinitySchedulingStrategy(node, soft=False))
-        .remote(place, token, node)
-        for node in nodes
-    }
-    ready, _ = ray.wait(list(asked.values()), num_returns=len(asked), timeout=seconds)
-    problems = []
-    for node, address in nodes.items():
-        problem = ray.get(asked[node]) if asked[node] in ready else f"did not answer in {seconds:.0f} s"
-        if not problem and not (place / node).is_file():
-            problem = f"wrote to another {place.parent} than this machine reads"
-        if problem:
-            problems.append(f"node {address}: {problem}")
-    return problems
+class Newcomers:
+    """Nodes that join after `require_reach`, each asked once, in passing; `tell` hears of those that do not answer."""
+
+    def __init__(
+        self, folder: Path, tell: Callable[[str], object], clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._folder, self._tell, self._clock = folder, tell, clock
+        self._known = set(_alive())
+        self._asked: list[tuple[float, Question]] = []
+        self._next = clock() + EVERY
+
+    def look(self) -> None:
+        """Ask those that have come, and hear those that were asked; waits for nobody.
+
+        Raises ClusterError for a node that does not reach the folder.
+        """
+        if self._clock() < self._next:
+            return
+        self._next = self._clock() + EVERY
+        alive = _alive()
+        self._ask({node: address for node, address in alive.items() if node not in self._known})
+        for until, question in list(self._asked):
+            problems = question.problems(0)
+            late = self._clock() > until
+            if problems or late or not question.open:
+                self._asked.remove((until, question))
+                question.end()
+            if problems:
+                raise ClusterError("\n".join([*problems, FIX]))
+            for node in question.open & set(alive) if late else ():
+                self._tell(
+                    f"node {alive[node]}: joined, and did not answer in {PATIENCE} s; does it reach {self._folder}?"
+                )
+
+    def _ask(self, nodes: Mapping[str, str]) -> None:
+        # A workspace that cannot be written just now is asked about again at the next look.
+        with suppress(OSError):
+            if nodes:
+                self._asked.append((self._clock() + PATIENCE, Question(self._folder, nodes)))
+            self._known |= set(nodes)
+
+    def close(self) -> None:
+        """Ask no more."""
+        for _, question in self._asked:
+            question.end()
+        self._asked.clear()
+
+
+class Question:
+    """A token for `nodes`, address by id, to read and answer; `open` are those that have not answered."""
+
+    def __init__(self, folder: Path, nodes: Mapping[str, str]) -> None:
+        self._nodes, self._token = nodes, uuid.uuid4().hex
+        self._place = folder / f".reach-{self._token}"
+        self._place.mkdir()
+        (self._place / "token").write_text(self._token)
+        self._asked = {
+            node: ray.remote(num_cpus=0, max_retries=0)(answer)
+            .options(scheduling_strategy=NodeAffinitySchedulingStrategy(node, soft=False))
+            .remote(self._place, self._token, node)
+            for node in nodes
+        }
+
+    @property
+    def open(self) -> set[str]:
+        """Ids of the nodes that have not answered."""
+        return set(self._asked)
+
+    def problems(self, seconds: float) -> list[str]:
+        """What is wrong with the nodes that answer within `seconds`, a line each."""
+        ready, _ = ray.wait(list(self._asked.values()), num_returns=len(self._asked), timeout=seconds)
+        answered = [node for node in self._asked if self._asked[node] in ready]
+        found = {node: self._problem(node) for node in answered}
+        for node in answered:
+            del self._asked[node]
+        return [f"node {self._nodes[node]}: {problem}" for node, problem in found.items() if problem]
+
+    def _problem(self, node: str) -> str:
+        try:
+            problem = str(ray.get(self._asked[node]))
+        except RayError as error:
+            # One that has gone meanwhile has no trials to lose.
+            return f"cannot be asked ({' '.join(str(error).split())[:200]})" if node in _alive() else ""
+        if not problem and not (self._place / node).is_file():
+            return f"wrote to another {self._place.parent} than this machine reads"
+        return problem
+
+    def end(self) -> None:
+        """Remove what was written."""
+        # One that answers late may write into it meanwhile.
+        shutil.rmtree(self._place, ignore_errors=True)
 
 
 def answer(place: Path, token: str, name: str) -> str:
@@ -67,3 +143,9 @@ def answer(place: Path, token: str, name: str) -> str:
     except OSError as problem:
         return f"cannot read and write {place.parent} ({problem.strerror})"
     return ""
+
+
+def _alive() -> dict[str, str]:
+    """Addresses of the nodes that are alive, by id."""
+    nodes = ray.nodes()  # type: ignore[no-untyped-call]
+    return {node["NodeID"]: node["NodeManagerAddress"] for node in nodes if node["Alive"]}

@@ -100,14 +100,16 @@ class Measured:
     """A seat that fits what the trial's settings were measured to need."""
 
     def __init__(self, kinds: Sequence[Kind], footprint: Callable[[Mapping[str, Value]], Footprint]) -> None:
-        self._kinds, self._footprint = kinds, footprint
+        self.kinds, self._footprint = kinds, footprint
+        self.kinds_now: Callable[[], Sequence[Kind]] = lambda: self.kinds
+        """The kinds as they are at the time (`search.kinds` for those that come and go)."""
         self._taken: dict[int, tuple[Kind, Seat]] = {}
         self.concurrent = sum(kind.gpus * min(MOST, max(1, kind.cpus)) for kind in kinds)
 
     @property
     def full(self) -> bool:
         """Whether no kind of GPU has any room: who is proposed then would be proposed knowing less."""
-        return all(self._room(kind) < 1 / MOST - 1e-9 for kind in self._kinds)
+        return all(self._room(kind) < 1 / MOST - 1e-9 for kind in self.kinds)
 
     def in_use(self) -> Mapping[str, float]:
         """What is held of "CPU" and "GPU" by all trials together; a trial that waits for its seat counts."""
@@ -116,12 +118,12 @@ class Measured:
     def take(self, number: int, settings: Mapping[str, Value]) -> Seat:
         """A seat on the kind of node with most room, among those whose GPUs are large enough."""
         needed = self._footprint(settings)
-        fitting = [kind for kind in self._kinds if bytes_of(needed) <= kind.bytes]
-        largest = max(kind.bytes for kind in self._kinds)
+        fitting = [kind for kind in self.kinds if bytes_of(needed) <= kind.bytes]
+        largest = max(kind.bytes for kind in self.kinds)
         # One that fits nowhere gets a whole GPU of the largest kind: its training cuts its batches in pieces.
-        kind = max(fitting or [kind for kind in self._kinds if kind.bytes == largest], key=self._room)
+        kind = max(fitting or [kind for kind in self.kinds if kind.bytes == largest], key=self._room)
         trials = trials_on(kind, needed)
-        seat = Seat(max(1, kind.cpus // trials), 1 / trials, kind.accelerator if len(self._kinds) > 1 else None)
+        seat = Seat(max(1, kind.cpus // trials), 1 / trials, kind.accelerator if len(self.kinds) > 1 else None)
         self._taken[number] = (kind, seat)
         return seat
 
@@ -130,11 +132,13 @@ class Measured:
         self._taken.pop(number, None)
 
     def look(self) -> None:
-        """Nothing: kinds and their GPUs are those of the session's start."""
+        """Take over what has become of the kinds and their GPUs."""
+        self.kinds = self.kinds_now()
 
     def _room(self, kind: Kind) -> float:
         """The free part of all GPUs of a kind; below 0 where trials wait."""
-        return 1 - sum(seat.gpus for held, seat in self._taken.values() if held == kind) / kind.gpus
+        held = sum(seat.gpus for other, seat in self._taken.values() if other.accelerator == kind.accelerator)
+        return 1 - held / kind.gpus
 
 
 def in_all(seats: Iterable[Seat]) -> Mapping[str, float]:

@@ -10,7 +10,7 @@ import os
 import shutil
 import warnings
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+from contextlib import closing, suppress
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -22,7 +22,7 @@ from search import mirror as mirrored
 from search.budget import Purse
 from search.cluster import joined
 from search.elastic import seats_of
-from search.errors import LedgerError, StudyError
+from search.errors import ClusterError, LedgerError, StudyError
 from search.flatness import Left
 from search.identity import Identity
 from search.interrupts import EndOfSession, Interrupts, StopSession
@@ -30,7 +30,7 @@ from search.ledger import Ledger, Samples
 from search.mirror import Mirror
 from search.probes import Key
 from search.progress import Progress, StudyState, empty_state
-from search.reach import require_reach
+from search.reach import Newcomers, require_reach
 from search.resumption import forget_beyond
 from search.retention import KEPT, Retention
 from search.rows import TrialRow
@@ -118,6 +118,8 @@ class Session:
         self._ask_what_is_left(rows)
         self.problem: StudyError | None = None
         """That the data changed."""
+        self.unreached: ClusterError | None = None
+        """That a machine that joined does not reach the workspace."""
 
     @property
     def missing(self) -> int:
@@ -157,25 +159,29 @@ class Session:
         with joined(self.plan.address):
             self.interrupts.install()
             require_reach(self.plan.workspace.path)
-            try:
-                seats = seats_of(self.plan, self.missing, self._pause)
-            except StopSession:
-                if self.problem is not None:
-                    raise self.problem from None
-                return self.interrupts.asked or "stopped"
-            self._show_seats(seats)
-            self._searcher = self._searcher_for(seats)
-            stopped = False
-            try:
-                self._tune(self._searcher, seats)
-            except (StopSession, EndOfSession):
-                stopped = True
-            finally:
-                self.progress.show(force=True, phase="stopping")
-            if problem := self._searcher.problem or self.problem:
-                raise problem
-            if stopped:
-                return self.interrupts.asked or "stopped"
+            with closing(Newcomers(self.plan.workspace.path, self.plan.warn)) as self._newcomers:
+                return self._run_seated()
+
+    def _run_seated(self) -> str:
+        try:
+            seats = seats_of(self.plan, self.missing, self._pause)
+        except StopSession:
+            if why := self.problem or self.unreached:
+                raise why from None
+            return self.interrupts.asked or "stopped"
+        self._show_seats(seats)
+        self._searcher = self._searcher_for(seats)
+        stopped = False
+        try:
+            self._tune(self._searcher, seats)
+        except (StopSession, EndOfSession):
+            stopped = True
+        finally:
+            self.progress.show(force=True, phase="stopping")
+        if problem := self._searcher.problem or self.problem or self.unreached:
+            raise problem
+        if stopped:
+            return self.interrupts.asked or "stopped"
         return "complete"
 
     def _searcher_for(self, seats: Seats) -> LedgerSearcher:
@@ -229,10 +235,14 @@ class Session:
         )
 
     def _pause(self) -> None:
-        """End the session where that was asked for, or the data changed."""
+        """End the session where that was asked for, the data changed, or a machine joined that must not."""
         try:
             self._require_unchanged()
+            self._newcomers.look()
         except StudyError as error:
+            raise StopSession from error
+        except ClusterError as error:
+            self.unreached = error
             raise StopSession from error
         if used_up := self.purse.empty():
             self.interrupts.ask(used_up)

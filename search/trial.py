@@ -30,8 +30,10 @@ from lesion.registry import Value
 from lesion.tasks import Task
 from search.errors import TrialError
 from search.predictions import PREDICTIONS, save_predictions
+from search.remote.luggage import enter
 from search.resumption import Trains, checkpoint_key, resume
 from search.rows import ERROR, HOST_MEMORY, NON_FINITE, OUT_OF_MEMORY
+from search.seats import CONTEXT
 
 TRACEBACK = "error.txt"
 MESSAGE_LENGTH = 2000
@@ -206,6 +208,7 @@ class Worker(tune.Trainable):
         """Take the first order."""
         import torch  # noqa: PLC0415
 
+        enter()
         torch.set_num_threads(config["job"].threads)
         _cap_gpu_memory(config["job"].gpus)
         self.reset_config(config)
@@ -282,6 +285,9 @@ def failure_class(error: BaseException) -> str:
 def _cap_gpu_memory(share: float) -> None:
     import torch  # noqa: PLC0415
 
-    # Ray's fractions are bookkeeping: without a cap, one trial's appetite is its neighbour's out-of-memory.
+    # Ray's fractions are bookkeeping: without a cap, one trial's appetite is its neighbour's out-of-memory. What CUDA
+    # holds for each process lies outside the cap; together they are the share. Of a share that CUDA alone would take
+    # up, half is left to try with.
     if 0 < share < 1 and torch.cuda.is_available():
-        torch.cuda.set_per_process_memory_fraction(share)
+        context = CONTEXT / torch.cuda.get_device_properties(0).total_memory
+        torch.cuda.set_per_process_memory_fraction(max(share - context, share / 2))

@@ -16,11 +16,16 @@ import sys
 import time
 import urllib.request
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 LISTENING: list[socket.socket] = []
+PATIENCE, CONNECT, SEEN = 30.0, 4.0, 3.0
+"""Seconds for all of one question, which whoever asks waits a minute for; for one connection; for files to be seen."""
+AT_ONCE = 128
+"""Connections tried at a time: a firewall that drops packets lets each of them wait."""
 
 
 def look(packages: list[str]) -> dict[str, Any]:
@@ -102,7 +107,7 @@ def gpus() -> list[dict[str, Any]] | str:
 def smi(query: str) -> list[list[str]]:
     """Rows of a query to nvidia-smi."""
     words = ["nvidia-smi", "--query-" + query, "--format=csv,noheader,nounits"]
-    done = subprocess.run(words, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=30, check=True)
+    done = subprocess.run(words, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=20, check=True)
     return [[word.strip() for word in line.split(",")] for line in done.stdout.splitlines() if line.strip()]
 
 
@@ -160,13 +165,21 @@ def listen(ports: list[int]) -> bool:
 
 def reach(places: list[tuple[str, int]]) -> list[list[Any]]:
     """Of [address, port] pairs those that cannot be connected to, with the reason."""
-    lost = []
-    for address, port in places:
+    deadline = time.monotonic() + PATIENCE
+
+    def missed(place: tuple[str, int]) -> str | None:
+        left = deadline - time.monotonic()
+        if left <= 0:
+            return "not tried, for others took too long"
         try:
-            socket.create_connection((address, port), timeout=4).close()
+            socket.create_connection((place[0], place[1]), timeout=min(CONNECT, left)).close()
+            return None
         except OSError as error:
-            lost.append([address, port, error.strerror or str(error)])
-    return lost
+            return error.strerror or str(error)
+
+    with ThreadPoolExecutor(max_workers=max(1, min(AT_ONCE, len(places)))) as pool:
+        reasons = list(pool.map(missed, places))
+    return [[address, port, why] for (address, port), why in zip(places, reasons) if why is not None]  # noqa: B905
 
 
 def write(name: str) -> str | None:
@@ -184,17 +197,20 @@ def write(name: str) -> str | None:
 
 
 def read(names: list[str]) -> list[str]:
-    """Those of `names` in the workspace that are not there, or not whole."""
-    return [name for name in names if not whole(workspace() / name, name)]
+    """Those of `names` in the workspace that are not there, or not whole, after `SEEN` seconds at the latest."""
+    # A shared folder may show a file a moment after it was written.
+    deadline = time.monotonic() + SEEN
+    missing = [name for name in names if not whole(workspace() / name, name)]
+    while missing and time.monotonic() < deadline:
+        time.sleep(0.3)
+        missing = [name for name in missing if not whole(workspace() / name, name)]
+    return missing
 
 
 def whole(path: Path, name: str) -> bool:
-    """Whether `write` wrote the file at `path`; a shared folder may show it a moment later."""
-    for _ in range(10):
-        with suppress(OSError):
-            if path.read_bytes() == name.encode() * 64:
-                return True
-        time.sleep(0.3)
+    """Whether `write` wrote the file at `path`."""
+    with suppress(OSError):
+        return path.read_bytes() == name.encode() * 64
     return False
 
 

@@ -14,7 +14,7 @@ from typing import Any
 
 from search.remote import verdicts
 from search.remote.asking import Agents, asking
-from search.remote.cluster_file import GCS_PORT, NODE_PORTS, Cluster
+from search.remote.cluster_file import GCS_PORT, NODE_PORTS, WORKER_PORTS, Cluster
 from search.remote.requirements import required
 from search.remote.verdicts import Cell
 
@@ -102,7 +102,7 @@ def _unreachable(cluster: Cluster, agents: Agents, inside: Mapping[str, str]) ->
 
 
 def _ports(cluster: Cluster, address: str) -> list[int]:
-    return [*([GCS_PORT] if address == cluster.head else []), *NODE_PORTS]
+    return [*([GCS_PORT] if address == cluster.head else []), *NODE_PORTS, *WORKER_PORTS]
 
 
 def _storage(cluster: Cluster, agents: Agents) -> dict[str, tuple[str | None, bool]]:

@@ -20,6 +20,8 @@ SETTINGS = ("ENVIRONMENT", "LESION_WORKSPACE", "MLFLOW_TRACKING_URI", "RAY_AUTH_
 GCS_PORT, DASHBOARD_PORT = 6379, 8265
 NODE_PORTS = (6380, 6381, 6383)
 """What nodes reach each other on: node manager, object manager, dashboard agent."""
+WORKER_PORTS = (10002, 19999)
+"""First and last of those that workers listen on, as the cluster files give them to Ray."""
 
 
 @dataclass(frozen=True)

@@ -14,11 +14,11 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from search.errors import ClusterAccessError, ClusterError
 from search.remote.cluster_file import DASHBOARD_PORT, Cluster
+from search.remote.luggage import FOLDER, Luggage
 from search.remote.ssh import tunnel
 
 STUDY = "lesion.study"
@@ -57,12 +57,20 @@ class Jobs:
     def __init__(self, client: Any) -> None:
         self._client = client
 
-    def submit(self, study: str, words: Sequence[str], folder: Path) -> str:
-        """Begin the command `words` on the head, in a copy of `folder` that every worker gets as well; its id."""
+    def submit(self, study: str, words: Sequence[str], luggage: Luggage) -> str:
+        """Begin the command `words` on the head, in a copy of `luggage` that every worker gets as well; its id."""
         job = f"{study}-{time.strftime('%Y%m%d-%H%M%S')}"
-        environment = {"working_dir": str(folder), "env_vars": DRIVER}
+        line, inside = shlex.join(words), str(luggage.inside)
+        variables = dict(DRIVER)
+        if inside != ".":
+            # Code that travels comes before what is installed: Ray sees to that for the top of the copy alone.
+            line = f'cd {shlex.quote(inside)} && PYTHONPATH="$PWD:$PYTHONPATH" exec {line}'
+            variables |= {FOLDER: inside, "PYTHONPATH": inside}
         self._client.submit_job(
-            entrypoint=shlex.join(words), submission_id=job, runtime_env=environment, metadata={STUDY: study}
+            entrypoint=line,
+            submission_id=job,
+            runtime_env={"working_dir": str(luggage.folder), "env_vars": variables},
+            metadata={STUDY: study},
         )
         return job
 

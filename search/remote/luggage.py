@@ -2,6 +2,13 @@
 
 Ray would take the whole folder with all that lies in it. A list of what is wanted cannot forget to leave out a
 workspace, an environment or a folder of images.
+
+A space names weights relative to the folder where the command is given, `../shared/weights/x.pth` too. So that such
+names stay true, and with them what the study is of, the copy begins as far up as they climb, and a search runs in the
+sub-folder that is the command's:
+
+    /home/me/project $ lesion-search run …      copy/project/spaces/isic2017.yaml    Luggage.inside = "project"
+                                                copy/shared/weights/x.pth
 """
 
 from __future__ import annotations
@@ -10,6 +17,7 @@ import os
 import shutil
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -19,33 +27,93 @@ TEXTS = (".yaml", ".yml", ".csv", ".json", ".py")
 """Endings of the files that a search may read."""
 LARGEST, IN_ALL, FILES = 2**20, 100 * 2**20, 5000
 """Bytes of one text, bytes of everything, number of files."""
+FOLDER = "LESION_FOLDER"
+"""Where a worker of a search finds the sub-folder in which the search runs, if it does in one."""
+
+
+@dataclass(frozen=True)
+class Luggage:
+    """A copy of what travels; a search runs in its sub-folder `inside`, "." where that is all of it."""
+
+    folder: Path
+    inside: Path
 
 
 @contextmanager
-def packed(folder: Path, space: Path, weights: Iterable[str] = ()) -> Iterator[Path]:
+def packed(folder: Path, space: Path, weights: Iterable[str] = ()) -> Iterator[Luggage]:
     """A copy of what of `folder` a search of the file `space` needs; removed with the context.
 
-    `weights` are files as the space names them; those outside `folder` must lie on the machines already. Raises
-    ClusterError where the space is not in the folder, or where too much would travel.
+    `weights` are files as the space names them, relative to `folder`, wherever they lie; those with full paths must lie
+    on the machines already. Raises ClusterError where the space is not in the folder, where weights are missing, and
+    where too much would travel.
     """
     folder = folder.resolve()
     if not space.resolve().is_relative_to(folder):
         raise ClusterError(f"{space} is not in {folder}, which is what travels: run the command from its folder")
-    named = [folder / name for name in weights if not Path(name).is_absolute() and (folder / name).is_file()]
-    taken = [*_texts(folder), *named]
-    size = sum(path.stat().st_size for path in taken)
-    if size > IN_ALL or len(taken) > FILES:
+    named = sorted({name for name in weights if not Path(name).is_absolute()})
+    _require(folder, named)
+    texts, files = list(_texts(folder)), [folder / name for name in named]
+    size = sum(path.stat().st_size for path in (*texts, *files))
+    if size > IN_ALL or len(texts) + len(files) > FILES:
         raise ClusterError(
-            f"{folder}: {len(taken)} files of {size / 2**20:.0f} MiB would travel to the cluster, at most {FILES} of "
-            f"{IN_ALL / 2**20:.0f} MiB do: run the command from a folder of space files, and put large weights on the "
-            "shared storage, named by their full path"
+            f"{folder}: {len(texts) + len(files)} files of {size / 2**20:.0f} MiB would travel to the cluster, at most "
+            f"{FILES} of {IN_ALL / 2**20:.0f} MiB do: run the command from a folder of space files, and put large "
+            "weights on the shared storage, named by their full path"
         )
+    inside = _inside(folder, named)
     with TemporaryDirectory(prefix="lesion-search-") as made:
-        for path in taken:
-            copy = Path(made) / path.relative_to(folder)
-            copy.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy2(path, copy)
-        yield Path(made)
+        here = Path(made) / inside
+        here.mkdir(parents=True, exist_ok=True)
+        for path in texts:
+            _copy(path, here / path.relative_to(folder))
+        for name in named:
+            _copy(folder / name, here / name)
+        yield Luggage(Path(made), inside)
+
+
+def enter() -> None:
+    """On a worker, which Ray starts at the top of the copy: go where the search runs."""
+    os.chdir(os.environ.get(FOLDER, "."))
+
+
+def _require(folder: Path, named: Iterable[str]) -> None:
+    missing = [name for name in named if not (folder / name).is_file()]
+    if missing:
+        raise ClusterError(
+            f"no weights file {', '.join(missing)} (looked in {folder}): those named by relative paths travel from "
+            "here, those that lie on the machines are named by their full path"
+        )
+
+
+def _inside(folder: Path, named: Iterable[str]) -> Path:
+    """Where `folder` lies in a copy that begins as far up as any of the relative paths `named` climbs.
+
+    >>> str(_inside(Path("/home/me/project"), ["weights/a.pth", "../shared/b.pth", "../../c.pth"]))
+    'me/project'
+    """
+    up = max((_climbs(name) for name in named), default=0)
+    if up > len(folder.parents):
+        raise ClusterError(f"{', '.join(named)}: leads above /; name weights from {folder}, or by their full path")
+    return folder.relative_to(folder.parents[up - 1]) if up else Path()
+
+
+def _climbs(name: str) -> int:
+    """How many folders up a path leads on its way.
+
+    >>> _climbs("../../me/../a.pth"), _climbs("weights/../a.pth")
+    (2, 0)
+    """
+    depth = lowest = 0
+    for part in Path(name).parts:
+        depth += -1 if part == ".." else 1
+        lowest = min(lowest, depth)
+    return -lowest
+
+
+def _copy(path: Path, to: Path) -> None:
+    # What a path crosses before it climbs is there as well: `models/../x.pth` needs a folder `models`.
+    to.parent.mkdir(parents=True, exist_ok=True)
+    shutil.copy2(path, to)
 
 
 def _texts(folder: Path) -> Iterator[Path]:

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import os
+import select
 import shlex
 import socket
 import subprocess
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
 from search.errors import ClusterAccessError
 from search.remote.cluster_file import Cluster
+from search.servers import require_free
 
 CONNECT = 10
 """Seconds that a machine has to answer ssh."""
@@ -56,19 +57,23 @@ def on_head(cluster: Cluster, words: list[str], terminal: bool = False) -> int:
 def tunnel(cluster: Cluster, port: int, local: int = 0) -> Iterator[int]:
     """A local port that leads to `port` on the head's loopback, for as long as the context lasts.
 
-    Raises ClusterAccessError where the head does not answer ssh; whether something listens there shows at first use.
+    Raises ClusterError where `local` is taken, and ClusterAccessError where the head does not answer ssh; whether
+    something listens there shows at first use.
     """
+    if local:
+        require_free("127.0.0.1", local)
     local = local or _free_port()
     forward = ["-o", "ExitOnForwardFailure=yes", "-L", f"127.0.0.1:{local}:127.0.0.1:{port}"]
-    # `cat` ends with its input, so the tunnel ends with us, also where we are killed.
+    # `cat` ends with its input, so the tunnel ends with us, also where we are killed. ssh begins it once the port is
+    # forwarded, or ends: whatever it says back, the port is ssh's and nobody else's.
     words = [*ssh_words(cluster, cluster.head, *forward), "cat"]
     # A session of its own: Ctrl-C is for us, who still have something to say through it.
     process = subprocess.Popen(
-        words, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
+        words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
         start_new_session=True,
     )  # fmt: skip
     try:
-        _await(cluster, process, local)
+        _await(cluster, process)
         yield local
     finally:
         process.terminate()
@@ -78,18 +83,20 @@ def tunnel(cluster: Cluster, port: int, local: int = 0) -> Iterator[int]:
         process.communicate()
 
 
-def _await(cluster: Cluster, process: subprocess.Popen[str], port: int) -> None:
-    deadline = time.monotonic() + PATIENCE
-    while time.monotonic() < deadline:
-        if process.poll() is not None:
-            said = (process.stderr.read() if process.stderr else "").strip()
-            raise ClusterAccessError(f"{cluster.path}: no tunnel to {cluster.head}: {said}; see {_check(cluster)}")
-        with suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):
-            return
-        time.sleep(0.1)
-    raise ClusterAccessError(
-        f"{cluster.path}: no tunnel to {cluster.head} within {PATIENCE:g} s; see {_check(cluster)}"
-    )
+def _await(cluster: Cluster, process: subprocess.Popen[str]) -> None:
+    assert process.stdin is not None
+    assert process.stdout is not None
+    with suppress(BrokenPipeError):  # it has ended, and says why
+        process.stdin.write("here\n")
+        process.stdin.flush()
+    answered, _, _ = select.select([process.stdout], [], [], PATIENCE)
+    if not answered:
+        raise ClusterAccessError(
+            f"{cluster.path}: no tunnel to {cluster.head} within {PATIENCE:g} s; see {_check(cluster)}"
+        )
+    if not process.stdout.readline():
+        said = (process.stderr.read() if process.stderr else "").strip()
+        raise ClusterAccessError(f"{cluster.path}: no tunnel to {cluster.head}: {said}; see {_check(cluster)}")
 
 
 def _free_port() -> int:

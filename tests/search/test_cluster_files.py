@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shlex
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -50,6 +52,17 @@ def test_clouds_scale_from_nothing_to_spot_gpus(path: Path) -> None:
     assert "RAY_enable_autoscaler_v2=0" not in " ".join(config["head_start_ray_commands"])
 
 
+@pytest.mark.parametrize("path", CLOUDS, ids=lambda path: path.stem)
+def test_the_commands_of_the_clouds_parse_and_ask_for_the_gpus_that_come(path: Path) -> None:
+    lines = [
+        line.removeprefix("#   ") for line in path.read_text().splitlines() if line.startswith("#   lesion-search ")
+    ]
+    parsed = [build_parser().parse_args(shlex.split(line)[1:]) for line in lines]
+    (search,) = (args for args in parsed if args.command == "run")
+    assert search.gpus_per_trial == 1
+    assert ROOT / search.cluster == path
+
+
 def test_the_wrong_field_would_be_refused(tmp_path: Path) -> None:
     import jsonschema
 
@@ -70,6 +83,25 @@ def test_kuberay_s_autoscaler_takes_the_manifest() -> None:
     assert config["available_node_types"]["gpu"]["resources"]["GPU"] == 1
     assert config["available_node_types"]["gpu"]["min_workers"] == 0
     assert config["idle_timeout_minutes"] == 5
+
+
+def test_kuberay_s_submitter_reaches_the_head_with_the_operator_s_token_and_mlflow_runs_beside_it() -> None:
+    spec = yaml.safe_load(KUBERAY.read_text())["spec"]
+    cluster = spec["rayClusterSpec"]
+    head = cluster["headGroupSpec"]
+    # The submitter is a pod of its own: it comes through the head's service, with the token that the operator made.
+    assert "dashboard-host" not in head["rayStartParams"]
+    assert cluster["authOptions"] == {"mode": "token"}
+    ray, server = head["template"]["spec"]["containers"]
+    assert ray["name"] == "ray-head", "the operator takes the first container for Ray's"
+    containers = [ray, server, *cluster["workerGroupSpecs"][0]["template"]["spec"]["containers"]]
+    variables = [{each["name"]: each["value"] for each in container["env"]} for container in containers]
+    assert not any(name.startswith("RAY_AUTH") for each in variables for name in each)
+    assert {each["LESION_WORKSPACE"] for each in variables} == {"/mnt/lesions"}
+    args = build_parser().parse_args(server["command"][1:])
+    assert variables[0]["MLFLOW_TRACKING_URI"] == f"http://127.0.0.1:{args.port}"
+    search = build_parser().parse_args(shlex.split(spec["entrypoint"])[1:])
+    assert (search.address, search.gpus_per_trial) == ("auto", 1)
 
 
 def test_the_project_s_file_is_read() -> None:
@@ -115,6 +147,21 @@ def test_commands_of_the_pages_parse_and_links_lead_somewhere(page: str) -> None
     assert len(lines) >= 2
     for link in re.findall(r"\]\(([^)#:]+)\)", text):
         assert (folder / link).exists(), link
+
+
+def test_slurm_s_steps_get_the_cores_of_the_job(tmp_path: Path) -> None:
+    text = (ROOT / "docs" / "clusters" / "existing.md").read_text()
+    (script,) = re.findall(r"```\n(#!/bin/bash\n.*?)```", text, re.DOTALL)
+    script = "\n".join(line for line in script.splitlines() if "/activate" not in line)
+    says = f'echo "$SRUN_CPUS_PER_TASK $*" >> {tmp_path}/steps'
+    for name, body in {"srun": says, "scontrol": "echo one", "ray": "", "lesion-search": "", "sleep": ""}.items():
+        (tmp_path / name).write_text(f"#!/bin/sh\n{body}\n")
+        (tmp_path / name).chmod(0o755)
+    job = {"SLURM_JOB_ID": "7", "SLURM_JOB_NUM_NODES": "4", "SLURM_CPUS_PER_TASK": "32", "SLURM_JOB_NODELIST": "n[1-4]"}
+    variables = {"PATH": f"{tmp_path}:{os.environ['PATH']}", "HOME": str(tmp_path), **job}
+    subprocess.run(["bash", "-c", f"{script}\nwait"], env=variables, check=True, timeout=30)
+    steps = (tmp_path / "steps").read_text().splitlines()
+    assert [step.split()[0] for step in steps] == ["32", "32"]
 
 
 def test_a_file_that_is_not_there(tmp_path: Path) -> None:

@@ -6,23 +6,25 @@ from typing import Any
 
 import pytest
 
-from search import reach
+from search import reach, session
 from search.errors import ClusterError
-from search.reach import answer, require_reach
+from search.reach import EVERY, PATIENCE, Newcomers, answer, require_reach
+from search.session import Session
 
 
 @pytest.fixture
 def nodes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     """Makes a cluster whose nodes answer by the functions given."""
 
-    def make(*answers: Any) -> None:
+    def make(*answers: Any, gone: tuple[int, ...] = ()) -> None:
         by_node = {f"n{i}": each for i, each in enumerate(answers)}
         listed = [
-            {"Alive": True, "NodeID": node, "NodeManagerAddress": f"10.0.0.{i}"} for i, node in enumerate(by_node)
+            {"Alive": i not in gone, "NodeID": node, "NodeManagerAddress": f"10.0.0.{i}"}
+            for i, node in enumerate(by_node)
         ]
         pinned = SimpleNamespace(remote=lambda place, token, node: (node, by_node[node](place, token, node)))
         ray = SimpleNamespace(
-            nodes=lambda: [*listed, {"Alive": False}],
+            nodes=lambda: [*listed, {"Alive": False, "NodeID": "x", "NodeManagerAddress": ""}],
             remote=lambda **_: lambda function: SimpleNamespace(options=lambda **_: pinned),
             wait=lambda asked, **_: ([each for each in asked if each[1] is not None], []),
             get=lambda asked: asked[1],
@@ -64,3 +66,94 @@ def test_each_node_that_does_not_is_named(tmp_path: Path, nodes: Any) -> None:
 def test_a_node_alone_is_not_asked(tmp_path: Path, nodes: Any) -> None:
     nodes(lambda *_: pytest.fail("asked"))
     require_reach(tmp_path)
+
+
+class Clock:
+    seconds = 0.0
+
+    def __call__(self) -> float:
+        return self.seconds
+
+
+def elsewhere(place: Path, token: str, node: str) -> str:
+    return answer(place / "not here", token, node)
+
+
+def silent(*_: Any) -> None:
+    return None
+
+
+def test_nodes_that_join_are_asked_once_each_and_leave_nothing(tmp_path: Path, nodes: Any) -> None:
+    asked: list[str] = []
+
+    def counted(place: Path, token: str, node: str) -> str:
+        asked.append(node)
+        return answer(place, token, node)
+
+    told: list[str] = []
+    clock = Clock()
+    nodes(counted)
+    newcomers = Newcomers(tmp_path, told.append, clock)
+    for _ in range(3):
+        nodes(counted, counted, counted)
+        newcomers.look()
+        assert clock.seconds or not asked, "it looks every few seconds"
+        clock.seconds += EVERY
+    newcomers.look()
+    assert asked == ["n1", "n2"]
+    assert (list(tmp_path.iterdir()), told) == ([], [])
+
+
+def test_a_node_that_joins_without_the_workspace_ends_the_search(tmp_path: Path, nodes: Any) -> None:
+    clock = Clock()
+    nodes(answer)
+    newcomers = Newcomers(tmp_path, pytest.fail, clock)
+    clock.seconds = EVERY
+    nodes(answer, elsewhere)
+    with pytest.raises(ClusterError, match=r"node 10\.0\.0\.1: cannot read and write .*\nput the workspace on storage"):
+        newcomers.look()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_one_that_does_not_answer_is_told_and_one_that_has_gone_is_not(tmp_path: Path, nodes: Any) -> None:
+    told: list[str] = []
+    clock = Clock()
+    nodes(answer)
+    newcomers = Newcomers(tmp_path, told.append, clock)
+    clock.seconds = EVERY
+    nodes(answer, silent, silent)
+    newcomers.look()
+    nodes(answer, silent, silent, gone=(2,))
+    for clock.seconds in (PATIENCE, PATIENCE + 3 * EVERY, PATIENCE + 5 * EVERY):
+        newcomers.look()
+    assert told == [f"node 10.0.0.1: joined, and did not answer in 120 s; does it reach {tmp_path}?"]
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_workspace_that_is_full_just_now_is_asked_about_again(
+    tmp_path: Path, nodes: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = Clock()
+    nodes(answer)
+    newcomers = Newcomers(tmp_path / "away", pytest.fail, clock)
+    nodes(answer, elsewhere)
+    clock.seconds = EVERY
+    newcomers.look()
+    (tmp_path / "away").mkdir()
+    clock.seconds = 2 * EVERY
+    with pytest.raises(ClusterError, match="cannot read and write"):
+        newcomers.look()
+
+
+def test_a_session_ends_with_what_a_machine_that_joined_lacks(monkeypatch: pytest.MonkeyPatch) -> None:
+    problem = ClusterError("node 10.0.0.1: reads another workspace")
+
+    def look() -> None:
+        raise problem
+
+    made: Any = SimpleNamespace(_require_unchanged=lambda: None, _newcomers=SimpleNamespace(look=look), problem=None)
+    made.plan, made.missing, made._pause = None, 3, lambda: Session._pause(made)
+    monkeypatch.setattr(session, "seats_of", lambda plan, missing, pause: pause())
+    with pytest.raises(ClusterError) as raised:
+        Session._run_seated(made)
+    assert raised.value is problem

@@ -1,20 +1,22 @@
-"""What needs no cluster: judging what was seen, what travels, MLflow started again."""
+"""What needs no cluster: looking around, judging what was seen, MLflow started again."""
 
 from __future__ import annotations
 
 import platform
+import socket
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from search.errors import ClusterError
-from search.remote import agent, luggage, tracking_server, verdicts
-from search.remote.cluster_file import read_cluster
+from search.remote import agent, checks, tracking_server, verdicts
+from search.remote.cluster_file import WORKER_PORTS, read_cluster
 from search.remote.requirements import required
 
-CLUSTER = read_cluster(Path(__file__).parents[2] / "cluster.yaml")
+ROOT = Path(__file__).parents[2]
+CLUSTER = read_cluster(ROOT / "cluster.yaml")
 LOOK = {
     "python": platform.python_version(), "in_environment": True, "environment": "/env",
     "executable": "/usr/bin/python3", "gpus": [], "packages": required(),
@@ -27,6 +29,47 @@ def test_the_agent_sees_this_machine() -> None:
     assert seen["packages"]["numpy"]
     assert seen["packages"]["no-such-package"] is None
     assert 0 < seen["memory"]["free"] <= seen["memory"]["total"]
+
+
+def test_many_ports_that_drop_packets_are_answered_for_within_one_patience(monkeypatch: pytest.MonkeyPatch) -> None:
+    def dropped(place: tuple[str, int], timeout: float) -> None:
+        time.sleep(timeout)
+        raise TimeoutError(f"{place} dropped")
+
+    monkeypatch.setattr(socket, "create_connection", dropped)
+    monkeypatch.setattr(agent, "CONNECT", 0.1)
+    places = [(f"10.0.0.{machine}", port) for machine in range(20) for port in (6380, 6381)]
+    began = time.monotonic()
+    assert [lost[:2] for lost in agent.reach(places)] == [list(place) for place in places]
+    assert time.monotonic() - began < 2, "40 of 0.1 s, one after the other, would be 4 s"
+    monkeypatch.setattr(agent, "AT_ONCE", 1)
+    monkeypatch.setattr(agent, "PATIENCE", 0.25)
+    reasons = [why for *_, why in agent.reach(places)]
+    assert (len(reasons), reasons[-1]) == (40, "not tried, for others took too long")
+
+
+def test_ports_are_told_apart_by_whether_somebody_listens() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as here, socket.create_server(("127.0.0.1", 0)) as gone:
+        open_port, closed = here.getsockname()[1], gone.getsockname()[1]
+        gone.close()
+        ((address, port, why),) = agent.reach([("127.0.0.1", open_port), ("127.0.0.1", closed)])
+    assert (address, port, why) == ("127.0.0.1", closed, "Connection refused")
+
+
+def test_both_ends_of_the_workers_ports_are_tried() -> None:
+    started = (ROOT / "cluster.yaml").read_text()
+    first, last = WORKER_PORTS
+    assert f"--min-worker-port={first} --max-worker-port={last}" in started
+    assert {first, last} <= set(checks._ports(CLUSTER, "192.0.2.11"))
+
+
+def test_files_that_are_not_seen_are_waited_for_together(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LESION_WORKSPACE", str(tmp_path))
+    monkeypatch.setattr(agent, "SEEN", 0.2)
+    assert agent.write("there") is None
+    began = time.monotonic()
+    assert agent.read(["there", *(f"elsewhere-{i}" for i in range(9))]) == [f"elsewhere-{i}" for i in range(9)]
+    assert time.monotonic() - began < 2
 
 
 def test_required_packages_are_those_of_a_search_not_of_tests() -> None:
@@ -90,36 +133,6 @@ def test_tokens_of_all_machines_are_one_and_private() -> None:
 def test_a_machine_without_python_and_one_without_ssh_are_told_apart() -> None:
     assert verdicts.ssh(CLUSTER, "192.0.2.11", "exec: python: not found").text == "no Python"
     assert "ssh -i" in verdicts.ssh(CLUSTER, "192.0.2.11", "Connection timed out").fix
-
-
-def test_texts_and_named_weights_travel_data_and_environments_do_not(tmp_path: Path) -> None:
-    for name in ("spaces/a.yaml", "lesion/data/x.py", "weights/w.safetensors", "costs.csv",
-                 "data/isic/image.csv", ".venv/b.py", "env/pyvenv.cfg", "env/c.py", "work/checkpoints/d.json",
-                 "photo.jpg", "weights/other.safetensors"):  # fmt: skip
-        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
-        (tmp_path / name).write_text(name)
-    with luggage.packed(tmp_path, tmp_path / "spaces" / "a.yaml", ["weights/w.safetensors", "none.pt"]) as made:
-        travels = {str(path.relative_to(made)) for path in made.rglob("*") if path.is_file()}
-    assert travels == {"spaces/a.yaml", "lesion/data/x.py", "weights/w.safetensors", "costs.csv"}
-    assert not made.exists()
-
-
-def test_a_space_elsewhere_and_too_much_luggage_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    here = tmp_path / "here"
-    here.mkdir()
-    (tmp_path / "a.yaml").write_text("x")
-    with (
-        pytest.raises(ClusterError, match=r"is not in .*here, which is what travels"),
-        luggage.packed(here, tmp_path / "a.yaml"),
-    ):
-        pass
-    monkeypatch.setattr(luggage, "FILES", 1)
-    (tmp_path / "b.yaml").write_text("x")
-    with (
-        pytest.raises(ClusterError, match="2 files of 0 MiB would travel"),
-        luggage.packed(tmp_path, tmp_path / "a.yaml"),
-    ):
-        pass
 
 
 def test_a_server_is_started_again_until_the_head_is_gone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,91 @@
+"""Kinds of GPUs of a cluster whose machines come and go, for trials whose seats follow from what they need."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Protocol
+
+from search.seats import Kind, Measured
+
+EVERY = 3.0
+"""Seconds between two looks at the cluster."""
+
+Nodes = list[Mapping[str, float]]
+
+
+class Answer(Protocol):
+    """The memory of a kind of GPU, once a node that has one answers."""
+
+    def bytes(self) -> int | None:
+        """Bytes; None while there is no answer, 0 where there will be none."""
+
+
+class Follower:
+    """The kinds that a cluster has by now; one that comes counts once its memory is known, which nobody waits for.
+
+    `nodes` gives the resources of the machines that are alive, `ask` begins to ask for the memory of a kind.
+    """
+
+    def __init__(
+        self,
+        kinds: Sequence[Kind],
+        nodes: Callable[[], Nodes],
+        ask: Callable[[str], Answer],
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._kinds = kinds
+        self._memory = {kind.accelerator: kind.bytes for kind in kinds}
+        self._nodes, self._ask, self._clock = nodes, ask, clock
+        self._asked: dict[str, Answer] = {}
+        self._next = clock() + EVERY
+
+    def __call__(self) -> Sequence[Kind]:
+        """The kinds, looked at anew every few seconds; those before where no GPU is left just now."""
+        if self._clock() >= self._next:
+            self._next = self._clock() + EVERY
+            self._kinds = self._seen() or self._kinds
+        return self._kinds
+
+    def _seen(self) -> list[Kind]:
+        from search.seating import kinds_of  # noqa: PLC0415 - Ray takes seconds
+
+        seen = kinds_of(self._nodes(), lambda name: self._memory.get(name, 0))
+        for name in (kind.accelerator for kind in seen if not kind.bytes):
+            if name not in self._asked:
+                self._asked[name] = self._ask(name)
+            elif answered := self._asked[name].bytes():
+                self._memory[name] = answered
+        return [kind for kind in seen if kind.bytes]
+
+
+class Asked:
+    """A node with a kind of GPU, asked for its memory while trials run there: a sliver of one is enough."""
+
+    def __init__(self, accelerator: str) -> None:
+        import ray  # noqa: PLC0415 - takes seconds
+
+        from search.seating import TYPE, _gpu_memory  # noqa: PLC0415
+
+        bound = {f"{TYPE}{accelerator}": 0.001} if accelerator else {}
+        self._answer: Any = ray.remote(num_cpus=0, num_gpus=0.01, resources=bound, max_retries=0)(_gpu_memory).remote()
+
+    def bytes(self) -> int | None:
+        """Bytes; None while there is no answer, 0 where there will be none."""
+        import ray  # noqa: PLC0415
+
+        if not ray.wait([self._answer], timeout=0)[0]:
+            return None
+        try:
+            return int(ray.get(self._answer))
+        except Exception:  # whatever its driver raises: a GPU that says nothing gets no trials
+            return 0
+
+
+def follow(seats: Measured, bound: int) -> Measured:
+    """`seats` over the kinds that the cluster that is joined has at the time; `bound` trials at a time at most."""
+    from search.cluster import alive_nodes  # noqa: PLC0415 - Ray takes seconds
+
+    seats.kinds_now = Follower(seats.kinds, alive_nodes, Asked)
+    seats.concurrent = max(seats.concurrent, bound)
+    return seats
