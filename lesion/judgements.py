@@ -12,7 +12,7 @@ import pandas as pd
 
 from lesion.metrics import decisions
 from lesion.rules import Rules, confidence
-from lesion.submission import write_submission
+from lesion.submission import submitted, write_submission
 from lesion.uncertainty import entropy
 
 
@@ -50,7 +50,8 @@ class PredictionTable:
     def official_csv(self, path: Path) -> Path:
         """Write the layout of an ISIC submission; DataError when two files have the same name.
 
-        The official scorer decides by the largest number of a row, so these are the probabilities under the model's
-        decision weights.
+        Where the challenge decides by the largest number of a row, these are the probabilities under the model's
+        decision weights; where it ranks by AUC (ISIC 2017), the probabilities.
         """
-        return write_submission(path, self.files, self.rules.decisive(self.probabilities), self.classes)
+        shown = submitted(self.probabilities, self.rules.decisive(self.probabilities), self.classes)
+        return write_submission(path, self.files, shown, self.classes)

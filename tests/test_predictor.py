@@ -3,7 +3,7 @@
 import json
 import subprocess
 import sys
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 import numpy as np
 import pandas as pd
@@ -120,8 +120,11 @@ def test_rules_are_kept_and_decide_without_touching_the_probabilities(tmp_path, 
     assert set(frame["decision"]) == {"seborrheic_keratosis"}
     np.testing.assert_array_equal(frame["confidence"], frame["p_seborrheic_keratosis"])
     assert frame["flagged"].tolist() == (table.probabilities[:, [0, 2]].sum(axis=1) >= 0.4).tolist()
-    written = pd.read_csv(table.official_csv(tmp_path / "p.csv"))
-    assert (written["seborrheic_keratosis"] > written["melanoma"]).all()
+    written = pd.read_csv(table.official_csv(tmp_path / "p.csv"), float_precision="round_trip")
+    np.testing.assert_array_equal(written["melanoma"], frame["p_melanoma"])  # ranked by AUC: as they are
+    later = replace(table, classes=("MEL", "NV", "BCC"), rules=replace(rules, operating_point=None))
+    written = pd.read_csv(later.official_csv(tmp_path / "later.csv"))  # ranked by decisions: under the weights
+    assert (written["NV"] > written["MEL"]).all()
 
 
 def test_a_folder_of_format_1_predicts_as_it_did(tmp_path, photos):

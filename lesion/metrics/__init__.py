@@ -17,7 +17,13 @@ Two families, kept apart on purpose:
 
 from lesion.metrics.catalogue import METRICS, Metric, metric_named, metrics_of, objectives
 from lesion.metrics.intervals import Interval, bootstrap, intervals_of, resamples
-from lesion.metrics.official import OfficialScores, official_categories, official_scores, official_weights
+from lesion.metrics.official import (
+    OfficialScores,
+    official_categories,
+    official_ranking,
+    official_scores,
+    official_weights,
+)
 from lesion.metrics.paired import Paired, delong, holm, mcnemar, paired_bootstrap
 from lesion.metrics.scores import (
     UNDECIDED,
@@ -48,6 +54,7 @@ __all__ = [
     "metrics_of",
     "objectives",
     "official_categories",
+    "official_ranking",
     "official_scores",
     "official_weights",
     "paired_bootstrap",
