@@ -7,7 +7,8 @@ are not independent, so where lesion ids are known whole lesions are drawn.
 
 An interval goes t standard errors of the samples to either side on the score's logit scale (its logarithm where it has
 no upper bound), so it stays inside the bounds and leans away from them. Student's t and the factor n / (n - 1) of the
-variance have n lesions of the class that the score hangs on. Percentiles of the samples are too narrow for thirty
+variance have n lesions of what the score hangs on: a sensitivity on those of its class, a specificity on all others, an
+AUC on the fewer of the two, a mean over classes on the rarest. Percentiles of the samples are too narrow for thirty
 melanomas: of an AUC near 0.97 they held the truth 860 times in a thousand (`benchmarks/intervals.py`).
 """
 
@@ -22,7 +23,7 @@ import numpy.typing as npt
 from scipy.special import stdtrit
 
 from lesion.errors import DataError
-from lesion.metrics.catalogue import metrics_of
+from lesion.metrics.catalogue import METRICS, PER_CLASS, metrics_of
 from lesion.metrics.curves import Floats
 from lesion.metrics.scores import Ints, checked, report, sampled_report
 
@@ -95,11 +96,15 @@ def intervals_of(
 
 
 def _hung_on(name: str, classes: Sequence[str], lesions: Ints) -> int:
-    """Lesions that limit how well a score is known: of its class, of all, or of the rarest class there is."""
+    """Lesions that limit how well a score is known: of its class, of the others, of all, or of the rarest class."""
     if name in POOLED:
         return int(lesions.sum())
-    own = [int(lesions[k]) for k, label in enumerate(classes) if name.endswith(f"_{label}")]
-    return own[0] if own else int(lesions[lesions > 0].min())
+    if name in METRICS:
+        return int(lesions[lesions > 0].min())
+    # By the whole name: "sensitivity_non_melanoma" ends like a score of melanoma.
+    metric, of = next((metric, k) for metric in PER_CLASS for k, c in enumerate(classes) if name == f"{metric}_{c}")
+    own, others = int(lesions[of]), int(lesions.sum() - lesions[of])
+    return {"sensitivity": own, "specificity": others}.get(metric, min(own, others))
 
 
 def _interval(value: float, error: float, count: int, low: float, high: float) -> Interval:
