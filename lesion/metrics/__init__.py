@@ -16,7 +16,16 @@ Two families, kept apart on purpose:
 """
 
 from lesion.metrics.catalogue import METRICS, Metric, metric_named, metrics_of, objectives
-from lesion.metrics.intervals import Interval, bootstrap, intervals_of, resamples
+from lesion.metrics.intervals import (
+    Interval,
+    bootstrap,
+    difference_interval,
+    intervals_of,
+    lesions_of,
+    limited_by,
+    resamples,
+    score_interval,
+)
 from lesion.metrics.official import (
     OfficialScores,
     official_categories,
@@ -47,8 +56,11 @@ __all__ = [
     "confusion_matrix",
     "decisions",
     "delong",
+    "difference_interval",
     "holm",
     "intervals_of",
+    "lesions_of",
+    "limited_by",
     "mcnemar",
     "metric_named",
     "metrics_of",
@@ -61,5 +73,6 @@ __all__ = [
     "report",
     "resamples",
     "sampled_summary",
+    "score_interval",
     "summary",
 ]
