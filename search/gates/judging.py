@@ -59,11 +59,15 @@ class Verdict:
 
 @dataclass(frozen=True, eq=False)
 class Champion:
-    """The present champion on the same images, or `problem`: why it cannot be compared."""
+    """The present champion on the same images, or `problem`: why it cannot be compared.
+
+    `learnt` says why these images cannot judge it: it has learnt from them, or nobody knows that it has not.
+    """
 
     version: int
     evaluation: Evaluation | None = None
     problem: str = ""
+    learnt: str = ""
 
 
 @dataclass(frozen=True, eq=False)
@@ -200,6 +204,8 @@ def _champion(gate: ChampionGate, candidate: Candidate, champion: Champion | Non
     rule = f"not below {-gate.margin:.3f} beyond doubt"
     if champion is None:
         return [Verdict("champion", "not judged", None, rule, "there is none yet")]
+    if champion.learnt:
+        return [Verdict("champion", "not judged", None, rule, champion.learnt)]
     if champion.evaluation is None:
         return [Verdict("champion", "failed", None, rule, champion.problem)]
     own = _sampled(candidate.evaluation, candidate.samples)
