@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 import lesion
 from lesion.evaluation import Evaluation
 from lesion.model_folder import Config, read_config
+from lesion.settings import resolve
 from search.errors import PromotionBlockedError, PromotionError
 from search.tracking import experiment_of
 
@@ -38,6 +39,9 @@ KEY, STUDY, ID, SOURCE, IMAGES = (
     f"lesion.{name}" for name in ("key", "promoted_study", "promoted_study_id", "promoted_hash", "test_images")
 )
 EVIDENCE = "evidence"
+PEOPLE = {"age": "double", "sex": "string", "site": "string"}
+"""Columns of a request to a model that asks for people, none of them required, with MLflow's types."""
+SOMEBODY = {"age": 45.0, "sex": "female", "site": "back"}
 UNKNOWN = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE", "NOT_FOUND")
 """MLflow's error codes for a model, version or alias that is not there."""
 NEEDS = (
@@ -249,14 +253,20 @@ class Registry:
 
 def logged(folder: Path) -> dict[str, Any]:
     """What MLflow keeps of a predictor's folder: arguments of ``mlflow.pyfunc.log_model`` and ``save_model``."""
+    config = read_config(folder)
     return {
         "python_model": str(Path(__file__).with_name("served_model.py")),
         "artifacts": {"model": str(folder)},
         "code_paths": [str(Path(lesion.__file__).parent)],
-        "signature": _signature(read_config(folder)),
-        "input_example": _example(),
+        "signature": _signature(config),
+        "input_example": _example(asks_for_people(config)),
         "pip_requirements": [f"{need}=={version(need).partition('+')[0]}" for need in ("mlflow", *NEEDS)],
     }
+
+
+def asks_for_people(config: Config) -> bool:
+    """Whether a member of the model makes use of age, sex and site."""
+    return any(resolve(member.settings).choices["metadata"].name != "none" for member in config.members)
 
 
 def _signature(config: Config) -> Any:
@@ -265,8 +275,9 @@ def _signature(config: Config) -> Any:
 
     flagged = [] if config.rules.operating_point is None else [ColSpec("boolean", "flagged")]
     unsure = [ColSpec("double", name) for name in ("entropy", "disagreement")]
+    people = [ColSpec(kind, name, required=False) for name, kind in PEOPLE.items()] if asks_for_people(config) else []
     return ModelSignature(
-        inputs=Schema([ColSpec("binary", "image")]),
+        inputs=Schema([ColSpec("binary", "image"), *people]),
         outputs=Schema([
             ColSpec("string", "decision"), ColSpec("double", "confidence"), *flagged, *unsure,
             *(ColSpec("double", f"p_{name}") for name in config.classes),
@@ -274,14 +285,14 @@ def _signature(config: Config) -> Any:
     )  # fmt: skip
 
 
-def _example() -> Any:
-    """A photo as a request carries it; no lesion, only a patch of skin colour."""
+def _example(people: bool) -> Any:
+    """A photo as a request carries it; no lesion, only a patch of skin colour. With `people`, what is known of one."""
     import pandas as pd  # noqa: PLC0415
     from PIL import Image  # noqa: PLC0415
 
     photo = io.BytesIO()
     Image.new("RGB", (64, 64), (224, 172, 150)).save(photo, "JPEG")
-    return pd.DataFrame({"image": [photo.getvalue()]})
+    return pd.DataFrame([{"image": photo.getvalue(), **(SOMEBODY if people else {})}])
 
 
 def _finite(value: float) -> float | None:

@@ -112,7 +112,7 @@ def explain(args: argparse.Namespace) -> int:
     broken, sheets = _explain(predictor, photos, args.out, args.target)
     facts: dict[str, Any] = {"folder": str(args.out), "sheets": list(map(str, sheets)), "broken": broken}
     if args.sanity:
-        facts["sanity"] = _sanity(predictor, [file for file in photos.files if str(file) not in broken], args.target)
+        facts["sanity"] = _sanity(predictor, photos, broken, args.target)
     if args.json:
         print_json(facts)
     say(*(f"{file} {why}" for file, why in broken.items()), style="red", stderr=True)
@@ -168,12 +168,18 @@ def _explain(
     return broken, sheets
 
 
-def _sanity(predictor: Predictor, files: list[Path], target: str | None) -> dict[str, float]:
+def _sanity(predictor: Predictor, photos: PhotoList, broken: Mapping[str, str], target: str | None) -> dict[str, float]:
     from lesion.rules import suspected  # noqa: PLC0415
     from lesion.sanity import cascade  # noqa: PLC0415
     from search.display import console, table  # noqa: PLC0415
 
-    found = cascade(predictor, files, target=target or (*suspected(predictor.classes), *predictor.classes)[0])
+    sound = [place for place, file in enumerate(photos.files) if str(file) not in broken]
+    found = cascade(
+        predictor,
+        [photos.files[place] for place in sound],
+        target=target or (*suspected(predictor.classes), *predictor.classes)[0],
+        people=None if photos.people is None else photos.people.iloc[sound],
+    )
     rows = [(part, f"{value:.3f}") for part, value in found.items()]
     title = "rank correlation with the true maps, weights made random from the head downwards"
     console(stderr=True).print(table(("down to", "correlation"), rows, title, right="correlation"))

@@ -8,13 +8,16 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
+import pandas as pd
 import pytest
 from fake_training import make_data, make_space
 
 from lesion.errors import DataAccessError, DataError
+from lesion.photo_lists import PhotoList
 from search import cli
-from search.commands import ui
+from search.commands import predict, ui
 from search.errors import LedgerAccessError, MirrorError, PromotionBlockedError, PromotionError, SpaceError
 from search.identity import Identity
 from search.space import Space
@@ -295,3 +298,21 @@ def test_how_run_ends(
     text = capsys.readouterr().out
     assert ("the same command continues" in text) == (len([s for s in states if s != "running"]) < 2)
     assert f"status tiny --workspace {tmp_path}" in text
+
+
+def test_sanity_is_told_of_the_people_of_the_photos_that_could_be_read(tmp_path, monkeypatch):
+    known = []
+    monkeypatch.setattr(
+        "lesion.sanity.cascade", lambda *args, people, **settings: known.append((args[1], people)) or {}
+    )
+    photos = PhotoList(
+        (Path("torn.jpg"), Path("sound.jpg")),
+        pd.DataFrame({"age": [20.0, 80.0], "sex": ["male", "female"], "site": ["back", "face"]}),
+    )
+    predictor = SimpleNamespace(classes=("melanoma", "nevus"))
+    predict._sanity(predictor, photos, {"torn.jpg": "is empty"}, None)
+    ((files, people),) = known
+    assert files == [Path("sound.jpg")]
+    assert people.to_dict("records") == [{"age": 80.0, "sex": "female", "site": "face"}]
+    predict._sanity(predictor, PhotoList((Path("sound.jpg"),)), {}, None)
+    assert known[1][1] is None
