@@ -20,14 +20,13 @@ from typing import TYPE_CHECKING, Any
 
 import lesion
 from lesion.evaluation import Evaluation
-from lesion.model_folder import Config, read_config
-from lesion.settings import resolve
 from search.errors import PromotionBlockedError, PromotionError
 from search.tracking import experiment_of
 
 if TYPE_CHECKING:
     from mlflow.tracking import MlflowClient
 
+    from lesion.predictor import Predictor
     from search.study import StudyStatus
 
 CHAMPION, PREVIOUS = "champion", "previous"
@@ -253,36 +252,31 @@ class Registry:
 
 def logged(folder: Path) -> dict[str, Any]:
     """What MLflow keeps of a predictor's folder: arguments of ``mlflow.pyfunc.log_model`` and ``save_model``."""
-    config = read_config(folder)
+    from lesion.predictor import Predictor  # noqa: PLC0415
+
+    predictor = Predictor.load(folder)
     return {
         "python_model": str(Path(__file__).with_name("served_model.py")),
         "artifacts": {"model": str(folder)},
         "code_paths": [str(Path(lesion.__file__).parent)],
-        "signature": _signature(config),
-        "input_example": _example(asks_for_people(config)),
+        "signature": _signature(predictor),
+        "input_example": _example(predictor.asks_for_people),
         "pip_requirements": [f"{need}=={version(need).partition('+')[0]}" for need in ("mlflow", *NEEDS)],
     }
 
 
-def asks_for_people(config: Config) -> bool:
-    """Whether a member of the model makes use of age, sex and site."""
-    return any(resolve(member.settings).choices["metadata"].name != "none" for member in config.members)
-
-
-def _signature(config: Config) -> Any:
+def _signature(predictor: Predictor) -> Any:
     from mlflow.models import ModelSignature  # noqa: PLC0415
     from mlflow.types import ColSpec, Schema  # noqa: PLC0415
 
-    flagged = [] if config.rules.operating_point is None else [ColSpec("boolean", "flagged")]
-    unsure = [ColSpec("double", name) for name in ("entropy", "disagreement")]
-    people = [ColSpec(kind, name, required=False) for name, kind in PEOPLE.items()] if asks_for_people(config) else []
+    asked = PEOPLE if predictor.asks_for_people else {}
+    people = [ColSpec(kind, name, required=False) for name, kind in asked.items()]
+    kinds = {"decision": "string", "flagged": "boolean"}
+    said = predictor.judge([]).to_frame().columns.drop("image")
     return ModelSignature(
         inputs=Schema([ColSpec("binary", "image"), *people]),
-        outputs=Schema([
-            ColSpec("string", "decision"), ColSpec("double", "confidence"), *flagged, *unsure,
-            *(ColSpec("double", f"p_{name}") for name in config.classes),
-        ]),
-    )  # fmt: skip
+        outputs=Schema([ColSpec(kinds.get(name, "double"), name) for name in said]),
+    )
 
 
 def _example(people: bool) -> Any:

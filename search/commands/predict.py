@@ -189,7 +189,7 @@ def _sanity(predictor: Predictor, photos: PhotoList, broken: Mapping[str, str], 
 def _show_predictions(found: PredictionTable, limit: int) -> None:
     from search.display import console, say, table  # noqa: PLC0415
 
-    frame, point = found.to_frame(), found.rules.operating_point
+    frame, point, levels = found.to_frame(), found.rules.operating_point, _level_columns(found)
     flag = () if point is None else ("flagged",)
     rows = [
         (
@@ -199,16 +199,26 @@ def _show_predictions(found: PredictionTable, limit: int) -> None:
             f"{row['entropy']:.2f}",
             f"{row['disagreement']:.2f}",
             *(f"{row[f'p_{name}']:.3f}" for name in found.classes),
+            *(f"{row[column]:.3f}" for column in levels),
         )
         for row in frame.head(limit).to_dict("records")
     ]
     if rows:
-        numbers = ("entropy", "disagreement", *found.classes)
+        numbers = ("entropy", "disagreement", *found.classes, *levels.values())
         console().print(table(("image", "decision", *flag, *numbers), rows, right=" ".join(numbers)))
     if len(frame) > limit:
         say(f"… and {len(frame) - limit} more", style="dim")
     if point is not None and rows:
         say(f"flagged: {point}", style="dim")
+
+
+def _level_columns(found: PredictionTable) -> dict[str, str]:
+    """The words of a taxonomy by the column that holds their probability."""
+    return {f"level_{number}_{word}": word for number, level in enumerate(found.levels, 1) for word in level}
+
+
+def _levels_of(found: PredictionTable, row: int) -> list[dict[str, float]]:
+    return [{word: float(p[row]) for word, p in level.items()} for level in found.levels]
 
 
 def _write_table(found: PredictionTable, path: Path) -> None:
@@ -221,12 +231,14 @@ def _predictions_json(model: str, found: PredictionTable) -> Mapping[str, object
     from dataclasses import asdict  # noqa: PLC0415
 
     point = found.rules.operating_point
+    apart = {*_level_columns(found), *(f"p_{name}" for name in found.classes)}
     rows = [
         {
-            **{str(name): value for name, value in row.items() if not str(name).startswith("p_")},
+            **{str(name): value for name, value in row.items() if name not in apart},
             "probabilities": {name: row[f"p_{name}"] for name in found.classes},
+            **({"levels": _levels_of(found, n)} if found.levels else {}),
         }
-        for row in found.to_frame().to_dict("records")
+        for n, row in enumerate(found.to_frame().to_dict("records"))
     ]
     return {
         "model": model,

@@ -152,11 +152,10 @@ def _servable(args: argparse.Namespace) -> Iterator[tuple[Path, bool]]:
     """The model in a new folder as MLflow keeps models, and whether it asks for people."""
     import mlflow.pyfunc  # noqa: PLC0415
 
-    from lesion.model_folder import read_config  # noqa: PLC0415
-    from search.registered import asks_for_people, logged  # noqa: PLC0415
+    from search.registered import PEOPLE, logged  # noqa: PLC0415
 
-    folder = model_of(args)
+    kept = logged(model_of(args))
     with tempfile.TemporaryDirectory() as scratch:
         place = Path(scratch) / "model"
-        mlflow.pyfunc.save_model(path=str(place), **logged(folder))
-        yield place, asks_for_people(read_config(folder))
+        mlflow.pyfunc.save_model(path=str(place), **kept)
+        yield place, PEOPLE.keys() <= set(kept["signature"].inputs.input_names())
