@@ -3,7 +3,8 @@
 Everything follows from one matrix of probabilities and the labels, so an evaluation can be made again from
 a table that was kept, without the model. Where decisions are made under weights (`lesion.rules`), what is read off
 decisions (balanced accuracy, sensitivity, the confusion matrix) is of the weighted probabilities; AUC, log-loss and
-calibration are of the probabilities themselves.
+calibration are of the probabilities themselves. The official score is of what a submission holds
+(`lesion.submission.submitted`).
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ from lesion.metrics import (
     official_weights,
 )
 from lesion.rules import confidence, reweighted
-from lesion.submission import image_ids, write_submission
+from lesion.submission import image_ids, submitted, write_submission
 
 DECIDED = ("balanced_accuracy", "accuracy", "macro_f1")
 DECIDED_PER_CLASS = ("sensitivity", "specificity", "precision", "f1")
@@ -94,8 +95,9 @@ class Evaluation:
         return pd.DataFrame({**facts, "confidence": confidence(self.probabilities, self.decisive), **columns})
 
     def official_csv(self, path: Path) -> Path:
-        """Write what is decided by in the layout of the ISIC challenge of these classes."""
-        return write_submission(path, self.images, self.decisive, self.classes)
+        """Write what `official` scores in the layout of the ISIC challenge of these classes."""
+        shown = submitted(self.probabilities, self.decisive, self.classes)
+        return write_submission(path, self.images, shown, self.classes)
 
     def figures(self, folder: Path) -> list[Path]:
         """Draw roc.png, confusion.png and reliability.png into `folder`, which is made."""
@@ -136,7 +138,7 @@ def evaluate(
         labels=y,
         probabilities=p,
         intervals=intervals,
-        official=official_scores(decisive, y, classes, official_weights(ids)),
+        official=official_scores(submitted(p, decisive, classes), y, classes, official_weights(ids)),
         confusion=confusion_matrix(decisive, y, classes),
         decision_weights=None if decision_weights is None else tuple(map(float, decision_weights)),
     )

@@ -43,6 +43,7 @@ from lesion.prediction import predict_views
 from lesion.registry import Value
 from lesion.rules import Rules, reweighted
 from lesion.settings import resolve
+from lesion.taxonomy import Taxonomy
 from lesion.uncertainty import disagreement
 
 __all__ = ["Member", "PredictionTable", "Predictor", "save_predictor"]
@@ -164,7 +165,7 @@ class Predictor:
             done += len(portion)
             tell(done)
         return PredictionTable(
-            self.classes, tuple(sound), np.concatenate(rows), np.concatenate(apart), self.rules, broken
+            self.classes, tuple(sound), np.concatenate(rows), np.concatenate(apart), self.rules, broken, self.taxonomy
         )
 
     @property
@@ -176,6 +177,13 @@ class Predictor:
     def asks_for_people(self) -> bool:
         """Whether a member makes use of age, sex and site."""
         return any(member.model.metadata is not None for member in self.members)
+
+    @property
+    def taxonomy(self) -> Taxonomy | None:
+        """The taxonomy of the members that spell diagnoses; None where there are none, or they differ in it."""
+        found = [member.model.head.taxonomy for member in self.members if member.model.spells]
+        spelled = {tuple(sorted(each.spelled.items())): each for each in found if isinstance(each, Taxonomy)}
+        return next(iter(spelled.values())) if len(spelled) == 1 else None
 
     def parts(self, photos: Sequence[Decoded], people: pd.DataFrame | None) -> Probabilities:
         """What every member says in every view: (members × views, N, classes)."""

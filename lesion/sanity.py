@@ -19,27 +19,37 @@ import pandas as pd
 import torch
 from torch import nn
 
-from lesion.explain import explain
+from lesion.explain import Map, explain
 from lesion.models import Model
 from lesion.predictor import Predictor
 
 
 def cascade(
-    predictor: Predictor, photos: Sequence[str | Path], *, target: str, views: int = 1, seed: int = 0
+    predictor: Predictor,
+    photos: Sequence[str | Path],
+    *,
+    target: str,
+    people: pd.DataFrame | None = None,
+    views: int = 1,
+    seed: int = 0,
 ) -> dict[str, float]:
     """Mean rank correlation of the maps of `target` with the true ones, after each part was made random as well.
 
     Keys are "nothing", "head", then the stages of the backbone from the last to the first. Members are made random
-    together; their number of stages must be one.
+    together; their number of stages must be one. `people` as of `Predictor.judge`.
     """
-    true = [why.map for why in explain(predictor, photos, target=target, views=views)]
+
+    def maps_of(model: Predictor) -> list[Map]:
+        return [why.map for why in explain(model, photos, target=target, people=people, views=views)]
+
+    true = maps_of(predictor)
     found = {"nothing": 1.0}
     members = [list(randomised(member.model, seed + k)) for k, member in enumerate(predictor.members)]
     for steps in zip(*members, strict=True):
         models = tuple(
             replace(member, model=model) for member, (_, model) in zip(predictor.members, steps, strict=True)
         )
-        maps = [why.map for why in explain(replace(predictor, members=models), photos, target=target, views=views)]
+        maps = maps_of(replace(predictor, members=models))
         found[steps[0][0]] = float(np.mean([rank_correlation(a, b) for a, b in zip(true, maps, strict=True)]))
     return found
 

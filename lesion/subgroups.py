@@ -14,7 +14,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from lesion.metadata import UNKNOWN
-from lesion.metrics import Interval
+from lesion.metrics import Interval, difference_interval, lesions_of
 
 Bools = npt.NDArray[np.bool_]
 Floats = npt.NDArray[np.float64]
@@ -64,10 +64,11 @@ def subgroups(
     """Every group of `columns` in a table (N rows) whose decisions were `right` (N,) for `labels` (N,).
 
     `samples` (samples, N) say how often each image is in each bootstrap sample, as `lesion.metrics.resamples` draws
-    them; intervals are percentiles.
+    them by the column `group`, the lesion ids.
     """
+    lesions = np.array(table["group"].astype(str).tolist())
     return [
-        _subgroup(column, name, members, right, labels, classes, samples, per_class)
+        _subgroup(column, name, members, right, labels, lesions, classes, samples, per_class)
         for column in columns
         for name, members in groups_of(table, column)
     ]
@@ -79,6 +80,7 @@ def _subgroup(
     members: Bools,
     right: Bools,
     labels: npt.NDArray[np.int64],
+    lesions: npt.NDArray[np.str_],
     classes: Sequence[str],
     samples: Floats,
     per_class: int,
@@ -95,8 +97,9 @@ def _subgroup(
     gap = own - _recall(ones, np.ones_like(members), right, labels, judged)
     sampled = _recall(samples, members, right, labels, judged)
     sampled -= _recall(samples, np.ones_like(members), right, labels, judged)
-    low, high = np.nanquantile(sampled, [0.025, 0.975])
-    return Subgroup(column, name, images, names, float(own[0]), Interval(float(gap[0]), float(low), float(high)))
+    # The group's rarest class limits how well its gap is known.
+    rarest = int(lesions_of(labels[members], classes, lesions[members])[judged].min())
+    return Subgroup(column, name, images, names, float(own[0]), difference_interval(float(gap[0]), sampled, rarest))
 
 
 def _recall(

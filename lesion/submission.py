@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from lesion.checkpoints import write_atomically
 from lesion.errors import DataError
-from lesion.metrics import official_categories
+from lesion.metrics import official_categories, official_ranking
 
 
 def write_submission(path: Path, images: Sequence[str], probabilities: npt.ArrayLike, classes: Sequence[str]) -> Path:
@@ -37,6 +37,17 @@ def write_submission(path: Path, images: Sequence[str], probabilities: npt.Array
     writer.writerows([name, *map(repr, row)] for name, row in zip(ids, p[:, columns].tolist(), strict=True))
     write_atomically(path, text.getvalue().encode())
     return path
+
+
+def submitted(
+    probabilities: npt.NDArray[np.float64], decisive: npt.NDArray[np.float64], classes: Sequence[str]
+) -> npt.NDArray[np.float64]:
+    """The numbers (N, classes) that a submission holds: the probabilities, or those by which is decided.
+
+    A challenge that ranks by balanced accuracy decides by the largest number of a row, so it is given `decisive`. One
+    that ranks by AUC is given `probabilities`: of three classes, w p / Σ w p orders the images of a column anew.
+    """
+    return probabilities if official_ranking(classes) == "auc" else decisive
 
 
 def image_ids(images: Sequence[str]) -> list[str]:

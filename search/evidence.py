@@ -20,19 +20,18 @@ from lesion.evaluation import evaluate
 from lesion.predictor import Predictor
 from lesion.rules import Rules
 from search.gates import Candidate
+from search.openings import record
 from search.selection import Selection
 from search.study import StudyStatus
 
 PER_IMAGE, EVALUATION, TABLE = "per_image.csv", "evaluation.json", "table.csv"
 PEOPLE = ("image", "group", "age", "sex", "site")
-OLD = "test.npy"
-"""Where earlier releases kept what they had scored, class weights included."""
 
 
-def tested(predictor: Predictor, test: PackedDataset, reports: Path, key: str) -> NDArray[np.float64]:
+def tested(predictor: Predictor, test: PackedDataset, reports: Path, key: str, part: str) -> NDArray[np.float64]:
     """Probabilities of the test part by the plain model, (N, classes); never computed twice for one `key`.
 
-    They are kept in the study's `reports` before anything is done with them.
+    They are kept in the study's `reports` before anything is done with them, with the content hash of the `part`.
     """
     kept = reports / f"tested-{key[:12]}.npy"
     if not kept.exists():
@@ -41,14 +40,9 @@ def tested(predictor: Predictor, test: PackedDataset, reports: Path, key: str) -
         plain = replace(predictor, rules=Rules(), class_weights=None)
         np.save(partial, plain.predict(test.images, test.table))
         partial.replace(kept)
+    record(kept, part)
     probabilities: NDArray[np.float64] = np.load(kept, allow_pickle=False)
     return probabilities
-
-
-def openings(reports: Path) -> int:
-    """How many models of the study whose `reports` these are the test part has scored."""
-    keys = {path.stem.removeprefix("tested-") for path in reports.glob("tested-*[0-9a-f].npy")}
-    return len(keys | {path.parent.name.removeprefix("promotion-") for path in reports.glob(f"promotion-*/{OLD}")})
 
 
 def candidate(

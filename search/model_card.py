@@ -19,6 +19,7 @@ from lesion.model_folder import Config
 from lesion.subgroups import Subgroup, subgroups
 from search.gates import Candidate, Verdict
 from search.identity import Identity
+from search.openings import Openings
 
 COLUMNS = ("age", "sex", "site")
 SCORES = ("mean_auc", "macro_auc", "balanced_accuracy", "accuracy", "macro_f1", "log_loss", "brier", "ece")
@@ -32,7 +33,7 @@ to validate it anew, on their own patients and under the law that applies to the
 
 @dataclass(frozen=True, eq=False)
 class Facts:
-    """What a card is written from. `opened` counts the models of the study that the test part has scored."""
+    """What a card is written from. `opened` counts the models that the test part has scored."""
 
     name: str
     version: int
@@ -43,7 +44,7 @@ class Facts:
     test: Candidate
     validation: Evaluation
     verdicts: tuple[Verdict, ...]
-    opened: int
+    opened: Openings
 
 
 def model_card(facts: Facts) -> str:
@@ -99,8 +100,8 @@ def _data(facts: Facts) -> str:
         "## Data\n"
         f"Data set `{identity.data}` (content {identity.data_hash[:12]}), split `{identity.split}`. The search saw "
         f"training and validation ({len(facts.validation.images)} images); the test part has {len(test.images)} images "
-        f"({', '.join(f'{name} {count}' for name, count in counts.items())}) and has scored {facts.opened} "
-        f"model{'s' if facts.opened > 1 else ''} of this study."
+        f"({', '.join(f'{name} {count}' for name, count in counts.items())}) and has scored "
+        f"{facts.opened.models}."
     )
 
 
@@ -168,8 +169,8 @@ def _limits(facts: Facts, groups: Sequence[Subgroup]) -> str:
         lines.append("- Whether it serves young and old, women and men alike is not known.")
     else:
         lines.append("- Skin colour is not recorded; most people in public sets have light skin.")
-    if facts.opened > 1:
-        lines.append(f"- {facts.opened} models of this study have seen the test part: the best figure is too good.")
+    if facts.opened.warning:
+        lines.append(f"- {facts.opened.warning}.")
     return "## Limits\n" + "\n".join(lines)
 
 

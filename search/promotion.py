@@ -20,11 +20,11 @@ from pathlib import Path
 
 from lesion.evaluation import Evaluation
 from lesion.predictor import Predictor
-from search import evidence
 from search.errors import PromotionError
 from search.gates import Gates, Verdict, judge, passed
 from search.gates.champion import present_champion
 from search.model_card import Facts, model_card
+from search.openings import Openings
 from search.proposal import Made, Proposal, built, found_again, make
 from search.registered import CHAMPION, Registry
 from search.retention import KEPT
@@ -42,9 +42,9 @@ class Promotion:
     """A model in the registry and what it was promoted on.
 
     `metrics` holds every test score as [value, low, high]; `repeated`: the same trials had been promoted before, and
-    the test part was not opened again. `opened` counts the models of this study that the test part has scored, this one
-    among them: of several, the best figure is too good. `verdicts` are the gates'; `champion` is whether this version
-    is the champion now. `notes` say what is not as usual: trials passed over, decisions that are not balanced.
+    the test part was not opened again. `opened` counts the models that the test part has scored, this one among them:
+    of several, the best figure is too good. `verdicts` are the gates'; `champion` is whether this version is now the
+    champion. `notes` say what is not as usual: trials passed over, decisions that are not balanced.
     """
 
     model: str
@@ -58,7 +58,7 @@ class Promotion:
     verdicts: tuple[Verdict, ...]
     champion: bool
     repeated: bool
-    opened: int = 1
+    opened: Openings
     notes: tuple[str, ...] = ()
 
     alias = CHAMPION
@@ -84,11 +84,7 @@ class Promotion:
             text += f"; stopped by {stopped}: {stays}"
         if self.repeated:
             text += "; it was promoted before, and the test part was not opened again"
-        if self.opened > 1:
-            text += (
-                f". {self.opened} models of this study have seen the test part: the best of their figures is too good"
-            )
-        return text
+        return f"{text}. {self.opened.warning}" if self.opened.warning else text
 
 
 @dataclass(frozen=True, eq=False)
@@ -107,7 +103,7 @@ class Rehearsal:
     predictor: Predictor
     version: int | None
     champion: int | None
-    opened: int
+    opened: Openings
     notes: tuple[str, ...]
 
 
@@ -163,7 +159,7 @@ def rehearse(
         predictor,
         None if known is None else known.version,
         champion_of(asked.registry, asked.name),
-        evidence.openings(asked.reports),
+        asked.opened,
         tuple(asked.notes),
     )
 
@@ -182,9 +178,11 @@ def _close(asked: Proposal, selection: Selection, made: Made, *, repeated: bool)
     """Judge, write down what was found, and move the alias if nothing stops it."""
     registry, name, number = asked.registry, asked.name, made.registered.version
     asked.say("judging by the gates")
-    champion = present_champion(registry, name, number, made.test.evaluation, asked.open_test)
+    champion = present_champion(
+        registry, name, number, made.test.evaluation, asked.open_test, asked.place, asked.status.identity.data_hash
+    )
     verdicts = judge(asked.gates, made.test, champion)
-    opened = evidence.openings(asked.reports)
+    opened = asked.opened
     members = tuple(row.label for row in selection.rows)
     facts = Facts(
         name, number, asked.status.name, asked.status.identity, made.config, members, made.test,

@@ -17,6 +17,7 @@ from search.errors import PromotionBlockedError
 from search.gates import Candidate, Gates, read_gates
 from search.gates.rules import rules_of, what_is_set
 from search.members import Members
+from search.openings import Openings, openings
 from search.registered import Registered, Registry
 from search.reopened import data_of, open_test_of, through_task
 from search.rows import TrialRow
@@ -79,6 +80,16 @@ class Proposal:
         """Folder of what promotions of the study leave."""
         return self.place.reports / self.status.name
 
+    @property
+    def test_part(self) -> str:
+        """Content hash of the test part; "" where the data have none."""
+        return str((self.stored.manifest.get("test") or {}).get("content_hash", ""))
+
+    @property
+    def opened(self) -> Openings:
+        """The models that the test part has scored."""
+        return openings(self.place, self.status.name, self.test_part)
+
     def note(self, text: str) -> None:
         """Keep a remark, and say it."""
         self.notes.append(text)
@@ -101,8 +112,7 @@ class Proposal:
         """What makes two models answer the test part alike."""
         rows = selection.rows
         members = sorted([*([row.series] if row.series else []), row.number, row.epoch, row.seed] for row in rows)
-        part = self.stored.manifest.get("test") or {}
-        return _hash([self.status.identity.key, members, self.views, part.get("content_hash")])
+        return _hash([self.status.identity.key, members, self.views, self.test_part or None])
 
     def key(self, selection: Selection) -> str:
         """What makes two promotions the same."""
@@ -129,7 +139,7 @@ def make(asked: Proposal, selection: Selection) -> Made:
     predictor, validation = built(asked, selection)
     data = asked.open_test()
     asked.say(f"scoring the test part, {len(data)} images, once")
-    plain = evidence.tested(predictor, data, asked.reports, asked.tested_as(selection))
+    plain = evidence.tested(predictor, data, asked.reports, asked.tested_as(selection), asked.test_part)
     test = evidence.candidate(data, plain, predictor.rules)
     key = asked.key(selection)
     folder = asked.reports / f"promotion-{key[:12]}"

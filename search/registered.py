@@ -20,13 +20,13 @@ from typing import TYPE_CHECKING, Any
 
 import lesion
 from lesion.evaluation import Evaluation
-from lesion.model_folder import Config, read_config
 from search.errors import PromotionBlockedError, PromotionError
 from search.tracking import experiment_of
 
 if TYPE_CHECKING:
     from mlflow.tracking import MlflowClient
 
+    from lesion.predictor import Predictor
     from search.study import StudyStatus
 
 CHAMPION, PREVIOUS = "champion", "previous"
@@ -38,6 +38,9 @@ KEY, STUDY, ID, SOURCE, IMAGES = (
     f"lesion.{name}" for name in ("key", "promoted_study", "promoted_study_id", "promoted_hash", "test_images")
 )
 EVIDENCE = "evidence"
+PEOPLE = {"age": "double", "sex": "string", "site": "string"}
+"""Columns of a request to a model that asks for people, none of them required, with MLflow's types."""
+SOMEBODY = {"age": 45.0, "sex": "female", "site": "back"}
 UNKNOWN = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE", "NOT_FOUND")
 """MLflow's error codes for a model, version or alias that is not there."""
 NEEDS = (
@@ -249,39 +252,41 @@ class Registry:
 
 def logged(folder: Path) -> dict[str, Any]:
     """What MLflow keeps of a predictor's folder: arguments of ``mlflow.pyfunc.log_model`` and ``save_model``."""
+    from lesion.predictor import Predictor  # noqa: PLC0415
+
+    predictor = Predictor.load(folder)
     return {
         "python_model": str(Path(__file__).with_name("served_model.py")),
         "artifacts": {"model": str(folder)},
         "code_paths": [str(Path(lesion.__file__).parent)],
-        "signature": _signature(read_config(folder)),
-        "input_example": _example(),
+        "signature": _signature(predictor),
+        "input_example": _example(predictor.asks_for_people),
         "pip_requirements": [f"{need}=={version(need).partition('+')[0]}" for need in ("mlflow", *NEEDS)],
     }
 
 
-def _signature(config: Config) -> Any:
+def _signature(predictor: Predictor) -> Any:
     from mlflow.models import ModelSignature  # noqa: PLC0415
     from mlflow.types import ColSpec, Schema  # noqa: PLC0415
 
-    flagged = [] if config.rules.operating_point is None else [ColSpec("boolean", "flagged")]
-    unsure = [ColSpec("double", name) for name in ("entropy", "disagreement")]
+    asked = PEOPLE if predictor.asks_for_people else {}
+    people = [ColSpec(kind, name, required=False) for name, kind in asked.items()]
+    kinds = {"decision": "string", "flagged": "boolean"}
+    said = predictor.judge([]).to_frame().columns.drop("image")
     return ModelSignature(
-        inputs=Schema([ColSpec("binary", "image")]),
-        outputs=Schema([
-            ColSpec("string", "decision"), ColSpec("double", "confidence"), *flagged, *unsure,
-            *(ColSpec("double", f"p_{name}") for name in config.classes),
-        ]),
-    )  # fmt: skip
+        inputs=Schema([ColSpec("binary", "image"), *people]),
+        outputs=Schema([ColSpec(kinds.get(name, "double"), name) for name in said]),
+    )
 
 
-def _example() -> Any:
-    """A photo as a request carries it; no lesion, only a patch of skin colour."""
+def _example(people: bool) -> Any:
+    """A photo as a request carries it; no lesion, only a patch of skin colour. With `people`, what is known of one."""
     import pandas as pd  # noqa: PLC0415
     from PIL import Image  # noqa: PLC0415
 
     photo = io.BytesIO()
     Image.new("RGB", (64, 64), (224, 172, 150)).save(photo, "JPEG")
-    return pd.DataFrame({"image": [photo.getvalue()]})
+    return pd.DataFrame([{"image": photo.getvalue(), **(SOMEBODY if people else {})}])
 
 
 def _finite(value: float) -> float | None:

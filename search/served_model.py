@@ -13,13 +13,16 @@ import pandas as pd
 from mlflow.models import set_model
 from mlflow.pyfunc.model import PythonModel
 
+from lesion.metadata import UNKNOWN
+from lesion.people import FACTS
 from lesion.predictor import Predictor
 
 
 class Served(PythonModel):
     """A column `image` with the bytes of a photo in each row → a row of what `PredictionTable.to_frame` says of it.
 
-    Bytes travel in JSON as base64. Paths are not taken: a server would read its own files for strangers.
+    Bytes travel in JSON as base64. Paths are not taken: a server would read its own files for strangers. A model that
+    asks for people takes columns age (years), sex and site too; what is left out or null is not known.
     """
 
     def load_context(self, context: Any) -> None:
@@ -29,7 +32,14 @@ class Served(PythonModel):
     def predict(self, context: Any, model_input: pd.DataFrame, params: dict[str, Any] | None = None) -> pd.DataFrame:
         """Judge every photo; DataError names the first that cannot be read."""
         photos = [_bytes(photo) for photo in model_input["image"]]
-        return self._predictor.judge(photos).to_frame().drop(columns="image")
+        return self._predictor.judge(photos, _people(model_input)).to_frame().drop(columns="image")
+
+
+def _people(asked: pd.DataFrame) -> pd.DataFrame:
+    """Age, sex and site of each row, as `Predictor.judge` takes them."""
+    known = asked.reindex(columns=list(FACTS))
+    ages = pd.to_numeric(known["age"])
+    return known.assign(age=ages, sex=known["sex"].fillna(UNKNOWN), site=known["site"].fillna(UNKNOWN))
 
 
 def _bytes(photo: bytes | str) -> bytes:

@@ -1,8 +1,9 @@
 """How finalists stand: settings ranked on the mean of their fresh runs, and how much the search had flattered them.
 
 Intervals come from drawing lesions again (`lesion.metrics.bootstrap`), the same draws for every run that was judged on
-the same images, and from drawing among a setting's runs; so settings are compared on the same draws of patients. On
-folds only lesions are drawn: folds differ in their lesions already.
+the same images, and from drawing among a setting's runs; so settings are compared on the same draws of patients. Drawn
+from R runs, a mean of R spreads as if there were R - 1, which is made good. On folds only lesions are drawn: folds
+differ in their lesions already.
 
 The winner's curse: the search's score of a setting that was chosen for that score is too good. Its drop is that score
 minus the mean of the fresh ones; the expected drop is the mean over the settings, with a t interval. On fresh seeds
@@ -14,14 +15,23 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from zipfile import BadZipFile
 
 import numpy as np
 import numpy.typing as npt
 
 from lesion.data.packed import PackedDataset
-from lesion.metrics import Interval, resamples, sampled_summary
+from lesion.metrics import (
+    Interval,
+    difference_interval,
+    lesions_of,
+    limited_by,
+    metric_named,
+    resamples,
+    sampled_summary,
+    score_interval,
+)
 from search.predictions import PREDICTIONS, load_predictions
 from search.rows import TrialRow
 from search.series import Series
@@ -29,6 +39,19 @@ from search.workspace import Workspace
 
 Samples = npt.NDArray[np.float64]
 SAMPLES = 1000
+
+
+@dataclass(frozen=True, eq=False)
+class Draws:
+    """Bootstrap samples (draws,) of the objective of runs, by the run's number.
+
+    `lesions` are what the objective hangs on (`lesion.metrics.limited_by`), `low` and `high` its bounds.
+    """
+
+    of: Mapping[int, Samples]
+    lesions: int
+    low: float = 0.0
+    high: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -59,12 +82,11 @@ def standings(
 
     `searched` are the rows of the search; `data` are seen through the study's task, None leaves the intervals out.
     """
-    samples = {} if data is None else resampled(place, series, data)
-    return ranked(series, searched, samples)
+    return ranked(series, searched, None if data is None else resampled(place, series, data))
 
 
-def ranked(series: Series, searched: Sequence[TrialRow], samples: Mapping[int, Samples]) -> tuple[Standing, ...]:
-    """As `standings`, from bootstrap `samples` (draws,) of each run's value, by its number in the series."""
+def ranked(series: Series, searched: Sequence[TrialRow], draws: Draws | None) -> tuple[Standing, ...]:
+    """As `standings`, from the draws of the runs of the series."""
     sign = 1.0 if series.identity.direction == "maximize" else -1.0
     trials = {row.number: row for row in searched}
     settings: dict[int, list[TrialRow]] = {}
@@ -76,14 +98,14 @@ def ranked(series: Series, searched: Sequence[TrialRow], samples: Mapping[int, S
     most = max((len(each.runs) for each in found), default=0) if series.on_folds else 0
     found = [each for each in found if each.runs]
     found.sort(key=lambda each: (len(each.runs) < most, -sign * each.mean, each.trial.number))
-    drawn = [_drawn(series, each, samples) for each in found]
+    if draws is None:
+        return tuple(found)
+    drawn = [_drawn(series, each, draws.of) for each in found]
     return tuple(
-        Standing(
-            **{
-                **vars(each),
-                "interval": _interval(each.mean, own),
-                "behind": _behind(sign, found[0].mean, drawn[0], each.mean, own),
-            }
+        replace(
+            each,
+            interval=None if own is None else score_interval(each.mean, own, draws.lesions, draws.low, draws.high),
+            behind=_behind(sign * (found[0].mean - each.mean), sign, drawn[0], own, draws.lesions),
         )
         for each, own in zip(found, drawn, strict=True)
     )
@@ -104,21 +126,28 @@ def expected_drop(standings: Sequence[Standing]) -> Interval | None:
     return Interval(mean, mean - half, mean + half)
 
 
-def resampled(place: Workspace, series: Series, data: PackedDataset) -> dict[int, Samples]:
-    """The objective of every complete run on draws of lesions, (draws,), by the run's number.
+def resampled(place: Workspace, series: Series, data: PackedDataset) -> Draws:
+    """The objective of every complete run on draws of lesions.
 
     A run whose predictions are lost or of another epoch is left out.
     """
+    objective = series.identity.objective
     found: dict[int, Samples] = {}
+    lesions: dict[str, npt.NDArray[np.int64]] = {}
     for row in series.complete:
         probabilities = predictions_of(place, series, row)
-        rows = data.split(row.split or series.identity.split).validation
+        split = row.split or series.identity.split
+        rows = data.split(split).validation
         if probabilities is None or len(probabilities) != len(rows):
             continue
-        labels, lesions = data.labels[rows], data.table["group"].iloc[rows].astype(str).tolist()
-        drawn = resamples(labels, groups=lesions, samples=SAMPLES, seed=row.index if series.on_folds else 0)
-        found[row.number] = sampled_summary(probabilities, labels, data.classes, drawn)[series.identity.objective]
-    return found
+        labels, groups = data.labels[rows], data.table["group"].iloc[rows].astype(str).tolist()
+        drawn = resamples(labels, groups=groups, samples=SAMPLES, seed=row.index if series.on_folds else 0)
+        found[row.number] = sampled_summary(probabilities, labels, data.classes, drawn)[objective]
+        lesions[split] = lesions_of(labels, data.classes, groups)
+    metric = metric_named(objective, data.classes)
+    # Folds have no lesion in common, so what they have adds up.
+    count = limited_by(objective, data.classes, np.sum(list(lesions.values()), axis=0)) if lesions else 0
+    return Draws(found, count, metric.low, metric.high)
 
 
 def predictions_of(place: Workspace, series: Series, row: TrialRow) -> npt.NDArray[np.float64] | None:
@@ -149,17 +178,12 @@ def _drawn(series: Series, standing: Standing, samples: Mapping[int, Samples]) -
         return np.asarray(table.mean(axis=0))
     rng = np.random.default_rng(standing.trial.number)
     picks = rng.integers(len(table), size=table.shape)
-    return np.asarray(np.take_along_axis(table, picks, axis=0).mean(axis=0))
+    mean = table.mean(axis=0)
+    moved = np.take_along_axis(table, picks, axis=0).mean(axis=0) - mean
+    return np.asarray(mean + moved * math.sqrt(len(table) / (len(table) - 1)))
 
 
-def _interval(value: float, drawn: Samples | None) -> Interval | None:
-    if drawn is None or not np.isfinite(drawn).any():
-        return None
-    low, high = np.nanquantile(drawn, [0.025, 0.975])
-    return Interval(value, float(low), float(high))
-
-
-def _behind(sign: float, best: float, first: Samples | None, mean: float, own: Samples | None) -> Interval | None:
+def _behind(value: float, sign: float, first: Samples | None, own: Samples | None, count: int) -> Interval | None:
     if first is None or own is None:
         return None
-    return _interval(sign * (best - mean), sign * (first - own))
+    return difference_interval(value, sign * (first - own), count)

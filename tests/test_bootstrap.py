@@ -113,5 +113,34 @@ def test_a_score_on_its_bound_is_not_certain():
     assert (found["sensitivity_melanoma"].low, found["sensitivity_melanoma"].high) == pytest.approx(
         (0.398, 1.0), abs=1e-3
     )
-    assert found["auc_nevus"].low == pytest.approx(0.025 ** (1 / 60))
+    assert found["auc_nevus"].low == pytest.approx(0.025 ** (1 / 34))
     assert found["accuracy"].low > 0.95
+
+
+def one_sided(count):
+    """The low end of a share of 1 that was seen `count` times: what would still show no exception once in forty."""
+    return pytest.approx(0.025 ** (1 / count))
+
+
+def test_a_specificity_hangs_on_the_others():
+    labels = np.repeat([0, 1, 2], [4, 30, 60])
+    found = bootstrap(np.eye(3)[labels] * 0.7 + 0.1, labels, ISIC_2017, samples=20, seed=0)
+    assert found["sensitivity_melanoma"].low == one_sided(4)
+    assert found["specificity_melanoma"].low == one_sided(90)
+    assert found["specificity_nevus"].low == one_sided(34)
+    # What needs both sides is known as well as the smaller one lets it.
+    for name in ("auc_nevus", "specificity_at_95_nevus", "precision_nevus"):
+        assert found[name].low == one_sided(34), name
+    assert found["auc_melanoma"].low == found["macro_auc"].low == one_sided(4)
+
+
+def test_a_class_whose_name_ends_like_another_has_its_own_count():
+    labels = np.repeat([0, 1], [5, 80])
+    probabilities = np.eye(2)[labels] * 0.8 + 0.1
+    classes = ("melanoma", "non_melanoma")
+    found = bootstrap(probabilities, labels, classes, samples=20, seed=0)
+    assert found["sensitivity_non_melanoma"].low == found["specificity_melanoma"].low == one_sided(80)
+    assert found["sensitivity_melanoma"].low == found["specificity_non_melanoma"].low == one_sided(5)
+    # Nor is a score of all classes one of a class that is called like its end.
+    found = bootstrap(probabilities, labels, ("rest", "accuracy"), samples=20, seed=0)
+    assert found["balanced_accuracy"].low == one_sided(5)

@@ -12,7 +12,7 @@ from PIL import Image
 
 from lesion.errors import DataError
 from lesion.evaluation import decided_metrics, evaluate
-from lesion.metrics import report
+from lesion.metrics import report, summary
 from lesion.submission import image_ids, write_submission
 
 
@@ -34,8 +34,10 @@ def write_truth(path, labels, images, classes):
 
 @pytest.mark.filterwarnings("ignore:DataFrame.applymap:FutureWarning")  # the scorer's own
 @pytest.mark.parametrize(("classes", "metric"), [(ISIC_2017, "auc"), (ISIC_2018, "balanced_accuracy")])
-def test_the_official_scorer_reads_our_file_and_agrees(tmp_path, classes, metric):
-    evaluation = evaluated(classes)
+@pytest.mark.parametrize("weighted", [False, True])
+def test_the_official_scorer_reads_our_file_and_agrees(tmp_path, classes, metric, weighted):
+    weights = np.geomspace(4.0, 0.25, len(classes)) if weighted else None
+    evaluation = evaluated(classes, decision_weights=weights)
     path = evaluation.official_csv(tmp_path / "prediction.csv")
     write_truth(tmp_path / "truth.csv", evaluation.labels, evaluation.images, classes)
     score = ClassificationScore.from_file(tmp_path / "truth.csv", path, ClassificationMetric(metric))
@@ -161,3 +163,18 @@ def test_decision_weights_change_what_is_decided_and_nothing_else():
     counts = weighted.confusion.trace() / weighted.confusion.sum()
     assert counts == pytest.approx(weighted.metrics["accuracy"]) == weighted.per_image()["correct"].mean()
     assert weighted.to_dict()["decision_weights"] == list(weights)
+
+
+def test_decision_weights_move_an_official_score_of_decisions_and_no_auc(tmp_path):
+    """ISIC 2017 ranks by AUC, which weights would move; ISIC 2018 decides by the largest number of a row."""
+    weights = (4.0, 1.0, 0.25)
+    plain, weighted = evaluated(), evaluated(decision_weights=weights)
+    assert weighted.official == plain.official
+    assert weighted.official.overall == pytest.approx(weighted.metrics["mean_auc"], rel=1e-12)
+    assert weighted.official_csv(tmp_path / "w.csv").read_bytes() == plain.official_csv(tmp_path / "p.csv").read_bytes()
+    by_row = summary(weighted.decisive, weighted.labels, ISIC_2017)["mean_auc"]
+    assert by_row != pytest.approx(weighted.official.overall, abs=1e-3)  # or this test could not fail
+
+    later = evaluated(ISIC_2018, decision_weights=np.geomspace(4.0, 0.25, 7))
+    assert later.official.overall == pytest.approx(later.metrics["balanced_accuracy"], rel=1e-12)
+    assert later.official.overall != pytest.approx(evaluated(ISIC_2018).official.overall, abs=1e-3)

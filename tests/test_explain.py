@@ -3,12 +3,14 @@
 import json
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from PIL import Image
 from small_models import CLASSES, member
 from torch import nn
 
+from lesion import sanity
 from lesion.data.decode import decode
 from lesion.errors import SettingError
 from lesion.explain import explain
@@ -141,6 +143,20 @@ def test_maps_depend_on_the_weights(photo, tmp_path):
     assert abs(list(found.values())[-1]) < 0.6
     again = [next(explain(trained, [photo], target="melanoma")).map for _ in range(2)]
     assert rank_correlation(*again) == pytest.approx(1.0)
+
+
+def test_the_maps_that_are_compared_are_of_the_people_that_are_known(photo, monkeypatch):
+    known = []
+
+    def explained(*args, people, **settings):
+        known.append(people)
+        return explain(*args, people=people, **settings)
+
+    monkeypatch.setattr(sanity, "explain", explained)
+    person = pd.DataFrame({"age": [80.0], "sex": ["male"], "site": ["face"]})
+    predictor = Predictor((seeing_colours(),), CLASSES)
+    found = cascade(predictor, [photo], target="melanoma", people=person)
+    assert [people is person for people in known] == [True] * len(found)
 
 
 def test_files_of_each_photo_and_a_contact_sheet(photo, tmp_path):

@@ -3,7 +3,7 @@
 import json
 import subprocess
 import sys
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 import numpy as np
 import pandas as pd
@@ -120,8 +120,11 @@ def test_rules_are_kept_and_decide_without_touching_the_probabilities(tmp_path, 
     assert set(frame["decision"]) == {"seborrheic_keratosis"}
     np.testing.assert_array_equal(frame["confidence"], frame["p_seborrheic_keratosis"])
     assert frame["flagged"].tolist() == (table.probabilities[:, [0, 2]].sum(axis=1) >= 0.4).tolist()
-    written = pd.read_csv(table.official_csv(tmp_path / "p.csv"))
-    assert (written["seborrheic_keratosis"] > written["melanoma"]).all()
+    written = pd.read_csv(table.official_csv(tmp_path / "p.csv"), float_precision="round_trip")
+    np.testing.assert_array_equal(written["melanoma"], frame["p_melanoma"])  # ranked by AUC: as they are
+    later = replace(table, classes=("MEL", "NV", "BCC"), rules=replace(rules, operating_point=None))
+    written = pd.read_csv(later.official_csv(tmp_path / "later.csv"))  # ranked by decisions: under the weights
+    assert (written["NV"] > written["MEL"]).all()
 
 
 def test_a_folder_of_format_1_predicts_as_it_did(tmp_path, photos):
@@ -230,3 +233,21 @@ def test_a_model_that_asks_for_the_patient_is_told_and_takes_silence_for_not_kno
     np.testing.assert_array_equal(silent.predict(photos, people), silent.predict(photos))
     table = asks.predict_files([photos[0], "absent.jpg", photos[1]], people=people.iloc[[0, 2, 1]])
     np.testing.assert_array_equal(table.probabilities, asks.predict(photos[:2], people.iloc[:2]))
+
+
+def test_a_model_that_spells_diagnoses_says_how_likely_each_level_is(tmp_path, photos):
+    """Sums over the classes below each word, in the order of the taxonomy; the official CSV has classes alone."""
+    three = {"head": "taxonomy_decoder", "head.taxonomy_decoder.taxonomy": "isic2017_three_levels_sk_benign"}
+    folder = Predictor((member(0, **three), member(1)), CLASSES, rules=Rules(2.0)).save(tmp_path / "model")
+    table = Predictor.load(folder).predict_files(photos)
+    frame, p = table.to_frame(), dict(zip(CLASSES, table.probabilities.T, strict=True))
+    levels = ["level_1_melanocytic", "level_1_non-melanocytic", "level_2_benign", "level_2_malignant"]
+    assert list(frame.columns)[-7:] == [*(f"p_{name}" for name in CLASSES), *levels]
+    np.testing.assert_allclose(frame["level_1_melanocytic"], p["melanoma"] + p["nevus"])
+    np.testing.assert_allclose(frame["level_1_non-melanocytic"], p["seborrheic_keratosis"])
+    np.testing.assert_allclose(frame["level_2_benign"], p["nevus"] + p["seborrheic_keratosis"])
+    np.testing.assert_allclose(frame["level_2_malignant"], p["melanoma"])
+    assert table.official_csv(tmp_path / "p.csv").read_text().startswith("image,melanoma,seborrheic_keratosis\n")
+    # Members that spell by other taxonomies have no levels in common.
+    both = Predictor((member(0, **three), member(1, head="taxonomy_decoder")), CLASSES)
+    assert (both.taxonomy, Predictor((member(),), CLASSES).taxonomy) == (None, None)

@@ -16,8 +16,23 @@ Two families, kept apart on purpose:
 """
 
 from lesion.metrics.catalogue import METRICS, Metric, metric_named, metrics_of, objectives
-from lesion.metrics.intervals import Interval, bootstrap, intervals_of, resamples
-from lesion.metrics.official import OfficialScores, official_categories, official_scores, official_weights
+from lesion.metrics.intervals import (
+    Interval,
+    bootstrap,
+    difference_interval,
+    intervals_of,
+    lesions_of,
+    limited_by,
+    resamples,
+    score_interval,
+)
+from lesion.metrics.official import (
+    OfficialScores,
+    official_categories,
+    official_ranking,
+    official_scores,
+    official_weights,
+)
 from lesion.metrics.paired import Paired, delong, holm, mcnemar, paired_bootstrap
 from lesion.metrics.scores import (
     UNDECIDED,
@@ -41,18 +56,23 @@ __all__ = [
     "confusion_matrix",
     "decisions",
     "delong",
+    "difference_interval",
     "holm",
     "intervals_of",
+    "lesions_of",
+    "limited_by",
     "mcnemar",
     "metric_named",
     "metrics_of",
     "objectives",
     "official_categories",
+    "official_ranking",
     "official_scores",
     "official_weights",
     "paired_bootstrap",
     "report",
     "resamples",
     "sampled_summary",
+    "score_interval",
     "summary",
 ]

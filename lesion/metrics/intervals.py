@@ -7,8 +7,10 @@ are not independent, so where lesion ids are known whole lesions are drawn.
 
 An interval goes t standard errors of the samples to either side on the score's logit scale (its logarithm where it has
 no upper bound), so it stays inside the bounds and leans away from them. Student's t and the factor n / (n - 1) of the
-variance have n lesions of the class that the score hangs on. Percentiles of the samples are too narrow for thirty
-melanomas: of an AUC near 0.97 they held the truth 860 times in a thousand (`benchmarks/intervals.py`).
+variance have n lesions of what the score hangs on: a sensitivity on those of its class, a specificity on all others, an
+AUC on the fewer of the two, a mean over classes on the rarest. Percentiles of the samples are too narrow for thirty
+melanomas: of an AUC near 0.97 they held the truth 860 times in a thousand (`benchmarks/intervals.py`). A difference of
+two scores has no bounds worth a transformation: its interval goes t standard errors to either side.
 """
 
 from __future__ import annotations
@@ -22,7 +24,7 @@ import numpy.typing as npt
 from scipy.special import stdtrit
 
 from lesion.errors import DataError
-from lesion.metrics.catalogue import metrics_of
+from lesion.metrics.catalogue import METRICS, PER_CLASS, metrics_of
 from lesion.metrics.curves import Floats
 from lesion.metrics.scores import Ints, checked, report, sampled_report
 
@@ -72,7 +74,7 @@ def bootstrap(
     ]
     values = report(p, y, classes)
     sampled = {name: np.concatenate([part[name] for part in parts]) for name in values}
-    return intervals_of(values, sampled, np.bincount(strata, minlength=len(classes)), classes)
+    return intervals_of(values, sampled, _lesions(strata, classes), classes)
 
 
 def intervals_of(
@@ -80,34 +82,59 @@ def intervals_of(
 ) -> dict[str, Interval]:
     """95 % intervals of scores from their bootstrap samples (samples,); NaN among these is left out.
 
-    `lesions` (classes,) counts the lesions of each class, or the images where nothing is known of lesions.
+    `lesions` (classes,) are those of `lesions_of`.
     """
     bounds = metrics_of(classes)
-    found = {}
-    for name, value in values.items():
-        defined = sampled[name][~np.isnan(sampled[name])]
-        if np.isnan(value) or len(defined) == 0:
-            found[name] = Interval(float("nan"), float("nan"), float("nan"))
-        else:
-            count = max(2, _hung_on(name, classes, np.asarray(lesions)))
-            found[name] = _interval(value, float(defined.std()), count, bounds[name].low, bounds[name].high)
-    return found
+    return {
+        name: score_interval(
+            value, sampled[name], limited_by(name, classes, lesions), bounds[name].low, bounds[name].high
+        )
+        for name, value in values.items()
+    }
 
 
-def _hung_on(name: str, classes: Sequence[str], lesions: Ints) -> int:
-    """Lesions that limit how well a score is known: of its class, of all, or of the rarest class there is."""
+def lesions_of(
+    labels: npt.ArrayLike, classes: Sequence[str], groups: Sequence[str] | npt.ArrayLike | None = None
+) -> Ints:
+    """Lesions of each class, (classes,), of images with labels (N,) and lesion ids `groups` (N,), as of `bootstrap`.
+
+    >>> lesions_of([0, 0, 0, 1], ("nevus", "melanoma"), ["a", "a", "", ""])
+    array([2, 1])
+    """
+    return _lesions(_grouped(np.asarray(labels, np.int64), groups)[1], classes)
+
+
+def limited_by(name: str, classes: Sequence[str], lesions: npt.ArrayLike) -> int:
+    """How many of the `lesions` (classes,) the score `name` hangs on: of its class, of the others, of the rarest class.
+
+    >>> [limited_by(f"{score}_nevus", ("nevus", "melanoma"), [90, 10]) for score in ("sensitivity", "specificity")]
+    [90, 10]
+    """
+    counts = np.asarray(lesions, np.int64)
     if name in POOLED:
-        return int(lesions.sum())
-    own = [int(lesions[k]) for k, label in enumerate(classes) if name.endswith(f"_{label}")]
-    return own[0] if own else int(lesions[lesions > 0].min())
+        return int(counts.sum())
+    if name in METRICS:
+        return int(counts[counts > 0].min())
+    # By the whole name: "sensitivity_non_melanoma" ends like a score of melanoma.
+    metric, of = next((metric, k) for metric in PER_CLASS for k, c in enumerate(classes) if name == f"{metric}_{c}")
+    own, others = int(counts[of]), int(counts.sum() - counts[of])
+    return {"sensitivity": own, "specificity": others}.get(metric, min(own, others))
 
 
-def _interval(value: float, error: float, count: int, low: float, high: float) -> Interval:
+def score_interval(value: float, sampled: Floats, count: int, low: float = 0.0, high: float = 1.0) -> Interval:
+    """95 % interval of a score from its bootstrap samples (samples,), of which NaN are left out.
+
+    `count` lesions are what it hangs on (`limited_by`), `low` and `high` its bounds; an infinite `high` is none.
+    """
+    defined = sampled[~np.isnan(sampled)]
+    if math.isnan(value) or not len(defined):
+        return _undefined()
+    error, count = float(defined.std()), max(2, count)
     if value in (low, high):
         # Every sample is there too. As of a share: what would still show no exception once in forty times.
         reach = (1 - 0.025 ** (1 / count)) * (high - low if math.isfinite(high) else 0.0)
         return Interval(value, value, value + reach) if value == low else Interval(value, value - reach, value)
-    t = float(stdtrit(count - 1, 0.975)) * math.sqrt(count / (count - 1))
+    t = _errors(count)
     if math.isinf(high):
         spread = math.exp(t * error / (value - low))
         return Interval(value, low + (value - low) / spread, low + (value - low) * spread)
@@ -115,6 +142,31 @@ def _interval(value: float, error: float, count: int, low: float, high: float) -
     spread = math.exp(min(t * error * (1 / (value - low) + 1 / (high - value)), LIMIT))
     ends = (odds / spread, odds * spread)
     return Interval(value, *(low + (high - low) * end / (1 + end) for end in ends))
+
+
+def difference_interval(value: float, sampled: Floats, count: int) -> Interval:
+    """95 % interval of a difference of two scores on the same samples (samples,), of which NaN are left out.
+
+    `count` as of `score_interval`.
+    """
+    defined = sampled[~np.isnan(sampled)]
+    if math.isnan(value) or not len(defined):
+        return _undefined()
+    half = _errors(max(2, count)) * float(defined.std())
+    return Interval(value, value - half, value + half)
+
+
+def _errors(count: int) -> float:
+    """Standard errors of bootstrap samples, which lack the factor n / (n - 1) of the variance, to either side."""
+    return float(stdtrit(count - 1, 0.975)) * math.sqrt(count / (count - 1))
+
+
+def _undefined() -> Interval:
+    return Interval(math.nan, math.nan, math.nan)
+
+
+def _lesions(strata: Ints, classes: Sequence[str]) -> Ints:
+    return np.bincount(strata, minlength=len(classes)).astype(np.int64)
 
 
 def resamples(

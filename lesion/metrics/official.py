@@ -22,6 +22,9 @@ IMAGE_OF_NO_WEIGHT = "ISIC_0035068"
 """Image of the ISIC 2018 test that the scorer leaves out."""
 
 
+RankedBy = Literal["auc", "balanced_accuracy"]
+
+
 @dataclass(frozen=True)
 class OfficialScores:
     """What the scorer prints. `overall` is what the leaderboard sorts by, named in `ranking`.
@@ -29,7 +32,7 @@ class OfficialScores:
     For ISIC 2017 `balanced_accuracy` is of the two scored categories and says nothing: use `ranking`.
     """
 
-    ranking: Literal["auc", "balanced_accuracy"]
+    ranking: RankedBy
     overall: float
     balanced_accuracy: float
     per_category: Mapping[str, Mapping[str, float]]
@@ -47,6 +50,15 @@ def official_categories(classes: Sequence[str]) -> tuple[str, ...]:
     ('melanoma', 'seborrheic_keratosis')
     """
     return tuple(name for name in classes if set(classes) != ISIC_2017 or name != "nevus")
+
+
+def official_ranking(classes: Sequence[str]) -> RankedBy:
+    """What the challenge of these classes ranks by: the mean AUC in ISIC 2017, balanced accuracy later.
+
+    >>> official_ranking(("nevus", "melanoma", "seborrheic_keratosis")), official_ranking(("MEL", "NV"))
+    ('auc', 'balanced_accuracy')
+    """
+    return "auc" if set(classes) == ISIC_2017 else "balanced_accuracy"
 
 
 def official_weights(images: Sequence[str]) -> Floats:
@@ -73,10 +85,10 @@ def official_scores(
     names = list(next(iter(per_category.values())))
     macro = {name: _mean_defined([scores[name] for scores in per_category.values()]) for name in names}
     balanced = _balanced_accuracy(p[:, columns], y, columns, w)
-    is_2017 = set(classes) == ISIC_2017
+    ranking = official_ranking(classes)
     return OfficialScores(
-        ranking="auc" if is_2017 else "balanced_accuracy",
-        overall=macro["auc"] if is_2017 else balanced,
+        ranking=ranking,
+        overall=macro["auc"] if ranking == "auc" else balanced,
         balanced_accuracy=balanced,
         per_category=per_category,
         macro_average=macro,

@@ -158,6 +158,8 @@ def _promotion_json(promotion: Promotion) -> dict[str, object]:
         "passed": promotion.passed,
         "gates": [verdict.to_dict() for verdict in promotion.verdicts],
         "repeated": promotion.repeated,
+        "opened": promotion.opened.own,
+        "opened_by_others": dict(promotion.opened.others),
         "notes": list(promotion.notes),
     }
 
@@ -172,7 +174,8 @@ def _show_rehearsal(args: argparse.Namespace, rehearsal: Rehearsal) -> int:
             "trials": trials,
             "version": rehearsal.version,
             "champion": rehearsal.champion,
-            "opened": rehearsal.opened,
+            "opened": rehearsal.opened.own,
+            "opened_by_others": dict(rehearsal.opened.others),
             "temperature": predictor.rules.temperature,
             "validation": rehearsal.validation.to_dict()["metrics"],
             "gates_on_validation": [verdict.to_dict() for verdict in rehearsal.verdicts],
@@ -188,7 +191,7 @@ def _show_rehearsal(args: argparse.Namespace, rehearsal: Rehearsal) -> int:
     if rehearsal.version is not None:
         say(f"these trials are version {rehearsal.version} already; they would be judged by what is known of it")
     else:
-        say(f"the test part has scored {rehearsal.opened} models of this study; this would be one more")
+        say(f"the test part has scored {rehearsal.opened.models}; this would be one more")
     now = "there is no champion yet" if rehearsal.champion is None else f"version {rehearsal.champion} is the champion"
     say(f"{now}; nothing was opened, registered or moved", style="bold")
     return 0

@@ -112,7 +112,7 @@ def explain(args: argparse.Namespace) -> int:
     broken, sheets = _explain(predictor, photos, args.out, args.target)
     facts: dict[str, Any] = {"folder": str(args.out), "sheets": list(map(str, sheets)), "broken": broken}
     if args.sanity:
-        facts["sanity"] = _sanity(predictor, [file for file in photos.files if str(file) not in broken], args.target)
+        facts["sanity"] = _sanity(predictor, photos, broken, args.target)
     if args.json:
         print_json(facts)
     say(*(f"{file} {why}" for file, why in broken.items()), style="red", stderr=True)
@@ -168,12 +168,18 @@ def _explain(
     return broken, sheets
 
 
-def _sanity(predictor: Predictor, files: list[Path], target: str | None) -> dict[str, float]:
+def _sanity(predictor: Predictor, photos: PhotoList, broken: Mapping[str, str], target: str | None) -> dict[str, float]:
     from lesion.rules import suspected  # noqa: PLC0415
     from lesion.sanity import cascade  # noqa: PLC0415
     from search.display import console, table  # noqa: PLC0415
 
-    found = cascade(predictor, files, target=target or (*suspected(predictor.classes), *predictor.classes)[0])
+    sound = [place for place, file in enumerate(photos.files) if str(file) not in broken]
+    found = cascade(
+        predictor,
+        [photos.files[place] for place in sound],
+        target=target or (*suspected(predictor.classes), *predictor.classes)[0],
+        people=None if photos.people is None else photos.people.iloc[sound],
+    )
     rows = [(part, f"{value:.3f}") for part, value in found.items()]
     title = "rank correlation with the true maps, weights made random from the head downwards"
     console(stderr=True).print(table(("down to", "correlation"), rows, title, right="correlation"))
@@ -183,7 +189,7 @@ def _sanity(predictor: Predictor, files: list[Path], target: str | None) -> dict
 def _show_predictions(found: PredictionTable, limit: int) -> None:
     from search.display import console, say, table  # noqa: PLC0415
 
-    frame, point = found.to_frame(), found.rules.operating_point
+    frame, point, levels = found.to_frame(), found.rules.operating_point, _level_columns(found)
     flag = () if point is None else ("flagged",)
     rows = [
         (
@@ -193,16 +199,26 @@ def _show_predictions(found: PredictionTable, limit: int) -> None:
             f"{row['entropy']:.2f}",
             f"{row['disagreement']:.2f}",
             *(f"{row[f'p_{name}']:.3f}" for name in found.classes),
+            *(f"{row[column]:.3f}" for column in levels),
         )
         for row in frame.head(limit).to_dict("records")
     ]
     if rows:
-        numbers = ("entropy", "disagreement", *found.classes)
+        numbers = ("entropy", "disagreement", *found.classes, *levels.values())
         console().print(table(("image", "decision", *flag, *numbers), rows, right=" ".join(numbers)))
     if len(frame) > limit:
         say(f"… and {len(frame) - limit} more", style="dim")
     if point is not None and rows:
         say(f"flagged: {point}", style="dim")
+
+
+def _level_columns(found: PredictionTable) -> dict[str, str]:
+    """The words of a taxonomy by the column that holds their probability."""
+    return {f"level_{number}_{word}": word for number, level in enumerate(found.levels, 1) for word in level}
+
+
+def _levels_of(found: PredictionTable, row: int) -> list[dict[str, float]]:
+    return [{word: float(p[row]) for word, p in level.items()} for level in found.levels]
 
 
 def _write_table(found: PredictionTable, path: Path) -> None:
@@ -215,12 +231,14 @@ def _predictions_json(model: str, found: PredictionTable) -> Mapping[str, object
     from dataclasses import asdict  # noqa: PLC0415
 
     point = found.rules.operating_point
+    apart = {*_level_columns(found), *(f"p_{name}" for name in found.classes)}
     rows = [
         {
-            **{str(name): value for name, value in row.items() if not str(name).startswith("p_")},
+            **{str(name): value for name, value in row.items() if name not in apart},
             "probabilities": {name: row[f"p_{name}"] for name in found.classes},
+            **({"levels": _levels_of(found, n)} if found.levels else {}),
         }
-        for row in found.to_frame().to_dict("records")
+        for n, row in enumerate(found.to_frame().to_dict("records"))
     ]
     return {
         "model": model,

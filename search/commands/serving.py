@@ -70,7 +70,7 @@ def serve(args: argparse.Namespace) -> int:
 
     require_free(args.host, args.port)
     url = f"http://{shown_host(args.host)}:{args.port}"
-    with _servable(args) as folder:
+    with _servable(args) as (folder, asks):
         log = folder.with_name("server.log")
         words = [
             sys.executable, "-m", "mlflow", "models", "serve", "--model-uri", str(folder), "--env-manager", "local",
@@ -82,7 +82,9 @@ def serve(args: argparse.Namespace) -> int:
             with console(stderr=True).status("starting MLflow's server"):
                 started = answers(server, f"{url}/ping")
             if started:
-                say(f"{args.model} answers at {url}/invocations   (Ctrl-C ends it)", example_request(url))
+                say(f"{args.model} answers at {url}/invocations   (Ctrl-C ends it)", example_request(url, asks))
+                if asks:
+                    say("the model asks for age, sex and site: what a request leaves out is unknown to it", stderr=True)
                 server.wait()
             if server.stopped:
                 return 0
@@ -90,9 +92,10 @@ def serve(args: argparse.Namespace) -> int:
     return 1
 
 
-def example_request(url: str) -> str:
-    """A command that sends a photo to the server at `url`."""
-    image = '{"dataframe_records": [{"image": "\'"$(base64 -w0 photo.jpg)"\'"}]}'
+def example_request(url: str, people: bool = False) -> str:
+    """A command that sends a photo to the server at `url`; with `people`, and whom it is of."""
+    who = ', "age": 45, "sex": "female", "site": "back"' if people else ""
+    image = '{"dataframe_records": [{"image": "\'"$(base64 -w0 photo.jpg)"\'"' + who + "}]}"
     return f"echo '{image}' | curl -s {url}/invocations -H 'Content-Type: application/json' -d @-"
 
 
@@ -145,13 +148,14 @@ def _export_backbone(args: argparse.Namespace, predictor: Predictor) -> int:
 
 
 @contextmanager
-def _servable(args: argparse.Namespace) -> Iterator[Path]:
-    """The model in a new folder as MLflow keeps models."""
+def _servable(args: argparse.Namespace) -> Iterator[tuple[Path, bool]]:
+    """The model in a new folder as MLflow keeps models, and whether it asks for people."""
     import mlflow.pyfunc  # noqa: PLC0415
 
-    from search.registered import logged  # noqa: PLC0415
+    from search.registered import PEOPLE, logged  # noqa: PLC0415
 
+    kept = logged(model_of(args))
     with tempfile.TemporaryDirectory() as scratch:
         place = Path(scratch) / "model"
-        mlflow.pyfunc.save_model(path=str(place), **logged(model_of(args)))
-        yield place
+        mlflow.pyfunc.save_model(path=str(place), **kept)
+        yield place, PEOPLE.keys() <= set(kept["signature"].inputs.input_names())

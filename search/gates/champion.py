@@ -1,8 +1,13 @@
-"""The present champion on the images that a new model was tested on."""
+"""The present champion on the images that a new model was tested on.
+
+It is judged by them only where it cannot have learnt from them: a data set that was prepared again with another seed
+has other images in its test part, most of which the champion was trained on.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import numpy as np
 
@@ -10,19 +15,34 @@ from lesion.data.packed import PackedDataset
 from lesion.errors import LesionError
 from lesion.evaluation import Evaluation, evaluate
 from lesion.predictor import Predictor
+from lesion.submission import image_ids
 from search import evidence
-from search.errors import PromotionError
+from search.errors import PromotionError, SearchError
 from search.gates.judging import Champion
+from search.identity import Identity
 from search.registered import Registry
+from search.reopened import data_of
 from search.versions import champion_of
+from search.workspace import Workspace
+
+WHOSE = ("lesion", "patient", "digest")
+"""Columns by which photos of other names show the same skin, or are the same file."""
 
 
 def present_champion(
-    registry: Registry, name: str, number: int, own: Evaluation, open_test: Callable[[], PackedDataset]
+    registry: Registry,
+    name: str,
+    number: int,
+    own: Evaluation,
+    open_test: Callable[[], PackedDataset],
+    place: Workspace,
+    data_hash: str,
 ) -> Champion | None:
     """The champion of `name` on the images of `own`, None where there is none or it is version `number` itself.
 
-    Its probabilities are those of its own promotion where it was tested on the same images; else it predicts them now.
+    Its probabilities are those of its own promotion where it was tested on the same images; else it predicts them now,
+    unless it may have learnt from them. `data_hash` is the content hash of the data that the new model learnt from,
+    whose test part `open_test` opens; a champion's data are looked for in `place`.
     """
     now = champion_of(registry, name)
     if now is None or now == number:
@@ -32,9 +52,14 @@ def present_champion(
         theirs = evidence.read(registry.evidence(str(version.run_id), "test")).evaluation
         if set(theirs.classes) != set(own.classes):
             return Champion(now, None, _others(now, theirs))
-        if set(theirs.images) >= set(own.images) and theirs.classes == own.classes:
+        tested_on_them = set(theirs.images) >= set(own.images)
+        if tested_on_them and theirs.classes == own.classes:
             return Champion(now, _of(theirs, own))
-        return Champion(now, _predicted(registry, name, now, own, open_test()))
+        predictor, test = Predictor.load(registry.download(f"models:/{name}/{now}")), open_test()
+        learnt = "" if tested_on_them else _learnt(predictor.provenance, test, place, data_hash)
+        if learnt:
+            return Champion(now, None, learnt=f"version {now} {learnt}")
+        return Champion(now, _predicted(predictor, own, test))
     except (OSError, ValueError, KeyError, PromotionError, LesionError) as problem:
         return Champion(now, None, f"version {now} cannot be compared: {problem}")
 
@@ -53,8 +78,31 @@ def _of(theirs: Evaluation, own: Evaluation) -> Evaluation:
     return _evaluated(theirs.probabilities[rows], own, theirs.decision_weights)
 
 
-def _predicted(registry: Registry, name: str, number: int, own: Evaluation, test: PackedDataset) -> Evaluation:
-    predictor = Predictor.load(registry.download(f"models:/{name}/{number}"))
+def _learnt(provenance: Mapping[str, Any], test: PackedDataset, place: Workspace, data_hash: str) -> str:
+    """Why a model of this provenance may have learnt from the images of `test`; "" where it has not."""
+    try:
+        identity = Identity.from_json(provenance["identity"])
+    except (KeyError, TypeError):
+        return "does not say which data it learnt from: these images may be among them"
+    if identity.data_hash == data_hash:
+        return ""
+    which = f"{identity.data} (content {identity.data_hash[:12]})"
+    try:
+        seen = data_of(place, str(provenance.get("study", "")), identity).table
+    except (LesionError, SearchError):
+        return f"learnt from other data, {which}, which are not there any more: these images may be among them"
+    shared = np.isin(image_ids(test.table["image"].tolist()), image_ids(seen["image"].tolist()))
+    for column in WHOSE:
+        if column in seen and column in test.table:
+            shared |= test.table[column].isin(set(seen[column]) - {""}).to_numpy()
+    if not shared.any():
+        return ""
+    return (
+        f"learnt from other data, {which}, in which {shared.sum()} of these {len(shared)} images or their lesions are"
+    )
+
+
+def _predicted(predictor: Predictor, own: Evaluation, test: PackedDataset) -> Evaluation:
     order = [predictor.classes.index(label) for label in own.classes]
     probabilities = predictor.predict(test.images, test.table)[:, order]
     weights = predictor.rules.decision_weights

@@ -12,7 +12,15 @@ import numpy.typing as npt
 import pandas as pd
 
 from lesion.evaluation import Evaluation, decided_metrics
-from lesion.metrics import Interval, metrics_of, resamples
+from lesion.metrics import (
+    Interval,
+    difference_interval,
+    lesions_of,
+    limited_by,
+    metrics_of,
+    resamples,
+    score_interval,
+)
 from lesion.metrics.curves import rank
 from lesion.metrics.scores import sampled_report
 from lesion.rules import probability_of, suspected
@@ -51,11 +59,15 @@ class Verdict:
 
 @dataclass(frozen=True, eq=False)
 class Champion:
-    """The present champion on the same images, or `problem`: why it cannot be compared."""
+    """The present champion on the same images, or `problem`: why it cannot be compared.
+
+    `learnt` says why these images cannot judge it: it has learnt from them, or nobody knows that it has not.
+    """
 
     version: int
     evaluation: Evaluation | None = None
     problem: str = ""
+    learnt: str = ""
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,8 +80,16 @@ class Candidate:
     @property
     def samples(self) -> Floats:
         """The bootstrap samples that all comparisons share, (samples, N)."""
-        groups = self.table["group"].astype(str).tolist()
-        return resamples(self.evaluation.labels, groups=groups, samples=SAMPLES, seed=SEED)
+        return resamples(self.evaluation.labels, groups=self._groups, samples=SAMPLES, seed=SEED)
+
+    @property
+    def lesions(self) -> npt.NDArray[np.int64]:
+        """Lesions of each class, (classes,)."""
+        return lesions_of(self.evaluation.labels, self.evaluation.classes, self._groups)
+
+    @property
+    def _groups(self) -> list[str]:
+        return list(map(str, self.table["group"]))
 
 
 def judge(gates: Gates, candidate: Candidate, champion: Champion | None) -> tuple[Verdict, ...]:
@@ -132,10 +152,13 @@ def _sensitivity(gate: SensitivityGate, candidate: Candidate) -> Verdict:
     if not classes:
         return Verdict(name, "not judged", None, rule, "no class is called melanoma: say with 'of' what is looked for")
     positive = np.isin(evaluation.labels, [evaluation.classes.index(label) for label in classes])
-    score = probability_of(evaluation.probabilities, evaluation.classes, classes)
-    value = sensitivity_at(score, positive, np.ones((1, len(positive))), gate.specificity)
-    sampled = sensitivity_at(score, positive, candidate.samples, gate.specificity)
-    return _bounded(f"{name}, {' or '.join(classes)}", _percentiles(float(value[0]), sampled), gate.at_least, gate.by)
+    p = probability_of(evaluation.probabilities, evaluation.classes, classes)
+    value = sensitivity_at(p, positive, np.ones((1, len(positive))), gate.specificity)
+    sampled = sensitivity_at(p, positive, candidate.samples, gate.specificity)
+    found = int(sum(candidate.lesions[evaluation.classes.index(label)] for label in classes))
+    fewer = min(found, int(candidate.lesions.sum()) - found)
+    score = score_interval(float(value[0]), sampled, fewer)
+    return _bounded(f"{name}, {' or '.join(classes)}", score, gate.at_least, gate.by)
 
 
 def sensitivity_at(score: Floats, positive: npt.NDArray[np.bool_], samples: Floats, specificity: float) -> Floats:
@@ -181,6 +204,8 @@ def _champion(gate: ChampionGate, candidate: Candidate, champion: Champion | Non
     rule = f"not below {-gate.margin:.3f} beyond doubt"
     if champion is None:
         return [Verdict("champion", "not judged", None, rule, "there is none yet")]
+    if champion.learnt:
+        return [Verdict("champion", "not judged", None, rule, champion.learnt)]
     if champion.evaluation is None:
         return [Verdict("champion", "failed", None, rule, champion.problem)]
     own = _sampled(candidate.evaluation, candidate.samples)
@@ -191,7 +216,8 @@ def _champion(gate: ChampionGate, candidate: Candidate, champion: Champion | Non
             raise PromotionError(f"the gates compare {metric!r} with the champion's, which these classes have not")
         sign = 1.0 if metrics_of(candidate.evaluation.classes)[metric].direction == "maximize" else -1.0
         value = sign * (candidate.evaluation.metrics[metric] - champion.evaluation.metrics[metric])
-        score = _percentiles(value, sign * (own[metric] - other[metric]))
+        count = limited_by(metric, candidate.evaluation.classes, candidate.lesions)
+        score = difference_interval(value, sign * (own[metric] - other[metric]), count)
         name = f"{metric} against version {champion.version}"
         if math.isnan(score.value):
             verdicts.append(Verdict(name, "not judged", None, rule, "it is not defined on these images"))
@@ -210,11 +236,3 @@ def _sampled(evaluation: Evaluation, samples: Floats) -> Mapping[str, Floats]:
         return plain
     decided = sampled_report(evaluation.decisive, evaluation.labels, evaluation.classes, samples)
     return {**plain, **{name: decided[name] for name in decided_metrics(evaluation.classes)}}
-
-
-def _percentiles(value: float, sampled: Floats) -> Interval:
-    defined = sampled[~np.isnan(sampled)]
-    if math.isnan(value) or not len(defined):
-        return Interval(float("nan"), float("nan"), float("nan"))
-    low, high = np.quantile(defined, [0.025, 0.975])
-    return Interval(value, float(low), float(high))

@@ -48,6 +48,7 @@ def as_json(reading: Reading) -> dict[str, Any]:
                      "probability": each.probability} for each in reading.hard],
         "test": [{"promotion": each.key, "trials": each.trials, "images": len(each.images),
                   "intervals": each.intervals} for each in reading.promotions],
+        "test_part_opened": {"own": reading.opened.own, "others": dict(reading.opened.others)},
         "environment": dict(reading.environment),
     })  # fmt: skip
     return told

@@ -16,6 +16,7 @@ from lesion.evaluation import Evaluation
 from search.errors import SearchError
 from search.finalists import all_standings
 from search.leaderboard import ranked as best_first
+from search.openings import Openings, openings, part_of
 from search.reopened import data_of, open_test_of, through_task
 from search.reporting.effects import ComponentEffects, component_effects
 from search.reporting.importance import Importance, importances
@@ -51,6 +52,7 @@ class Reading:
     environment: Mapping[str, str] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
     finalists: tuple[tuple[Series, tuple[Standing, ...]], ...] = ()
+    opened: Openings = field(default_factory=Openings)
 
     @property
     def told(self) -> list[TrialRow]:
@@ -96,13 +98,14 @@ def gather(
     if not found:
         missing.append("importances need more trials")
     say("validation images")
-    opened, again = promotions(place, status.name, missing.append), tuple(all_standings(place, status))
+    promoted, again = tuple(promotions(place, status.name, missing.append)), tuple(all_standings(place, status))
+    opened = openings(place, status.name, part_of(place, status.name))
     judge = judge_of(place, status)
     if isinstance(judge, str):
         missing.append(f"nothing is told of single images: {judge}")
         return Reading(
-            status, trials, effects, found, None, (), None, (), tuple(opened), None,
-            datetime.now().astimezone(), environment, tuple(missing), again,
+            status, trials, effects, found, None, (), None, (), promoted, None,
+            datetime.now().astimezone(), environment, tuple(missing), again, opened,
         )  # fmt: skip
     best = next(((row, told) for row in complete if (told := evaluated(judge, row, seed=seed))), None)
     if best is None:
@@ -116,12 +119,13 @@ def gather(
         tuple(ranked(judge, complete, seed=seed)),
         best,
         tuple(hardest(judge, complete[:AGREED])),
-        tuple(opened),
-        _tested(place, status, missing) if opened else None,
+        promoted,
+        _tested(place, status, missing) if promoted else None,
         datetime.now().astimezone(),
         environment,
         tuple(missing),
         again,
+        opened,
     )
 
 

@@ -12,7 +12,15 @@ import numpy.typing as npt
 from lesion.data.packed import PackedDataset
 from lesion.errors import LesionError
 from lesion.evaluation import Evaluation, evaluate
-from lesion.metrics import Interval, intervals_of, resamples, sampled_summary
+from lesion.metrics import (
+    Interval,
+    difference_interval,
+    intervals_of,
+    lesions_of,
+    limited_by,
+    resamples,
+    sampled_summary,
+)
 from search.errors import SearchError
 from search.predictions import PREDICTIONS, load_predictions
 from search.reopened import data_of, through_task
@@ -92,9 +100,8 @@ def judge_of(place: Workspace, status: StudyStatus) -> Judge | str:
 
 def ranked(judge: Judge, rows: Sequence[TrialRow], *, seed: int = 0) -> list[Ranked]:
     """The best `TOP` of complete `rows`, which come best first; differences are paired, on the same images."""
-    objective = judge.status.identity.objective
-    _, first_photos = np.unique(judge.groups, return_index=True)
-    lesions = np.bincount(judge.labels[first_photos], minlength=len(judge.data.classes))
+    objective, classes = judge.status.identity.objective, judge.data.classes
+    lesions = lesions_of(judge.labels, classes, judge.groups)
     weights = resamples(judge.labels, groups=judge.groups, samples=SAMPLES, seed=seed)
     found: list[Ranked] = []
     first: tuple[float, Floats] | None = None
@@ -103,9 +110,12 @@ def ranked(judge: Judge, rows: Sequence[TrialRow], *, seed: int = 0) -> list[Ran
         if probabilities is None or row.value is None:
             found.append(Ranked(row, Interval(float(row.value or np.nan), np.nan, np.nan), None))
             continue
-        sampled = sampled_summary(probabilities, judge.labels, judge.data.classes, weights)[objective]
-        score = intervals_of({objective: row.value}, {objective: sampled}, lesions, judge.data.classes)[objective]
-        behind = None if first is None else _difference(row.value - first[0], sampled - first[1])
+        sampled = sampled_summary(probabilities, judge.labels, classes, weights)[objective]
+        score = intervals_of({objective: row.value}, {objective: sampled}, lesions, classes)[objective]
+        behind = None
+        if first is not None:
+            count = limited_by(objective, classes, lesions)
+            behind = difference_interval(row.value - first[0], sampled - first[1], count)
         first = first or (row.value, sampled)
         found.append(Ranked(row, score, behind))
     return found
@@ -139,9 +149,3 @@ def hardest(judge: Judge, rows: Sequence[TrialRow], count: int = HARDEST) -> lis
         )
         for place in np.argsort(given, kind="stable")[:count]
     ]
-
-
-def _difference(value: float, sampled: Floats) -> Interval:
-    """A difference has no bounds worth a transformation: 1.96 standard errors to either side."""
-    half = 1.959964 * float(np.nanstd(sampled))
-    return Interval(value, value - half, value + half)

@@ -113,13 +113,8 @@ def _tiles(reading: Reading) -> list[tuple[str, str]]:
         (f"best {status.identity.objective}", told),
         ("trials", counts or "none yet"),
         ("device-hours", f"{devices:.2f}"),
-        ("test part", _opened(reading)),
+        ("test part", reading.opened.in_words),
     ]
-
-
-def _opened(reading: Reading) -> str:
-    count = len(reading.promotions)
-    return {0: "not opened", 1: "opened once"}.get(count, f"opened {count} times")
 
 
 def _best(reading: Reading) -> list[dict[str, Any]]:
@@ -181,10 +176,9 @@ def _tested(reading: Reading, promoted: Promoted, place: int, figure: Any) -> di
     )
     hard = [] if reading.test is None else hardest_of(promoted, reading.test, HARDEST)
     who = ", ".join(map(str, promoted.trials))
-    count = len(reading.promotions)
-    note = f"Opened at promotion {promoted.key} of trials {who}. Decisions: by the promoted model's rules."
-    if count > 1:
-        note += f" {count} models of this study have seen the test part: the best of their figures is too good."
+    note = f"Promotion {promoted.key} of trials {who}. Decisions: by the promoted model's rules."
+    if reading.opened.warning:
+        note += f" {reading.opened.warning}."
     return {
         **made,
         "title": f"Test part, {len(promoted.images)} images",

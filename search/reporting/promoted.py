@@ -19,7 +19,7 @@ PER_IMAGE, SELECTION = "test/per_image.csv", "selection.json"
 
 @dataclass(frozen=True, eq=False)
 class Promoted:
-    """One opening of the test part: probabilities (N, classes) and labels (N,) of `images`; `trials` says of whom.
+    """What a promotion of `trials` found on the test part: probabilities (N, classes) and labels (N,) of `images`.
 
     `decisive` (N, classes) is largest where the model decided, by its own rules.
     """

@@ -89,18 +89,6 @@ def test_greedy_decoding_takes_the_likeliest_word_of_each_step():
         torch.testing.assert_close(looks.flatten(1), weights)
 
 
-def test_the_levels_are_sums_over_the_classes():
-    head = decoder(taxonomy=TAXONOMIES[1])
-    p = head(MAP).softmax(dim=1)
-    first, second, third = head.levels(MAP)
-    of = {word: index for index, word in enumerate(head.taxonomy.words)}
-    torch.testing.assert_close(first[:, of["melanocytic"]], p[:, 0] + p[:, 1])
-    torch.testing.assert_close(second[:, of["malignant"]], p[:, 0] + p[:, 2])
-    torch.testing.assert_close(third[:, [of[name] for name in ISIC2018]], p)
-    for level in (first, second, third):
-        torch.testing.assert_close(level.sum(dim=1), torch.ones(3))
-
-
 def test_shared_beginnings_are_computed_once():
     head, rows = decoder(taxonomy=TAXONOMIES[1]), []
     head.cell.register_forward_hook(lambda _, given, __: rows.append(len(given[0])))
@@ -118,4 +106,4 @@ def test_words_of_a_task_that_no_taxonomy_knows():
 
 
 def test_its_tables_are_no_weights():
-    assert not [name for name in decoder().state_dict() if name in ("paths", "beginnings", "examples", "membership")]
+    assert not [name for name in decoder().state_dict() if name in ("paths", "beginnings", "examples")]

@@ -8,13 +8,19 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
+import numpy as np
+import pandas as pd
 import pytest
 from fake_training import make_data, make_space
 
 from lesion.errors import DataAccessError, DataError
+from lesion.judgements import PredictionTable
+from lesion.photo_lists import PhotoList
+from lesion.taxonomy import find_taxonomy
 from search import cli
-from search.commands import ui
+from search.commands import predict, ui
 from search.errors import LedgerAccessError, MirrorError, PromotionBlockedError, PromotionError, SpaceError
 from search.identity import Identity
 from search.space import Space
@@ -295,3 +301,38 @@ def test_how_run_ends(
     text = capsys.readouterr().out
     assert ("the same command continues" in text) == (len([s for s in states if s != "running"]) < 2)
     assert f"status tiny --workspace {tmp_path}" in text
+
+
+def test_sanity_is_told_of_the_people_of_the_photos_that_could_be_read(tmp_path, monkeypatch):
+    known = []
+    monkeypatch.setattr(
+        "lesion.sanity.cascade", lambda *args, people, **settings: known.append((args[1], people)) or {}
+    )
+    photos = PhotoList(
+        (Path("torn.jpg"), Path("sound.jpg")),
+        pd.DataFrame({"age": [20.0, 80.0], "sex": ["male", "female"], "site": ["back", "face"]}),
+    )
+    predictor = SimpleNamespace(classes=("melanoma", "nevus"))
+    predict._sanity(predictor, photos, {"torn.jpg": "is empty"}, None)
+    ((files, people),) = known
+    assert files == [Path("sound.jpg")]
+    assert people.to_dict("records") == [{"age": 80.0, "sex": "female", "site": "face"}]
+    predict._sanity(predictor, PhotoList((Path("sound.jpg"),)), {}, None)
+    assert known[1][1] is None
+
+
+def test_levels_of_a_taxonomy_are_printed_and_in_the_json(capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "160")
+    classes = ("melanoma", "seborrheic_keratosis", "nevus")
+    p = np.array([[0.5, 0.2, 0.3], [0.1, 0.7, 0.2]])
+    found = PredictionTable(classes, ("a.jpg", "b.jpg"), p, np.zeros(2), taxonomy=find_taxonomy("auto", classes))
+    predict._show_predictions(found, 2)
+    head, *_ = [line for line in capsys.readouterr().out.splitlines() if "melanocytic" in line]
+    assert head.index("nevus") < head.index("melanocytic") < head.index("non-melanocytic")
+    told = predict._predictions_json("m", found)["predictions"]
+    assert told[1]["levels"] == [{"melanocytic": pytest.approx(0.3), "non-melanocytic": pytest.approx(0.7)}]
+    assert set(told[0]) == {
+        "image", "decision", "confidence", "entropy", "disagreement", "probabilities", "levels"
+    }  # fmt: skip
+    plain = PredictionTable(classes, ("a.jpg",), p[:1], np.zeros(1))
+    assert "levels" not in predict._predictions_json("m", plain)["predictions"][0]

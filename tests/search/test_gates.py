@@ -8,9 +8,11 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from scipy.stats import t
 from sklearn.metrics import roc_curve
 
 from lesion.evaluation import Evaluation, evaluate
+from lesion.metrics import paired_bootstrap, resamples
 from lesion.subgroups import subgroups
 from search.errors import PromotionError, SpaceError
 from search.gates import DEFAULT, Candidate, Champion, Verdict, judge, passed, read_gates
@@ -117,6 +119,7 @@ def test_groups_that_are_too_small_are_shown_and_not_judged():
 def test_the_gap_of_a_group_is_over_the_classes_it_has_on_both_sides():
     labels = np.repeat([0, 1, 2], 20)
     table = pd.DataFrame({"sex": ["female"] * 10 + ["male"] * 10 + ["female"] * 10 + ["male"] * 30})
+    table["group"] = ""
     right = np.arange(60) % 2 == 0
     right[:10] = False  # women's melanomas
     women, men = subgroups(table, right, labels, CLASSES, ["sex"], np.ones((4, 60)), per_class=10)
@@ -125,6 +128,56 @@ def test_the_gap_of_a_group_is_over_the_classes_it_has_on_both_sides():
     assert women.gap.value == pytest.approx((0.0 + 0.5) / 2 - (0.25 + 0.5) / 2)
     assert men.classes == CLASSES
     assert men.gap.value == pytest.approx((0.25 + 0 + 0) / 3)
+
+
+def test_the_gap_of_a_group_is_as_uncertain_as_its_rarest_class_leaves_it():
+    labels = np.repeat([0, 1, 2], [60, 60, 180])
+    rng = np.random.default_rng(0)
+    table = pd.DataFrame({"sex": np.where(np.arange(300) % 3, "male", "female"), "group": ""})
+    right = rng.random(300) < 0.7
+    samples = resamples(labels, samples=4000, seed=0)
+    women, _ = subgroups(table, right, labels, CLASSES, ["sex"], samples)
+    # Each class: women are a third, so their share less that of all is 2/3 of women's less men's share of right ones.
+    # Student's t of 20 melanomas is 2.093, and the variance of bootstrap samples lacks the factor 20 / 19.
+    variance = 0.0
+    for k in range(3):
+        each = [right[(labels == k) & (table["sex"] == name).to_numpy()] for name in ("female", "male")]
+        variance += (2 / 3) ** 2 * sum(part.var() / len(part) for part in each) / 9
+    half = 2.093 * (20 / 19 * variance) ** 0.5
+    assert women.gap.high - women.gap.value == pytest.approx(half, rel=0.1)
+    assert women.gap.value - women.gap.low == pytest.approx(half, rel=0.1)
+    # Photos of one lesion are no more people: ten lesions of two photos each.
+    twice = table.assign(group=[f"lesion {k // 6} {k % 3}" for k in range(300)])
+    fewer, _ = subgroups(twice, right, labels, CLASSES, ["sex"], samples)
+    assert (fewer.gap.high - fewer.gap.value) / half == pytest.approx(
+        2.2622 * (10 / 9) ** 0.5 / (2.093 * (20 / 19) ** 0.5), rel=0.1
+    )
+
+
+def test_a_sensitivity_that_all_but_reaches_its_bound_is_not_certain():
+    """Percentiles of the samples end where the score is: they said that 15 of 15 could be no less."""
+    labels = np.repeat([0, 2], [15, 60])
+    p = np.where(labels[:, None] == 0, [[0.8, 0.1, 0.1]], [[0.1, 0.1, 0.8]])
+    only = replace(ALL, metrics=(), subgroups=None, champion=None)
+    (verdict,) = judge(only, Candidate(evaluated(p, labels), people(75)), None)
+    # What would still show fifteen of fifteen once in forty times.
+    assert (verdict.interval.value, verdict.interval.low) == (1.0, pytest.approx(0.025 ** (1 / 15)))
+
+
+def test_a_difference_to_the_champion_is_as_uncertain_as_the_rarest_class_leaves_it():
+    p, labels = drawn(120)
+    soft = p**0.5 / (p**0.5).sum(axis=1, keepdims=True)
+    other = 0.7 * soft + 0.3 * np.random.default_rng(1).dirichlet([1.0] * 3, size=120)
+    own, champion = candidate(p, labels), evaluated(other, labels)
+    only = replace(ALL, metrics=(), sensitivity=None, subgroups=None)
+    found = {verdict.gate: verdict.interval for verdict in judge(only, own, Champion(1, champion))}
+    paired = paired_bootstrap(p, other, labels, CLASSES, groups=list(own.table["group"]), seed=0)
+    rarest = int(np.bincount(labels).min())
+    wider = float(t.ppf(0.975, rarest - 1)) * (rarest / (rarest - 1)) ** 0.5 / 1.959964
+    for name in ("mean_auc", "balanced_accuracy"):
+        interval, normal = found[f"{name} against version 1"], paired[name]
+        assert interval.value == pytest.approx(normal.difference)
+        assert interval.high - interval.low == pytest.approx(wider * (normal.high - normal.low))
 
 
 def test_sensitivity_at_a_specificity_is_read_off_the_curve_of_scikit_learn():

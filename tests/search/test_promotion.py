@@ -14,6 +14,7 @@ from lesion.data.packed import open_data, open_test
 from lesion.predictor import Predictor
 from search import proposal
 from search.errors import LedgerError, PromotionError
+from search.openings import Openings
 from search.promotion import model_folder, promote
 from search.registered import Registry
 from search.selection import select
@@ -72,7 +73,7 @@ def test_the_whole_way(place, monkeypatch):
     # Another promotion moves the alias and remembers the one before.
     second = promote("drawn", place, views=1, ensemble=1, gates=NO_GATES)
     assert second.version != first.version
-    assert (first.opened, second.opened) == (1, 2)
+    assert (first.opened, second.opened) == (Openings(1), Openings(2))
     assert "2 models of this study have seen the test part" in second.message
     aliases = client.get_registered_model("drawn").aliases
     assert {name: int(number) for name, number in aliases.items()} == {

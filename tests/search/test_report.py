@@ -178,9 +178,30 @@ def test_an_opened_test_part_is_shown_from_the_evidence(place, tmp_path):
     np.testing.assert_allclose(promoted.probabilities, probabilities)
     np.testing.assert_array_equal(promoted.labels, labels)
     page = made.page.read_text()
+    assert "opened once" in page
     assert "Test part, 30 images" in page
-    assert "Opened at promotion abc of trials 0, 3/1." in page
+    assert "Promotion abc of trials 0, 3/1." in page
     assert any(note.startswith("no pictures of the test part: ") for note in made.reading.notes)
+
+
+def test_a_second_promotion_of_one_look_is_no_second_opening(place, tmp_path):
+    copy = Workspace(tmp_path / "workspace")
+    shutil.copytree(place.path, copy.path)
+    told = evaluate([[0.6, 0.4, 0.0], [0.1, 0.2, 0.7]], [0, 2], CLASSES, images=["a", "b"], samples=5)
+    for key in ("one-rule", "another-rule"):
+        folder = copy.reports / "photos" / f"promotion-{key}"
+        (folder / "test").mkdir(parents=True)
+        told.per_image().to_csv(folder / "test" / "per_image.csv", index=False)
+        (folder / "metrics.json").write_text("{}")
+        (folder / "selection.json").write_text("{}")
+    np.save(copy.reports / "photos" / "tested-0a0a.npy", told.probabilities)
+    made = report("photos", copy)
+    assert len(made.reading.promotions) == 2
+    page = made.page.read_text()
+    assert "opened once" in page
+    assert "have seen the test part" not in page
+    written = json.loads((copy.reports / "photos" / "report" / "report.json").read_text())
+    assert written["test_part_opened"] == {"own": 1, "others": {}}
 
 
 def test_a_study_that_has_just_begun(tmp_path):

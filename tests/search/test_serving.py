@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import os
 import re
@@ -13,6 +14,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from PIL import Image
@@ -21,6 +23,8 @@ from safetensors.torch import load_file
 from lesion.predictor import Predictor
 from lesion.rules import OperatingPoint, Rules
 from search.cli import main
+from search.commands.serving import example_request
+from search.registered import logged
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from small_models import CLASSES, member
@@ -57,6 +61,47 @@ def test_the_example_request_is_answered_with_what_predict_says(tmp_path: Path) 
     assert answer["flagged"] == expected["flagged"]
     for name in ("confidence", "entropy", *(f"p_{label}" for label in CLASSES)):
         assert answer[name] == pytest.approx(expected[name], abs=1e-6)
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::UserWarning", "ignore::DeprecationWarning")
+@pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning")
+def test_a_served_model_is_told_of_the_people_it_asks_for(tmp_path: Path) -> None:
+    import mlflow.pyfunc
+    from mlflow.pyfunc.scoring_server import invocations
+
+    pixels = np.random.default_rng(0).integers(0, 255, (40, 40, 3), np.uint8)
+    photo = tmp_path / "photo.png"
+    Image.fromarray(pixels).save(photo)
+    asks, silent = (Predictor((member(metadata=name),), CLASSES) for name in ("concatenate", "none"))
+    for name, predictor in (("asks", asks), ("silent", silent)):
+        folder = predictor.save(tmp_path / name)
+        mlflow.pyfunc.save_model(path=str(tmp_path / f"served-{name}"), **logged(folder))
+    content = base64.b64encode(photo.read_bytes()).decode()
+
+    def answered(name: str, **known: object) -> list[float]:
+        model = mlflow.pyfunc.load_model(str(tmp_path / f"served-{name}"))
+        request = json.dumps({"dataframe_records": [{"image": content, **known}]})
+        answer = invocations(request, "application/json", model, model.metadata.get_input_schema())
+        assert answer.status == 200, answer.response
+        (row,) = json.loads(answer.response)["predictions"]
+        return [row[f"p_{label}"] for label in CLASSES]
+
+    people = pd.DataFrame({"age": [71.0], "sex": ["male"], "site": ["face"]})
+    told, nobody = asks.predict([photo], people)[0], asks.predict([photo])[0]
+    assert not np.allclose(told, nobody)
+    np.testing.assert_allclose(answered("asks", age=71, sex="male", site="face"), told, atol=1e-6)
+    np.testing.assert_allclose(answered("asks"), nobody, atol=1e-6)
+    np.testing.assert_allclose(answered("asks", age=None, sex=None), nobody, atol=1e-6)
+    women = asks.predict([photo], people.assign(age=np.nan, sex="female", site="unknown"))[0]
+    np.testing.assert_allclose(answered("asks", sex="female"), women, atol=1e-6)
+    np.testing.assert_allclose(answered("silent"), silent.predict([photo])[0], atol=1e-6)
+    schemas = {
+        name: mlflow.models.get_model_info(str(tmp_path / f"served-{name}")).signature.inputs.input_names()
+        for name in ("asks", "silent")
+    }
+    assert schemas == {"asks": ["image", "age", "sex", "site"], "silent": ["image"]}
+    assert '"age": 45, "sex": "female", "site": "back"}]}\' | curl' in example_request("http://x", people=True)
 
 
 def test_a_member_s_backbone_is_written_and_the_next_command_named(

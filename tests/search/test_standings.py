@@ -8,7 +8,7 @@ import pytest
 from search.identity import Identity
 from search.rows import TrialRow
 from search.series import Series
-from search.standings import expected_drop, ranked
+from search.standings import Draws, expected_drop, ranked
 from search.standings_table import finalists_json, flattery, show_finalists
 
 SEMANTICS = {"epochs": 4, "general": {"image_size": 64}, "components": {}}
@@ -30,10 +30,12 @@ RUNS = (
     run(4, 0, 1, 0.84), run(5, 1, 1, 0.87), run(6, 2, 1, None, "failed"), run(7, 3, 1, None, "running"),
 )  # fmt: skip
 SERIES = Series("tiny.finalists", "tiny", IDENTITY, RUNS)
+MANY = 100_000
+"""Lesions of which Student's t is the normal distribution's 1.96."""
 
 
 def test_settings_are_ranked_on_the_means_of_their_complete_runs():
-    found = ranked(SERIES, SEARCHED, {})
+    found = ranked(SERIES, SEARCHED, None)
     assert [each.trial.number for each in found] == [1, 2, 0, 3]
     assert [each.mean for each in found] == pytest.approx([0.86, 0.83, 0.82, 0.70])
     assert [len(each.runs) for each in found] == [2, 1, 2, 1]
@@ -48,13 +50,13 @@ def test_settings_are_ranked_on_the_means_of_their_complete_runs():
 
 def test_where_less_is_better_a_drop_is_still_for_the_worse():
     series = replace(SERIES, identity=replace(IDENTITY, direction="minimize", objective="log_loss"))
-    found = ranked(series, SEARCHED, {})
+    found = ranked(series, SEARCHED, None)
     assert [each.trial.number for each in found] == [3, 0, 2, 1]
     assert found[1].drop == pytest.approx(-0.08)
 
 
 def test_the_expected_drop_is_the_mean_with_a_t_interval():
-    found = ranked(SERIES, SEARCHED, {})
+    found = ranked(SERIES, SEARCHED, None)
     expected = expected_drop(found)
     # Drops 0.02, 0.03, 0.08: mean 0.13/3, variance ((7/300)² + (4/300)² + (11/300)²) / 2 = 0.186/180,
     # t(0.975, 2 degrees of freedom) = 4.3027 from the tables.
@@ -68,7 +70,7 @@ def test_the_expected_drop_is_the_mean_with_a_t_interval():
 
 def test_trained_for_longer_nothing_is_called_the_winner_s_curse():
     longer = replace(SERIES, name="tiny.finalists-9-epochs")
-    found = ranked(longer, SEARCHED, {})
+    found = ranked(longer, SEARCHED, None)
     assert {each.drop for each in found} == {None}
     assert flattery(longer, found) == ["no drop is told: the search trained for another number of epochs"]
 
@@ -79,21 +81,28 @@ def test_intervals_draw_lesions_and_runs_and_compare_on_the_same_draws():
     rows = tuple(run(n, n % 2, n // 2, 0.8 + 0.01 * (n % 2)) for n in range(4))
     series = replace(SERIES, rows=rows)
     samples = {row.number: float(row.value or 0) + luck for row in rows}
-    first, second = ranked(series, SEARCHED, samples)
+    first, second = ranked(series, SEARCHED, Draws(samples, MANY))
     assert first.trial.number == 1
     assert first.interval is not None
     assert second.behind is not None
-    assert (first.interval.low, first.interval.high) == pytest.approx((0.81 - 0.0392, 0.81 + 0.0392), abs=0.002)
+    # 1.96 · 0.02 is 0.2547 on the logit scale, where 0.81 lies at 1.4500.
+    assert (first.interval.low, first.interval.high) == pytest.approx((0.7677, 0.8461), abs=0.002)
     # Image luck is common to both and cancels out: 0.01 behind in every draw.
     assert (second.behind.value, second.behind.low, second.behind.high) == pytest.approx((0.01,) * 3)
-    # Runs that differ widen the interval, though their images are the same: means of two draws out of two values.
+    # Fewer lesions leave more room: t of 9 degrees of freedom is 2.262, and the variance lacks the factor 10 / 9.
+    few, _ = ranked(series, SEARCHED, Draws(samples, 10))
+    assert few.interval is not None
+    wide, narrow = (np.log(i.high / (1 - i.high)) - 1.45 for i in (few.interval, first.interval))
+    assert wide / narrow == pytest.approx(2.2622 * (10 / 9) ** 0.5 / 1.96, rel=0.01)
+    # Runs that differ widen the interval, though their images are the same: 0.71 and 0.91 deviate by 0.1414, their mean
+    # by 0.1, which is 0.6498 on the logit scale.
     apart = {**samples, 1: 0.71 + luck * 0, 3: 0.91 + luck * 0}
-    first, _ = ranked(series, SEARCHED, apart)
+    first, _ = ranked(series, SEARCHED, Draws(apart, MANY))
     assert first.interval is not None
-    assert (first.interval.low, first.interval.high) == pytest.approx((0.71, 0.91))
+    assert (first.interval.low, first.interval.high) == pytest.approx((0.544, 0.938), abs=0.005)
     # On folds only lesions are drawn.
     on_folds = replace(series, identity=replace(IDENTITY, split="folds"))
-    first, _ = ranked(on_folds, SEARCHED, apart)
+    first, _ = ranked(on_folds, SEARCHED, Draws(apart, MANY))
     assert first.interval is not None
     assert (first.interval.low, first.interval.high) == pytest.approx((0.81, 0.81))
 
@@ -104,12 +113,12 @@ def test_a_setting_that_lacks_a_fold_comes_after_those_that_lack_none():
         run(2, 1, 0, 0.9, split="fold-0"), run(3, 1, 1, None, "failed", split="fold-1"),
     )  # fmt: skip
     series = replace(SERIES, rows=rows, identity=replace(IDENTITY, split="folds"))
-    assert [each.trial.number for each in ranked(series, SEARCHED, {})] == [0, 1]
+    assert [each.trial.number for each in ranked(series, SEARCHED, None)] == [0, 1]
 
 
 def test_the_table_says_what_the_search_had_flattered(capsys, monkeypatch):
     monkeypatch.setenv("COLUMNS", "140")
-    found = ranked(SERIES, SEARCHED, {})
+    found = ranked(SERIES, SEARCHED, None)
     show_finalists(SERIES, found)
     said = capsys.readouterr().out
     assert "tiny: finalists on fresh seeds, 4 epochs, mean_auc" in said
@@ -123,7 +132,7 @@ def test_the_table_says_what_the_search_had_flattered(capsys, monkeypatch):
 
 def test_no_fresh_value_yet_is_no_standing(capsys):
     waiting = replace(SERIES, rows=(run(0, 0, 0, None, "running"),))
-    assert ranked(waiting, SEARCHED, {}) == ()
+    assert ranked(waiting, SEARCHED, None) == ()
     assert flattery(waiting, ()) == []
     show_finalists(waiting, ())
     assert "no fresh run has ended yet" in capsys.readouterr().out

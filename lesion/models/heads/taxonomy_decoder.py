@@ -59,7 +59,6 @@ class TaxonomyDecoder(nn.Module):
     paths: torch.Tensor  # (classes, steps): the words of each class
     beginnings: torch.Tensor  # (steps, classes): which distinct beginning a class has before a step
     examples: torch.Tensor  # (steps, classes): a class for each beginning, padded
-    membership: torch.Tensor  # (steps, classes, words)
 
     def __init__(
         self,
@@ -75,8 +74,7 @@ class TaxonomyDecoder(nn.Module):
         self.taxonomy = taxonomy
         paths = taxonomy.paths(classes)
         beginnings, examples, self.counts = _tree(paths)
-        tree = {"paths": paths, "beginnings": beginnings, "examples": examples}
-        for name, table in (tree | {"membership": taxonomy.membership(classes).astype(np.float32)}).items():
+        for name, table in {"paths": paths, "beginnings": beginnings, "examples": examples}.items():
             self.register_buffer(name, torch.from_numpy(table), persistent=False)
         self.start = nn.Sequential(nn.Dropout(dropout), nn.Linear(channels, 2 * hidden), nn.Tanh())
         self.look = look
@@ -113,11 +111,6 @@ class TaxonomyDecoder(nn.Module):
     def decode(self, features: torch.Tensor) -> torch.Tensor:
         """The likeliest word at each step given those before it, (N, steps). It need not be the path of a class."""
         return self._along(features, lambda _, logits: logits.argmax(dim=1))[1]
-
-    def levels(self, features: torch.Tensor) -> list[torch.Tensor]:
-        """For each level of the taxonomy the probabilities of its words, (N, words): sums over the classes."""
-        probabilities = self(features).softmax(dim=1)
-        return [probabilities @ member for member in self.membership]
 
     def _along(
         self, features: torch.Tensor, choose: Callable[[int, torch.Tensor], torch.Tensor]

@@ -1,0 +1,111 @@
+"""How often a test part has been looked at: the models that it has scored, of one study and of all in the workspace.
+
+Several studies search the same data, and the best of many figures is too good whichever study it is of. So a test part
+is known by its content hash, which promotion writes beside the probabilities that it keeps.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from lesion.checkpoints import write_atomically
+from lesion.errors import LesionError
+from search.errors import SearchError
+from search.reopened import data_of
+from search.study import study_status
+from search.workspace import Workspace
+
+OLD = "test.npy"
+"""Where earlier releases kept what they had scored, class weights included."""
+
+
+@dataclass(frozen=True)
+class Openings:
+    """How many models a test part has scored: of this study, and of others by their name."""
+
+    own: int = 0
+    others: Mapping[str, int] = field(default_factory=dict)
+
+    @property
+    def by_others(self) -> int:
+        """Models of other studies."""
+        return sum(self.others.values())
+
+    @property
+    def in_words(self) -> str:
+        """How often, in a few words.
+
+        >>> Openings(2, {"again": 1}).in_words
+        'opened 2 times, and once by other studies'
+        """
+        own = f"opened {_times(self.own)}" if self.own else "not opened"
+        return own + (f", and {_times(self.by_others)} by other studies" if self.others else "")
+
+    @property
+    def models(self) -> str:
+        """Which models, in words.
+
+        >>> Openings(1).models, Openings(2, {"again": 1}).models
+        ('1 model of this study', '2 models of this study and 1 of others (again)')
+        """
+        own = f"{self.own} model{'' if self.own == 1 else 's'} of this study"
+        return own + (f" and {self.by_others} of others ({', '.join(sorted(self.others))})" if self.others else "")
+
+    @property
+    def warning(self) -> str:
+        """What follows where there is more than one; else empty."""
+        if self.own + self.by_others < 2:
+            return ""
+        return f"{self.models} have seen the test part: the best of their figures is too good"
+
+
+def openings(place: Workspace, study: str, part: str) -> Openings:
+    """The models that the test part of content hash `part` has scored; "" where that is not known any more."""
+    own = len(_scored(place, study, part))
+    if not part:
+        return Openings(own)
+    names = sorted(folder.name for folder in place.reports.glob("*/") if folder.name != study)
+    others = {name: len(_scored(place, name, part, own=False)) for name in names}
+    return Openings(own, {name: count for name, count in others.items() if count})
+
+
+def part_of(place: Workspace, study: str) -> str:
+    """Content hash of a study's test part; "" where the study or its data are gone, or have none."""
+    try:
+        data = data_of(place, study, study_status(place, study).identity)
+    except (LesionError, SearchError):
+        return ""
+    return str((data.manifest.get("test") or {}).get("content_hash", ""))
+
+
+def record(kept: Path, part: str) -> None:
+    """Write beside the kept probabilities of which test part they are."""
+    write_atomically(kept.with_suffix(".json"), json.dumps({"test_part": part}).encode())
+
+
+def _scored(place: Workspace, study: str, part: str, *, own: bool = True) -> set[str]:
+    """What tells the models of `study` apart that the part has scored.
+
+    Probabilities of earlier releases do not say of which part they are: they are of the study's, if it is known.
+    """
+    folder = place.reports / study
+    told = {path.stem.removeprefix("tested-"): _recorded(path) for path in folder.glob("tested-*[0-9a-f].npy")}
+    told |= {path.parent.name.removeprefix("promotion-"): "" for path in folder.glob(f"promotion-*/{OLD}")}
+    if not told and any(folder.glob("promotion-*/test/per_image.csv")):
+        told = {"whose probabilities were removed": ""}
+    of_study = part if own else part_of(place, study) if "" in told.values() else ""
+    return {key for key, of in told.items() if not part or (of or of_study) == part}
+
+
+def _recorded(kept: Path) -> str:
+    try:
+        return str(json.loads(kept.with_suffix(".json").read_text())["test_part"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return ""
+
+
+def _times(count: int) -> str:
+    return "once" if count == 1 else f"{count} times"

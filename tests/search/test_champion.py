@@ -1,0 +1,143 @@
+"""The champion beside a new model: on images that it was tested on, on new ones, and never on what it learnt from."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+from reported_study import CLASSES, photos
+
+from lesion.data.packed import PackedDataset
+from lesion.evaluation import Evaluation, evaluate
+from lesion.rules import Rules
+from search.gates import Candidate, Champion, champion, judge, passed, read_gates
+from search.identity import Identity
+from search.workspace import Workspace, open_workspace
+
+OWN = "d" * 64
+"""Content hash of the data that the new model learnt from."""
+
+
+@dataclass
+class Known:
+    """A registry and model whose version 1 is the champion: where it learnt, on which images it was tested."""
+
+    provenance: dict[str, Any]
+    tested_on: tuple[str, ...]
+    asked: list[int] = field(default_factory=list)
+    classes = CLASSES
+    rules = Rules()
+
+    def versions(self, name: str) -> list[Any]:
+        return [SimpleNamespace(version="1", run_id="run")]
+
+    def evidence(self, run_id: str, path: str) -> Path:
+        return Path(path)
+
+    def download(self, uri: str) -> Path:
+        return Path(uri)
+
+    def predict(self, images: np.ndarray, people: object) -> np.ndarray:
+        self.asked.append(len(images))
+        return np.full((len(images), 3), 1 / 3)
+
+    def test(self) -> Evaluation:
+        labels = np.arange(len(self.tested_on)) % 3
+        return evaluate(np.full((len(labels), 3), 1 / 3), labels, CLASSES, images=self.tested_on, samples=2)
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Workspace:
+    return open_workspace(tmp_path / "workspace")
+
+
+@pytest.fixture
+def learnt_from(place: Workspace) -> PackedDataset:
+    """What the champion learnt from."""
+    return photos(place, images=40)
+
+
+@pytest.fixture
+def present(place: Workspace, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Champion]:
+    """What is found of a champion for a new model that was tested on `test`."""
+
+    def found(known: Known, test: PackedDataset) -> Champion:
+        monkeypatch.setattr(champion, "champion_of", lambda registry, name: 1)
+        monkeypatch.setattr(champion.evidence, "read", lambda folder: Candidate(known.test(), test.table))
+        monkeypatch.setattr(champion.Predictor, "load", lambda folder: known)
+        images = test.table["image"].tolist()
+        own = evaluate(np.full((len(images), 3), 1 / 3), test.labels, CLASSES, images=images, samples=2)
+        told = champion.present_champion(known, "model", 2, own, lambda: test, place, OWN)
+        assert told is not None
+        return told
+
+    return found
+
+
+def provenance(data: PackedDataset, **changes: object) -> dict[str, Any]:
+    identity = Identity("photos", data.content_hash, "holdout", "s", "mean_auc", "maximize", {})
+    return {"study": "old", "identity": replace(identity, **changes).to_json()}
+
+
+def others(data: PackedDataset, **columns: object) -> PackedDataset:
+    """Eight images that the champion has not learnt from, but for what `columns` say."""
+    table = data.table.iloc[:8].assign(image=[f"NEW_{n}" for n in range(8)], lesion="", patient="", digest="")
+    return replace(data, table=table.assign(**columns), images=data.images[:8])
+
+
+def test_a_champion_that_learnt_from_none_of_the_images_predicts_them(present, learnt_from):
+    known = Known(provenance(learnt_from), ("other",))
+    found = present(known, others(learnt_from))
+    assert (found.learnt, found.problem) == ("", "")
+    assert found.evaluation is not None
+    assert known.asked == [8]
+
+
+@pytest.mark.parametrize("column", ["image", "lesion", "patient", "digest"])
+def test_a_champion_that_learnt_from_them_is_not_judged_by_them(present, place, learnt_from, column):
+    """As after preparing the data again with another seed, and promoting under the same name."""
+    before = learnt_from.table.assign(lesion="l1", patient="p1", digest="x1")
+    before.to_parquet(learnt_from.path / "table.parquet")
+    shared = before[column].iloc[3]
+    told = [f"{column} {n}" for n in range(8)]
+    known = Known(provenance(learnt_from), ("other",))
+    found = present(known, others(learnt_from, **{column: [*told[:5], shared, *told[6:]]}))
+    assert (found.evaluation, known.asked) == (None, [])
+    assert "in which 1 of these 8 images or their lesions are" in found.learnt
+    assert found.learnt.startswith("version 1 learnt from other data, photos (content ")
+
+
+def test_data_that_are_gone_and_provenance_that_says_nothing_are_no_proof(present, learnt_from):
+    test = others(learnt_from)
+    gone = present(Known(provenance(learnt_from, data_hash="0" * 64), ("other",)), test)
+    assert "photos (content 000000000000), which are not there any more: these images may be among them" in gone.learnt
+    silent = present(Known({}, ("other",)), test)
+    assert silent.learnt == "version 1 does not say which data it learnt from: these images may be among them"
+
+
+def test_the_same_data_and_a_test_on_the_same_images_are_proof(present, learnt_from):
+    test = others(learnt_from)
+    same = Known(provenance(learnt_from, data_hash=OWN), ("other",))
+    assert present(same, test).evaluation is not None
+    assert same.asked == [8]
+    tested = Known({}, (*test.table["image"], "one more"))
+    assert present(tested, test).evaluation is not None
+    assert tested.asked == []  # its own promotion's probabilities are taken
+
+
+def test_a_gate_that_cannot_be_judged_stops_nobody(learnt_from):
+    labels = learnt_from.labels
+    own = evaluate(
+        np.eye(3)[labels] * 0.7 + 0.1, labels, CLASSES, images=learnt_from.table["image"].tolist(), samples=5
+    )
+    only = replace(read_gates(), metrics=(), sensitivity=None, subgroups=None)
+    verdicts = judge(only, Candidate(own, learnt_from.table), Champion(1, None, learnt="version 1 learnt from them"))
+    assert [(each.gate, each.outcome, each.why) for each in verdicts] == [
+        ("champion", "not judged", "version 1 learnt from them")
+    ]
+    assert passed(verdicts)

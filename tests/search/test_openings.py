@@ -1,0 +1,91 @@
+"""Openings of a test part: counted by its content, in every study of a workspace."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from reported_study import reported
+
+from lesion.data.packed import MANIFEST
+from search.openings import Openings, openings, record
+from search.reporting.gather import part_of
+from search.workspace import Workspace
+
+HERE, THERE = "a" * 64, "b" * 64
+
+
+def scored(place: Workspace, study: str, key: str, part: str | None) -> Path:
+    """What the scoring of one model leaves; `part` is None where an earlier release did it."""
+    folder = place.reports / study
+    folder.mkdir(parents=True, exist_ok=True)
+    kept = folder / f"tested-{key}.npy"
+    np.save(kept, np.full((2, 3), 1 / 3))
+    if part is not None:
+        record(kept, part)
+    return kept
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Workspace:
+    return Workspace(tmp_path)
+
+
+def test_models_are_counted_by_the_content_of_the_test_part(place: Workspace) -> None:
+    assert openings(place, "first", HERE) == Openings()
+    for study, key, part in (
+        ("first", "01", HERE), ("first", "02", HERE), ("second", "03", HERE), ("third", "04", THERE),
+        ("first", "05", THERE),  # of a study of the same name, on other data
+    ):  # fmt: skip
+        scored(place, study, key, part)
+    (place.reports / "drawn" / "augmentations").mkdir(parents=True)
+    assert openings(place, "first", HERE) == Openings(2, {"second": 1})
+    assert openings(place, "second", HERE) == Openings(1, {"first": 2})
+    assert openings(place, "third", THERE) == Openings(1, {"first": 1})
+    assert openings(place, "fourth", HERE) == Openings(0, {"first": 2, "second": 1})
+    # Where the data are gone, what the study itself did is still known.
+    assert openings(place, "first", "") == Openings(3)
+
+
+def test_what_earlier_releases_scored_is_of_the_part_of_its_study(tmp_path: Path) -> None:
+    place = reported(tmp_path, trials=1)
+    manifest = place.data / "photos" / MANIFEST
+    manifest.write_text(json.dumps(json.loads(manifest.read_text()) | {"test": {"content_hash": HERE}}))
+    assert part_of(place, "photos") == HERE
+    assert part_of(place, "nobody") == ""
+    scored(place, "photos", "01", None)
+    scored(place, "gone", "02", None)
+    oldest = place.reports / "photos" / "promotion-03"
+    oldest.mkdir()
+    np.save(oldest / "test.npy", np.zeros((2, 3)))
+    assert openings(place, "photos", HERE) == Openings(2)
+    assert openings(place, "other", HERE) == Openings(0, {"photos": 2})
+    assert openings(place, "other", THERE) == Openings()
+
+
+def test_a_record_that_is_torn_is_one_that_is_not_there(place: Workspace) -> None:
+    scored(place, "first", "01", HERE).with_suffix(".json").write_text("[")
+    assert openings(place, "first", HERE) == Openings(1)
+    assert openings(place, "second", HERE) == Openings()
+
+
+@pytest.mark.parametrize(
+    ("found", "words", "warning"),
+    [
+        (Openings(), "not opened", ""),
+        (Openings(1), "opened once", ""),
+        (
+            Openings(0, {"b": 2}),
+            "not opened, and 2 times by other studies",
+            "0 models of this study and 2 of others (b)",
+        ),
+        (Openings(2), "opened 2 times", "2 models of this study have seen the test part"),
+        (Openings(1, {"b": 1}), "opened once, and once by other studies", "1 model of this study and 1 of others (b)"),
+    ],
+)
+def test_how_often_is_said_in_words(found: Openings, words: str, warning: str) -> None:
+    assert found.in_words == words
+    assert found.warning.startswith(warning)
+    assert bool(found.warning) == bool(warning)
