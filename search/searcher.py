@@ -23,7 +23,7 @@ from search.rows import ERROR, HUNG, TrialRow
 from search.seats import Seats
 from search.space.space import Asha
 from search.trial import Job, Order
-from search.watchdog import Death, verdict
+from search.watchdog import RETRIES, Death, Losses, verdict
 
 SPENT = ("seconds", "device_seconds", "examples")
 DAMAGE_LENGTH = 2000
@@ -71,6 +71,7 @@ class LedgerSearcher(Searcher):
         self._left = target - sum(row.state != "waiting" for row in ledger.rows())
         self._numbers: dict[str, int] = {}
         self._over: set[int] = set()
+        self._losses = Losses()
 
     def suggest(self, trial_id: str) -> dict[str, Any] | None:
         """Configuration of the next attempt, None while there is no seat for it, or FINISHED."""
@@ -121,7 +122,7 @@ class LedgerSearcher(Searcher):
             self._heard("ended", number, result)
 
     def died(self, trial_id: str, death: Death, last: bool) -> Order:
-        """The worker died, `last` says for the last time that Ray bears; what another worker is to do, if there is one.
+        """The worker died, and with `last` Ray makes no other; what another is to do, if there is one.
 
         The trial goes on there, or its row is failed, where a retry mends nothing or was tried often enough. Where no
         worker can be made the session ends instead: no trial is to blame, and all would end like this one.
@@ -131,15 +132,16 @@ class LedgerSearcher(Searcher):
         if self.problem is not None or number in self._over:
             return nothing
         with self._fatal():
-            if last and death.failure == ERROR:
+            row = self.ledger.row(number)
+            losses = self._losses.count(number, row.epoch, death)
+            if death.failure == ERROR and (last or losses > RETRIES):
                 raise StudyError(
                     f"no worker can be started for trial {number}: {death.text}. Every machine needs the same packages "
                     "and modules ('lesion-search cluster check' compares them); no trial is lost: mend it and the same "
                     "command goes on"
                 )
-            row = self.ledger.row(number)
             hangs = row.hangs + (death.failure == HUNG)
-            why = verdict(death, hangs, last, row.attempt)
+            why = verdict(death, hangs, losses) or (death.text if last else None)
             if why is None:
                 if hangs != row.hangs:
                     self.ledger.note(number, hangs=hangs)

@@ -43,8 +43,6 @@ from search.watchdog import Watchdog
 from search.workers import Hooks, end_worker
 from search.workspace import Workspace
 
-RETRIES = 2
-"""Other workers that get a trial whose worker died; nothing else is worth trying again."""
 FLUSH, FLUSH_INTERRUPTED = 30.0, 4.0
 """Seconds that MLflow is waited for at the end of a session; the rest waits in the spool."""
 
@@ -208,7 +206,7 @@ class Session:
                 num_samples=self.missing,
                 max_concurrent_trials=seats.concurrent,
                 reuse_actors=True,
-                max_failures=RETRIES,
+                max_failures=-1,  # how often a trial may lose its worker is ours to say: it begins anew with each epoch
                 raise_on_failed_trial=False,
                 callbacks=[Hooks(self.step, searcher, self.watchdog, self._tidy)],
                 verbose=0,

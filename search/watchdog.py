@@ -18,12 +18,16 @@ from search.rows import ERROR, HOST_MEMORY, HUNG, LOST
 
 SLOWER = 10
 """An epoch may take so many times as long as the slowest before it, and at least a tenth of the patience."""
+RETRIES = 2
+"""Other workers in a row that get a trial whose worker died, for as long as it comes not one epoch further."""
 HANGS = 2
 """The hang at which a trial is failed; after the one before, another worker goes on from its checkpoint."""
 SAID = 500
 """Letters of what Ray says of a death, which goes on at length about what may be set."""
 _UNABLE = "error raised in its creation task"
 """Ray's words for a worker that could not even be made."""
+_NODE_DIED = "because its node has died"
+"""Ray's words for a worker whose machine was taken away."""
 _CAUSE = re.compile(r"\b\w+(?:Error|Exception): ")
 AWAY = 5.0
 """Seconds between two looks beyond which the driver was busy itself, and heard nothing for that reason."""
@@ -97,11 +101,13 @@ class Watchdog:
 class Death:
     """Why a worker died: a failure class, and what is known about it in words.
 
-    The class "error" is that of a worker which could not be made: its machine lacks something.
+    The class "error" is that of a worker which could not be made: its machine lacks something. `of_node` says that its
+    machine went away with it.
     """
 
     failure: str
     text: str
+    of_node: bool = False
 
 
 class Coroner:
@@ -123,23 +129,41 @@ class Coroner:
         if _UNABLE in words:
             causes = [found.start() for found in _CAUSE.finditer(words)]
             return Death(ERROR, words[causes[-1] if causes else 0 :][:SAID])
-        return Death(LOST, words[:SAID])
+        return Death(LOST, words[:SAID], of_node=_NODE_DIED in words)
 
 
-def verdict(death: Death, hangs: int, last_attempt: bool, attempts: int) -> str | None:
+class Losses:
+    """How many workers each trial has lost in a row without one more epoch."""
+
+    def __init__(self) -> None:
+        self._last: dict[int, tuple[int, int]] = {}
+
+    def count(self, number: int, epoch: int, death: Death) -> int:
+        """Losses of the trial, this one at `epoch` included; a machine that was taken away speaks against no trial."""
+        before, losses = self._last.get(number, (epoch, 0))
+        losses = (losses if before == epoch else 0) + (not death.of_node)
+        self._last[number] = epoch, losses
+        return losses
+
+
+def verdict(death: Death, hangs: int, losses: int) -> str | None:
     """Why a trial is failed after this death of its worker; None where another worker goes on with it.
 
-    `hangs` counts this one; memory that ran out will run out again, with the same settings.
+    `hangs` and `losses` count this one; memory that ran out will run out again, with the same settings.
 
-    >>> verdict(Death("lost", "killed"), hangs=0, last_attempt=False, attempts=3)
-    >>> verdict(Death("hung", "silence"), hangs=2, last_attempt=False, attempts=3)
+    >>> verdict(Death("lost", "killed"), hangs=0, losses=2)
+    >>> verdict(Death("lost", "killed"), hangs=0, losses=3)
+    'its worker died 3 times without one more epoch; at last: killed'
+    >>> verdict(Death("hung", "silence"), hangs=2, losses=2)
     'it hung 2 times; at last: silence'
     """
     if death.failure == HOST_MEMORY:
         return f"{death.text}. Fewer trials at a time (--concurrent) leave each one more"
     if death.failure == HUNG and hangs >= HANGS:
         return f"it hung {hangs} times; at last: {death.text}"
-    return f"its worker died {attempts} times; at last: {death.text}" if last_attempt else None
+    if losses > RETRIES:
+        return f"its worker died {losses} times without one more epoch; at last: {death.text}"
+    return None
 
 
 def kernel_kills(cgroup: Path = Path("/sys/fs/cgroup"), everywhere: Path = Path("/proc/vmstat")) -> int:

@@ -13,7 +13,7 @@ from search.searcher import LedgerSearcher, ReplayedAsha, Told, ending_of, sched
 from search.seats import Alike
 from search.space import Asha
 from search.trial import Job, Order, Worker
-from search.watchdog import Death
+from search.watchdog import RETRIES, Death
 
 IDENTITY = Identity("tiny", "d1", "holdout", "s1", "mean_auc", "maximize", {"epochs": 9})
 
@@ -103,15 +103,30 @@ def test_a_lost_worker_is_another_attempt_and_at_last_a_failure(ledger: Ledger, 
     ask = searcher(ledger, told)
     ask.suggest("a")
     ask.on_trial_result("a", result(1))
-    assert ask.died("a", Death("lost", "killed"), last=False).reported == 1
+    for _ in range(RETRIES):
+        assert ask.died("a", Death("lost", "killed"), last=False).reported == 1
     ask.on_trial_complete("a", error=True)
     assert ledger.row(0).state == "running"
-    assert ask.died("a", Death("lost", "killed"), last=True).over
+    assert ask.died("a", Death("lost", "killed"), last=False).over
     row = ledger.row(0)
-    assert (row.state, row.failure, row.attempt, row.epoch) == ("failed", "lost", 2, 1)
-    assert row.message == "its worker died 2 times; at last: killed"
+    assert (row.state, row.failure, row.attempt, row.epoch) == ("failed", "lost", 3, 1)
+    assert row.message == "its worker died 3 times without one more epoch; at last: killed"
     ask.on_trial_complete("a", {"epoch": 1, "over": True})  # what the next worker says about it
     assert ledger.row(0) == row
+
+
+def test_a_trial_that_comes_further_may_lose_any_number_of_workers(ledger: Ledger, told: list[Told]) -> None:
+    ask = searcher(ledger, told)
+    ask.suggest("a")
+    for epoch in (1, 2):
+        ask.on_trial_result("a", result(epoch))
+        for _ in range(RETRIES):
+            assert not ask.died("a", Death("lost", "killed"), last=False).over
+    for _ in range(9):
+        assert not ask.died("a", Death("lost", "its machine went away", of_node=True), last=False).over
+    ask.on_trial_result("a", result(3))
+    assert ask.died("a", Death("lost", "killed"), last=True).over  # Ray makes no other
+    assert (ledger.row(0).failure, ledger.row(0).message) == ("lost", "killed")
 
 
 def test_a_hung_trial_gets_one_more_worker(ledger: Ledger, told: list[Told]) -> None:

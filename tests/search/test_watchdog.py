@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from search.watchdog import Coroner, Death, Watchdog, kernel_kills, verdict
+from search.watchdog import RETRIES, Coroner, Death, Losses, Watchdog, kernel_kills, verdict
 
 
 class Clock:
@@ -73,7 +73,7 @@ def test_deaths_are_told_apart() -> None:
     assert coroner.death("killed", 99.0, here=True) == Death("hung", "nothing was heard of it for 99 s")
     words = "1 worker(s) were killed due to the node running low on memory. " + 900 * "Refer to the documentation "
     ray_did = Coroner(lambda: 0).death(words, None, here=False)
-    assert "fewer trials at a time" in str(verdict(ray_did, 0, False, 1)).lower()
+    assert "fewer trials at a time" in str(verdict(ray_did, 0, 1)).lower()
 
 
 def test_a_worker_that_could_not_be_made_died_of_the_last_error_that_ray_quotes() -> None:
@@ -84,6 +84,14 @@ def test_a_worker_that_could_not_be_made_died_of_the_last_error_that_ray_quotes(
     )
     said = "ModuleNotFoundError: No module named 'mine'"
     assert Coroner(lambda: 0).death(words, None, here=True) == Death("error", said)
+
+
+def test_losses_count_in_a_row_without_one_more_epoch_and_never_for_a_machine_that_went_away() -> None:
+    losses, lost = Losses(), Death("lost", "killed")
+    assert [losses.count(0, epoch, lost) for epoch in (2, 2, 3, 4, 4, 4)] == [1, 2, 1, 1, 2, 3]
+    assert [verdict(lost, 0, count) is None for count in (RETRIES, RETRIES + 1)] == [True, False]
+    gone = Coroner(lambda: 0).death("The actor died because its node has died. Node Id: 3", None, here=False)
+    assert [losses.count(1, 2, each) for each in (lost, gone, gone, gone, lost)] == [1, 1, 1, 1, 2]
 
 
 def test_the_kernel_counts_in_the_control_group_or_everywhere(tmp_path: Path) -> None:
