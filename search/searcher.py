@@ -19,11 +19,11 @@ from ray.tune.search import Searcher
 
 from search.errors import StudyError
 from search.ledger import Ending, Ledger, Samples
-from search.rows import ERROR, HUNG, TrialRow
+from search.rows import HUNG, TrialRow
 from search.seats import Seats
 from search.space.space import Asha
 from search.trial import Job, Order
-from search.watchdog import RETRIES, Death, Losses, verdict
+from search.watchdog import RETRIES, UNMADE, Death, Losses, verdict
 
 SPENT = ("seconds", "device_seconds", "examples")
 DAMAGE_LENGTH = 2000
@@ -134,7 +134,7 @@ class LedgerSearcher(Searcher):
         with self._fatal():
             row = self.ledger.row(number)
             losses = self._losses.count(number, row.epoch, death)
-            if death.failure == ERROR and (last or losses > RETRIES):
+            if death.failure == UNMADE and (last or losses > RETRIES):
                 raise StudyError(
                     f"no worker can be started for trial {number}: {death.text}. Every machine needs the same packages "
                     "and modules ('lesion-search cluster check' compares them); no trial is lost: mend it and the same "

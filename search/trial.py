@@ -5,7 +5,7 @@ to trial. A checkpoint holds the training and the record of every epoch, so that
 first what the ledger has not heard (an epoch may be saved and its report lost) and trains on from there.
 
 What the training raises is a result, not a crash: it comes back with its failure class, and Ray retries nothing but
-lost workers.
+lost workers. A worker whose GPU is unusable from now on makes itself one.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from ray import tune
 from lesion.errors import NonFiniteLossError
 from lesion.registry import Value
 from lesion.tasks import Task
-from search.errors import TrialError
+from search.errors import TrialError, WorkerError
 from search.predictions import PREDICTIONS, save_predictions
 from search.resumption import Trains, checkpoint_key, resume
 from search.rows import ERROR, HOST_MEMORY, NON_FINITE, OUT_OF_MEMORY
@@ -104,7 +104,10 @@ class TrialRun:
         self._reported = order.reported
 
     def step(self) -> dict[str, Any]:
-        """The record of the next epoch, or of the failure: plain numbers and strings, `done` at the end."""
+        """The record of the next epoch, or of the failure: plain numbers and strings, `done` at the end.
+
+        A failure that another process may mend is noted as `elsewhere`.
+        """
         if self.order.over:
             return {"number": self.order.number, "epoch": self.order.reported, "over": True, "done": True}
         try:
@@ -178,6 +181,8 @@ class TrialRun:
         return checkpoint_key(self.job.identity, self.order.seed, self.order.settings)
 
     def _failed(self, error: Exception) -> dict[str, Any]:
+        from lesion.devices import spoils_its_process  # noqa: PLC0415
+
         epoch = min(self._reported, len(self.records))
         message = f"{type(error).__name__}: {error}"[:MESSAGE_LENGTH]
         last = self.records[-1] if self.records else {}
@@ -190,6 +195,7 @@ class TrialRun:
             "epoch": epoch,
             "failure": failure_class(error),
             "message": message,
+            "elsewhere": spoils_its_process(error),
         }
         return {**failed, **spent, "done": True, "damage": "; ".join(self.damage)}
 
@@ -217,9 +223,16 @@ class Worker(tune.Trainable):
         return True
 
     def step(self) -> dict[str, Any]:
-        """One epoch; before the first, the trial before is let go of."""
+        """One epoch; before the first, the trial before is let go of.
+
+        Raises WorkerError where this worker shall get no other trial: Ray keeps one whose trial has merely ended, and
+        takes a trial for ended that it hands to a worker which has gone.
+        """
         self._let_go()
-        return self.run.step()
+        result = self.run.step()
+        if result.get("elsewhere"):
+            raise WorkerError(result["message"])
+        return result
 
     def _let_go(self) -> None:
         """Free the trial before; after `CLEAN_UP` seconds the next one begins all the same, with less memory."""

@@ -14,12 +14,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from search.errors import WorkerError
 from search.rows import ERROR, HOST_MEMORY, HUNG, LOST
+
+UNMADE = "unmade"
+"""A worker could not even be made, which is no failure of a trial: its machine lacks something."""
 
 SLOWER = 10
 """An epoch may take so many times as long as the slowest before it, and at least a tenth of the patience."""
 RETRIES = 2
 """Other workers in a row that get a trial whose worker died, for as long as it comes not one epoch further."""
+ERRORS = 2
+"""Workers in a row that a trial may make unusable (`lesion.devices`) before it is failed for the error."""
 HANGS = 2
 """The hang at which a trial is failed; after the one before, another worker goes on from its checkpoint."""
 SAID = 500
@@ -28,6 +34,8 @@ _UNABLE = "error raised in its creation task"
 """Ray's words for a worker that could not even be made."""
 _NODE_DIED = "because its node has died"
 """Ray's words for a worker whose machine was taken away."""
+_RAISED = f"{WorkerError.__module__}.{WorkerError.__name__}: "
+"""What stands before the words of a worker that has given itself up."""
 _CAUSE = re.compile(r"\b\w+(?:Error|Exception): ")
 AWAY = 5.0
 """Seconds between two looks beyond which the driver was busy itself, and heard nothing for that reason."""
@@ -101,8 +109,7 @@ class Watchdog:
 class Death:
     """Why a worker died: a failure class, and what is known about it in words.
 
-    The class "error" is that of a worker which could not be made: its machine lacks something. `of_node` says that its
-    machine went away with it.
+    Or `UNMADE` where there never was one. `of_node` says that its machine went away with it.
     """
 
     failure: str
@@ -128,7 +135,9 @@ class Coroner:
             return Death(HOST_MEMORY, "the kernel ended its worker because the machine ran out of memory")
         if _UNABLE in words:
             causes = [found.start() for found in _CAUSE.finditer(words)]
-            return Death(ERROR, words[causes[-1] if causes else 0 :][:SAID])
+            return Death(UNMADE, words[causes[-1] if causes else 0 :][:SAID])
+        if _RAISED in words:
+            return Death(ERROR, words.rpartition(_RAISED)[2][:SAID])
         return Death(LOST, words[:SAID], of_node=_NODE_DIED in words)
 
 
@@ -161,6 +170,8 @@ def verdict(death: Death, hangs: int, losses: int) -> str | None:
         return f"{death.text}. Fewer trials at a time (--concurrent) leave each one more"
     if death.failure == HUNG and hangs >= HANGS:
         return f"it hung {hangs} times; at last: {death.text}"
+    if death.failure == ERROR:
+        return death.text if losses >= ERRORS else None
     if losses > RETRIES:
         return f"its worker died {losses} times without one more epoch; at last: {death.text}"
     return None

@@ -61,6 +61,15 @@ def test_a_trial_that_hangs_for_ever_is_failed_and_the_others_are_not(workspace:
     assert "it hung 2 times; at last: nothing was heard of it for" in str(status.rows[0].message)
 
 
+def test_a_gpu_that_became_unusable_takes_its_worker_with_it(workspace: Path) -> None:
+    fault(workspace, what="spoil", epoch=1, times=3)
+    run_study(make_space(workspace, trials=4), workspace, build=FakeTraining, concurrent=1)
+    status = require_whole(workspace, trials=4, epochs=3)
+    assert failures(status) == {0: "error"}
+    assert [row.attempt for row in status.rows] == [2, 2, 1, 1]
+    assert str(status.rows[0].message).startswith("RuntimeError: CUDA error: device-side assert triggered")
+
+
 def test_where_no_worker_can_be_made_the_session_ends_and_no_trial_is_lost(
     workspace: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -6,9 +6,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from fake_training import FakeTraining, make_data
 
+from lesion.devices import spoils_its_process
 from lesion.tasks import Task
+from search.errors import WorkerError
 from search.predictions import load_predictions
 from search.trial import Job, Order, TrialRun, Worker, build_training, failure_class
 
@@ -197,6 +200,32 @@ def test_an_actor_is_used_again(job: Job) -> None:
     assert worker.reset({"job": job, "order": replace(ORDER, number=1)})
     assert worker.train()["epoch"] == 1
     assert (job.folder / "1" / "epoch-0001.ckpt").exists()
+
+
+def test_a_worker_whose_gpu_is_unusable_gives_itself_up(job: Job, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(self: FakeTraining) -> dict[str, float]:
+        raise torch.AcceleratorError("CUDA error: an illegal memory access was encountered")
+
+    monkeypatch.setattr(FakeTraining, "step", refuse)
+    worker = Worker({"job": job, "order": ORDER})
+    with pytest.raises(WorkerError, match="AcceleratorError: CUDA error: an illegal memory access"):
+        worker.train()
+    assert "illegal memory access" in (job.folder / "0" / "error.txt").read_text()
+
+
+@pytest.mark.parametrize(
+    ("said", "spoils"),
+    [
+        ("CUDA error: device-side assert triggered", True),
+        ("cuDNN error: CUDNN_STATUS_EXECUTION_FAILED", True),
+        ("CUDA error: out of memory", False),
+        ("CUDA out of memory. Tried to allocate 2 GiB", False),
+        ("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling cublasCreate(handle)", False),
+        ("Expected all tensors to be on the same device", False),
+    ],
+)
+def test_which_errors_spoil_their_process(said: str, spoils: bool) -> None:
+    assert spoils_its_process(RuntimeError(said)) == spoils
 
 
 def test_torch_says_out_of_memory_in_its_own_ways() -> None:

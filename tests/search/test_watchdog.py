@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from search.watchdog import RETRIES, Coroner, Death, Losses, Watchdog, kernel_kills, verdict
+from search.watchdog import RETRIES, UNMADE, Coroner, Death, Losses, Watchdog, kernel_kills, verdict
 
 
 class Clock:
@@ -83,7 +83,17 @@ def test_a_worker_that_could_not_be_made_died_of_the_last_error_that_ray_quotes(
         "'mine' traceback: Traceback (most recent call last): ^^^^ ModuleNotFoundError: No module named 'mine'"
     )
     said = "ModuleNotFoundError: No module named 'mine'"
-    assert Coroner(lambda: 0).death(words, None, here=True) == Death("error", said)
+    assert Coroner(lambda: 0).death(words, None, here=True) == Death(UNMADE, said)
+
+
+def test_a_worker_that_gave_itself_up_died_of_what_it_raised() -> None:
+    words = (
+        "1 ray::Worker.train() (pid=3) File 'search/trial.py', line 9, in step raise WorkerError(result['message']) "
+        "search.errors.WorkerError: AcceleratorError: CUDA error: device-side assert triggered"
+    )
+    death = Coroner(lambda: 0).death(words, None, here=True)
+    assert death == Death("error", "AcceleratorError: CUDA error: device-side assert triggered")
+    assert [verdict(death, 0, losses) for losses in (1, 2)] == [None, death.text]
 
 
 def test_losses_count_in_a_row_without_one_more_epoch_and_never_for_a_machine_that_went_away() -> None:
