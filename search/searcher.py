@@ -23,7 +23,7 @@ from search.rows import HUNG, TrialRow
 from search.seats import Seats
 from search.space.space import Asha
 from search.trial import Job, Order
-from search.watchdog import RETRIES, UNMADE, Death, Losses, verdict
+from search.watchdog import RETRIES, UNMADE, Death, Losses, Streak, verdict
 
 SPENT = ("seconds", "device_seconds", "examples")
 DAMAGE_LENGTH = 2000
@@ -71,7 +71,7 @@ class LedgerSearcher(Searcher):
         self._left = target - sum(row.state != "waiting" for row in ledger.rows())
         self._numbers: dict[str, int] = {}
         self._over: set[int] = set()
-        self._losses = Losses()
+        self._losses, self._streak = Losses(), Streak()
 
     def suggest(self, trial_id: str) -> dict[str, Any] | None:
         """Configuration of the next attempt, None while there is no seat for it, or FINISHED."""
@@ -120,6 +120,7 @@ class LedgerSearcher(Searcher):
             self.ledger.finish(number, ending_of(result, self.job.epochs), **noted)
             self.seats.leave(number)
             self._heard("ended", number, result)
+            self._streak.ended(self.ledger.row(number))
 
     def died(self, trial_id: str, death: Death, last: bool) -> Order:
         """The worker died, and with `last` Ray makes no other; what another is to do, if there is one.
@@ -149,7 +150,9 @@ class LedgerSearcher(Searcher):
             self._over.add(number)
             self.ledger.finish(number, Ending("failed", row.epoch, failure=death.failure, message=why), hangs=hangs)
             self.seats.leave(number)
-            self.tell(Told("ended", self.ledger.row(number), row.epoch))
+            row = self.ledger.row(number)
+            self.tell(Told("ended", row, row.epoch))
+            self._streak.ended(row)
         return nothing
 
     def _begin(self, what: str, number: int, trial_id: str, **attributes: Any) -> Order:

@@ -121,8 +121,8 @@ class TrialRun:
             done = self._over and self._reported == len(self.records)
             return {**record, "done": done, "damage": "; ".join(self.damage)}
         except Exception as error:
-            self._training = None
-            return self._failed(error)
+            preparing, self._training = self._training is None, None
+            return self._failed(error, preparing)
 
     @property
     def _over(self) -> bool:
@@ -180,7 +180,7 @@ class TrialRun:
     def _key(self) -> str:
         return checkpoint_key(self.job.identity, self.order.seed, self.order.settings)
 
-    def _failed(self, error: Exception) -> dict[str, Any]:
+    def _failed(self, error: Exception, preparing: bool) -> dict[str, Any]:
         from lesion.devices import spoils_its_process  # noqa: PLC0415
 
         epoch = min(self._reported, len(self.records))
@@ -195,7 +195,8 @@ class TrialRun:
             "epoch": epoch,
             "failure": failure_class(error),
             "message": message,
-            "elsewhere": spoils_its_process(error),
+            # What cannot be read or written here may be at hand on another machine, or in a moment.
+            "elsewhere": spoils_its_process(error) or (preparing and _is_of_the_machine(error)),
         }
         return {**failed, **spent, "done": True, "damage": "; ".join(self.damage)}
 
@@ -290,6 +291,11 @@ def failure_class(error: BaseException) -> str:
     if is_out_of_host_memory(error):
         return HOST_MEMORY
     return OUT_OF_MEMORY if is_out_of_memory(error) else ERROR
+
+
+def _is_of_the_machine(error: BaseException | None) -> bool:
+    """Whether a disk, a network or the like is behind an error."""
+    return error is not None and (isinstance(error, OSError) or _is_of_the_machine(error.__cause__))
 
 
 def _cap_gpu_memory(share: float) -> None:

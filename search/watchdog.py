@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from search.errors import WorkerError
-from search.rows import ERROR, HOST_MEMORY, HUNG, LOST
+from search.errors import TrialError, WorkerError
+from search.rows import ERROR, HOST_MEMORY, HUNG, LOST, TrialRow
 
 UNMADE = "unmade"
 """A worker could not even be made, which is no failure of a trial: its machine lacks something."""
@@ -25,7 +25,9 @@ SLOWER = 10
 RETRIES = 2
 """Other workers in a row that get a trial whose worker died, for as long as it comes not one epoch further."""
 ERRORS = 2
-"""Workers in a row that a trial may make unusable (`lesion.devices`) before it is failed for the error."""
+"""Workers in a row that may give a trial up (`WorkerError`) before it is failed for what they say."""
+ALIKE = 5
+"""Trials in a row that fail in the same way, before the session ends for it."""
 HANGS = 2
 """The hang at which a trial is failed; after the one before, another worker goes on from its checkpoint."""
 SAID = 500
@@ -153,6 +155,26 @@ class Losses:
         losses = (losses if before == epoch else 0) + (not death.of_node)
         self._last[number] = epoch, losses
         return losses
+
+
+class Streak:
+    """Trials in a row that failed before their first epoch with the same error: their settings are not to blame."""
+
+    def __init__(self) -> None:
+        self._said, self._numbers = "", list[int]()
+
+    def ended(self, row: TrialRow) -> None:
+        """Raise TrialError where `row` is one too many of them: all others would end like it."""
+        # Names, places and figures differ from trial to trial where the error is the same.
+        said = re.sub(r"'[^']*'|\S*/\S*|\d+", "", row.message or "") if row.failure == ERROR and not row.epoch else ""
+        self._numbers = [*(self._numbers if said == self._said else ()), row.number] if said else []
+        self._said = said
+        if len(self._numbers) >= ALIKE:
+            raise TrialError(
+                f"the trials {', '.join(map(str, self._numbers))} failed one after the other before their first epoch, "
+                f"with the same error: {row.message}. What they share must be broken, such as a disk or the data, so "
+                "no other is begun; mend it and the same command goes on"
+            )
 
 
 def verdict(death: Death, hangs: int, losses: int) -> str | None:

@@ -8,11 +8,11 @@ from typing import Any
 
 import optuna
 import pytest
-from fake_training import Constant, FakeTraining, SlowToClean, Unhurried, make_data, make_space
+from fake_training import Constant, FakeTraining, SlowToClean, Unhurried, WithoutData, make_data, make_space
 from whole import failures, require_whole, schedulers
 
 from search import run_study
-from search.errors import StudyError
+from search.errors import StudyError, TrialError
 from search.space import Asha
 
 pytestmark = [
@@ -83,6 +83,14 @@ def test_where_no_worker_can_be_made_the_session_ends_and_no_trial_is_lost(
     run_study(space, workspace, build=FakeTraining, concurrent=1)
     status = require_whole(workspace, trials=2, epochs=4)
     assert failures(status) == {}
+
+
+def test_what_fails_every_trial_ends_the_session_not_the_study(workspace: Path) -> None:
+    space = make_space(workspace, trials=20, epochs=1)
+    with pytest.raises(TrialError, match=r"trials 0, 1, 2, 3, 4 failed one after the other .*same error: DataError"):
+        run_study(space, workspace, build=WithoutData, concurrent=1)
+    run_study(space, workspace, trials=7, build=FakeTraining, concurrent=1)
+    assert failures(require_whole(workspace, trials=7, epochs=1)) == dict.fromkeys(range(5), "error")
 
 
 def test_clean_up_that_takes_for_ever_ends_nothing(workspace: Path) -> None:

@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 
 from lesion.data import packed
-from lesion.errors import NonFiniteLossError
+from lesion.errors import DataError, NonFiniteLossError
 from search import run_study
 from search.space import Space, load
 
@@ -102,6 +102,13 @@ class Unhurried(FakeTraining):
     def step(self) -> dict[str, float]:
         time.sleep(0.3)
         return super().step()
+
+
+class WithoutData(FakeTraining):
+    """Cannot even be made."""
+
+    def __init__(self, settings: Mapping[str, Any], job: Any, seed: int) -> None:
+        raise DataError(f"the draws of '{seed}' are damaged")
 
 
 class Constant(FakeTraining):

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from search.errors import LedgerError
+from search.errors import LedgerError, TrialError
 from search.identity import Identity
 from search.ledger import Ending, Ledger, open_ledger
 from search.mirror import ended as ended_event
@@ -179,6 +179,33 @@ def test_an_error_of_the_ledger_ends_the_session(
     assert ask.suggest("b") == "FINISHED"
     assert ask.died("a", Death("lost", "killed"), last=True).over
     assert (ledger.row(0).state, ledger.row(0).history) == ("running", {})
+
+
+def fails(ask: LedgerSearcher, name: str, message: str, epoch: int = 0) -> None:
+    ask.suggest(name)
+    ask.on_trial_complete(name, result(epoch, failure="error", message=message))
+
+
+def test_trials_that_fail_alike_before_their_first_epoch_end_the_session(ledger: Ledger, told: list[Told]) -> None:
+    ask = searcher(ledger, told, target=99)
+    for name in range(4):
+        fails(ask, f"a{name}", f"DataError: the draws cannot be kept in '/cache/{name}': no space left")
+    fails(ask, "b", "DataError: the draws cannot be kept: no space left", epoch=1)  # it could begin
+    for name in range(4):
+        fails(ask, f"c{name}", f"DataError: /cache/draws-{name}.npz cannot be kept: no space left")
+    fails(ask, "d", "ValueError: its settings are wrong")
+    assert ask.problem is None
+    for name in range(4):
+        fails(ask, f"e{name}", f"ValueError: {name} images are too few")
+    ask.suggest("e4")
+    for _ in range(2):
+        ask.died("e4", Death("error", "ValueError: 4 images are too few"), last=False)
+    assert isinstance(ask.problem, TrialError)
+    assert "the trials 10, 11, 12, 13, 14 failed one after the other" in str(ask.problem)
+    assert "with the same error: ValueError: 4 images are too few. What they share must be" in str(ask.problem)
+    assert ask.suggest("f") == "FINISHED"
+    assert [row.state for row in ledger.rows()] == ["failed"] * 15
+    assert len([each for each in told if each.what == "ended"]) == 15
 
 
 def ended(number: int, history: dict[int, float], state: str) -> TrialRow:

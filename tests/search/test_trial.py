@@ -10,6 +10,7 @@ import torch
 from fake_training import FakeTraining, make_data
 
 from lesion.devices import spoils_its_process
+from lesion.errors import DataError
 from lesion.tasks import Task
 from search.errors import WorkerError
 from search.predictions import load_predictions
@@ -211,6 +212,19 @@ def test_a_worker_whose_gpu_is_unusable_gives_itself_up(job: Job, monkeypatch: p
     with pytest.raises(WorkerError, match="AcceleratorError: CUDA error: an illegal memory access"):
         worker.train()
     assert "illegal memory access" in (job.folder / "0" / "error.txt").read_text()
+
+
+def test_what_a_machine_cannot_read_is_tried_elsewhere(job: Job, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*arguments: Any) -> None:
+        try:
+            raise OSError(28, "No space left on device")
+        except OSError as problem:
+            raise DataError("the draws cannot be kept") from problem
+
+    [result] = run_to_end(TrialRun(replace(job, build=refuse), ORDER))
+    assert (result["failure"], result["elsewhere"]) == ("error", True)
+    monkeypatch.setattr(FakeTraining, "step", refuse)  # a training that has begun had all that it needs
+    assert not run_to_end(TrialRun(job, ORDER))[0]["elsewhere"]
 
 
 @pytest.mark.parametrize(
