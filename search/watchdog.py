@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 import time
+from collections import deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -39,6 +40,8 @@ _NODE_DIED = "because its node has died"
 _RAISED = f"{WorkerError.__module__}.{WorkerError.__name__}: "
 """What stands before the words of a worker that has given itself up."""
 _CAUSE = re.compile(r"\b\w+(?:Error|Exception): ")
+JUST_NOW = 10.0
+"""Seconds before a death is heard of within which the kernel may have caused it."""
 AWAY = 5.0
 """Seconds between two looks beyond which the driver was busy itself, and heard nothing for that reason."""
 
@@ -120,15 +123,27 @@ class Death:
 
 
 class Coroner:
-    """Finds out why workers die; the kernel's count of processes killed for memory is taken at the start."""
+    """Finds out why workers die; `kills` is the kernel's count of processes that it ended for want of memory."""
 
-    def __init__(self, kills: Callable[[], int]) -> None:
-        self._kills = kills
-        self._before = kills()
+    def __init__(self, kills: Callable[[], int], clock: Callable[[], float] = time.monotonic) -> None:
+        self._kills, self._clock = kills, clock
+        self._counts = deque([(clock(), kills())])
+
+    def look(self) -> None:
+        """Take the count, once a second however often it is called."""
+        now = self._clock()
+        if now - self._counts[-1][0] < 1:
+            return
+        self._counts.append((now, self._kills()))
+        while len(self._counts) > 1 and self._counts[1][0] <= now - JUST_NOW:
+            self._counts.popleft()
 
     def death(self, words: str, silence: float | None, here: bool) -> Death:
         """Of a worker about which Ray says `words`; `here` says whether it ran on this very machine."""
-        killed, self._before = self._kills() - self._before, self._kills()
+        now, count = self._clock(), self._kills()
+        # A kill of an hour ago was of another process: the count may be that of the whole machine.
+        killed = count - self._counts[0][1]
+        self._counts = deque([(now, count)])  # a kill explains one death
         if silence is not None:
             return Death(HUNG, f"nothing was heard of it for {silence:.0f} s")
         if "low on memory" in words or "OutOfMemory" in words:

@@ -32,6 +32,7 @@ class Hooks(tune.Callback):
             if self.tidy:
                 raise EndOfSession from over
             raise
+        self.coroner.look()
         self.watchdog.look(trials)
 
     def on_trial_result(self, iteration: int, trials: list[Any], trial: Any, result: Any, **info: Any) -> None:

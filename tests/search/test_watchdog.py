@@ -65,7 +65,7 @@ def test_what_a_busy_driver_did_not_hear_is_not_held_against_the_trial(clock: Cl
 
 
 def test_deaths_are_told_apart() -> None:
-    kills = iter([4, 4, 4, 5, 5, 6, 6, 6, 6])
+    kills = iter([4, 4, 5, 6, 6])
     coroner = Coroner(lambda: next(kills))
     assert coroner.death("exit code 2", None, here=True).failure == "lost"
     assert coroner.death("killed by SIGKILL", None, here=True).failure == "out-of-host-memory"
@@ -74,6 +74,29 @@ def test_deaths_are_told_apart() -> None:
     words = "1 worker(s) were killed due to the node running low on memory. " + 900 * "Refer to the documentation "
     ray_did = Coroner(lambda: 0).death(words, None, here=False)
     assert "fewer trials at a time" in str(verdict(ray_did, 0, 1)).lower()
+
+
+def test_only_what_the_kernel_did_just_now_explains_a_death() -> None:
+    now, kills = [0.0], [0]
+    coroner = Coroner(lambda: kills[0], clock=lambda: now[0])
+
+    def passes(seconds: int) -> None:
+        for _ in range(10 * seconds):
+            now[0] += 0.1
+            coroner.look()
+
+    passes(3600)
+    kills[0] += 1  # somebody else's process
+    passes(60)
+    assert coroner.death("segmentation fault", None, here=True).failure == "lost"
+    passes(60)
+    kills[0] += 1
+    passes(3)  # Ray takes its time to say so
+    assert coroner.death("killed by SIGKILL", None, here=True).failure == "out-of-host-memory"
+    assert coroner.death("and its neighbour", None, here=True).failure == "lost"
+    kills[0] += 1
+    now[0] += 200  # the driver waited for the ledger's server, and looked at nothing
+    assert coroner.death("killed by SIGKILL", None, here=True).failure == "out-of-host-memory"
 
 
 def test_a_worker_that_could_not_be_made_died_of_the_last_error_that_ray_quotes() -> None:
