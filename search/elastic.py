@@ -139,7 +139,8 @@ class Growing:
 def seats_of(plan: Plan, missing: int, pause: Callable[[], object]) -> Seats:
     """The seats of a session of `plan`, which has `missing` trials to run, on the Ray that is joined.
 
-    On a cluster that has no GPU yet where some are asked for, waits for the first; `pause` is called meanwhile.
+    On a cluster that has no GPU yet where some are asked for, waits for the first, and measures what trials need where
+    that is asked for; `pause` is called meanwhile.
     """
     from search.seating import seats_for  # noqa: PLC0415 - Ray takes seconds
 
@@ -154,6 +155,7 @@ def seats_of(plan: Plan, missing: int, pause: Callable[[], object]) -> Seats:
         gpus_per_trial=plan.gpus_per_trial,
         missing=missing,
         tell=plan.warn,
+        pause=pause,
     )
     return seats if plan.address is None else growing(seats, plan.concurrent, missing)
 
