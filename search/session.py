@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import shutil
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -278,11 +278,10 @@ class Session:
     def _wind_up(self, ended: str) -> None:
         """Leave everything such that the next session can go on, and MLflow without a running run."""
         self._let_go()
-        with suppress(LedgerError):
-            for number in self.progress.running:
-                if self.problem is not None:  # the epochs that were not recorded are of other data
-                    forget_beyond(self.plan.job.folder / str(number), self.ledger.row(number).epoch)
-                self.mirror.put(mirrored.ended(self.ledger.row(number), "interrupted"))
+        for row in self._left_running():
+            if self.problem is not None:  # the epochs that were not recorded are of other data
+                forget_beyond(self.plan.job.folder / str(row.number), row.epoch)
+            self.mirror.put(mirrored.ended(row, "interrupted"))
         best = self.progress.state().best
         tags: dict[str, Any] = {}
         if best is not None:
@@ -292,6 +291,18 @@ class Session:
         patient = ended == "complete" and self.mirror.problem is None
         self.mirror.close(FLUSH if patient else FLUSH_INTERRUPTED)
         self.progress.show(force=True, phase="ended", mirror_waiting=self.mirror.pending)
+
+    def _left_running(self) -> Iterator[TrialRow]:
+        """The rows that workers had: the ledger's for as long as it answers, for each question may wait a minute."""
+        answers = True
+        for row in self.progress.running_rows:
+            known = row
+            if answers:
+                try:
+                    known = self.ledger.row(row.number)
+                except LedgerError:
+                    answers = False
+            yield known
 
     def _show_seats(self, seats: Seats) -> None:
         self._seats_taken = seats
