@@ -22,10 +22,9 @@ from search.ledger import Ending, Ledger, Samples
 from search.rows import HUNG, TrialRow
 from search.seats import Seats
 from search.space.space import Asha
-from search.trial import Job, Order
+from search.trial import COSTS, Job, Order
 from search.watchdog import RETRIES, UNMADE, Death, Losses, Streak, verdict
 
-SPENT = ("seconds", "device_seconds", "examples")
 DAMAGE_LENGTH = 2000
 
 
@@ -113,8 +112,9 @@ class LedgerSearcher(Searcher):
             return
         with self._fatal():
             self.require_unchanged()
-            noted = self._so_far(number, result) | {name: result[name] for name in SPENT if result[name]}
-            noted["metrics"] = metrics_of(result)
+            noted = self._so_far(number, result) | {"metrics": metrics_of(result)}
+            if result.get("examples"):
+                noted["examples"] = result["examples"]
             if run := self.run_of(number):
                 noted["mlflow_run"] = run
             self.ledger.finish(number, ending_of(result, self.job.epochs), **noted)
@@ -159,11 +159,14 @@ class LedgerSearcher(Searcher):
         self.ledger.begin(number, ray_trial=trial_id, **attributes)
         row = self.ledger.row(number)
         self.tell(Told(what, row, row.epoch))
-        return Order(number, row.seed, row.settings, row.epoch, split=row.split)
+        return Order(
+            number, row.seed, row.settings, row.epoch,
+            split=row.split, seconds=row.seconds, device_seconds=row.device_seconds,
+        )  # fmt: skip
 
     def _so_far(self, number: int, result: Mapping[str, Any]) -> dict[str, Any]:
         """What was spent on a trial and found wrong with its checkpoints, over all its attempts."""
-        known = {"device_seconds": result["device_seconds"]} if result.get("device_seconds") else {}
+        known = {name: result[name] for name in COSTS if result.get(name)}
         damage = [*filter(None, (self.ledger.row(number).damage or "").split("; "))]
         found = [*filter(None, (result.get("damage") or "").split("; "))]
         if new := [fact for fact in found if fact not in damage]:

@@ -35,6 +35,8 @@ from search.rows import ERROR, HOST_MEMORY, NON_FINITE, OUT_OF_MEMORY
 
 TRACEBACK = "error.txt"
 MESSAGE_LENGTH = 2000
+COSTS = ("seconds", "device_seconds")
+"""What an epoch costs, in records, orders and the ledger alike."""
 CLEAN_UP = 20.0
 """Seconds that a worker waits for what a trial leaves behind, such as loading processes, before the next one."""
 
@@ -79,8 +81,9 @@ class Job:
 
 @dataclass(frozen=True)
 class Order:
-    """One attempt at one trial; the ledger has heard of its epochs up to `reported`.
+    """One attempt at one trial; the ledger has heard of its epochs up to `reported`, and of what they cost.
 
+    `seconds` and `device_seconds` are of all epochs of all attempts, those included that had to be trained again.
     `over` says that the ledger has ended the trial; Ray alone does not know it yet. `split` overrules the job's.
     """
 
@@ -90,6 +93,8 @@ class Order:
     reported: int = 0
     over: bool = False
     split: str | None = None
+    seconds: float = 0.0
+    device_seconds: float = 0.0
 
 
 class TrialRun:
@@ -102,6 +107,7 @@ class TrialRun:
         self.damage: list[str] = []
         self._training: Trains | None = None
         self._reported = order.reported
+        self._repeated = dict.fromkeys(COSTS, 0.0)
 
     def step(self) -> dict[str, Any]:
         """The record of the next epoch, or of the failure: plain numbers and strings, `done` at the end.
@@ -119,7 +125,7 @@ class TrialRun:
             record = self.records[min(self._reported, len(self.records) - 1)]
             self._reported = int(record["epoch"])
             done = self._over and self._reported == len(self.records)
-            return {**record, "done": done, "damage": "; ".join(self.damage)}
+            return {**record, **self._cost(record), "done": done, "damage": "; ".join(self.damage)}
         except Exception as error:
             preparing, self._training = self._training is None, None
             return self._failed(error, preparing)
@@ -135,6 +141,9 @@ class TrialRun:
         self.records, self.damage = resumed.records, [*self.damage, *resumed.damage]
         # A checkpoint further back than the ledger: the epochs between are trained and reported once more.
         self._reported = min(self._reported, len(self.records))
+        # The records are of one line of epochs. What the ledger knows beyond them was spent on epochs that are lost.
+        heard = self.records[self._reported - 1] if self._reported else {}
+        self._repeated = {name: max(0.0, getattr(self.order, name) - heard.get(name, 0.0)) for name in COSTS}
         return resumed.training
 
     def _train(self, training: Trains) -> dict[str, Any]:
@@ -163,6 +172,10 @@ class TrialRun:
             "examples": int(metrics.get("examples", 0)),
         }
 
+    def _cost(self, record: Mapping[str, Any]) -> dict[str, float]:
+        """What all attempts have cost up to an epoch: it, those before it, and those that had to be trained again."""
+        return {name: record[name] + self._repeated[name] for name in COSTS}
+
     def _keep(self, training: Trains, record: dict[str, Any]) -> None:
         from lesion import checkpoints  # noqa: PLC0415
 
@@ -185,8 +198,8 @@ class TrialRun:
 
         epoch = min(self._reported, len(self.records))
         message = f"{type(error).__name__}: {error}"[:MESSAGE_LENGTH]
-        last = self.records[-1] if self.records else {}
-        spent = {name: last.get(name, 0) for name in ("seconds", "device_seconds", "examples")}
+        last = self.records[-1] if self.records else {**dict.fromkeys(COSTS, 0.0), "examples": 0}
+        spent = {**self._cost(last), "examples": last["examples"]}
         with suppress(OSError):
             self.folder.mkdir(parents=True, exist_ok=True)
             (self.folder / TRACEBACK).write_text(traceback.format_exc())

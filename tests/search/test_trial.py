@@ -1,6 +1,8 @@
+import itertools
 import json
 import pickle
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -94,6 +96,32 @@ def test_without_any_sound_checkpoint_it_begins_again(job: Job) -> None:
     for path in (job.folder / "0").glob("*.ckpt"):
         path.write_bytes(path.read_bytes()[:-7])
     assert essence(run_to_end(TrialRun(job, replace(ORDER, reported=3)))) == essence(whole)
+
+
+def test_what_is_trained_again_costs_again(job: Job, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("search.trial.time.perf_counter", partial(next, itertools.count()))  # an epoch takes a second
+
+    def costs(order: Order) -> list[tuple[float, float]]:
+        results = run_to_end(TrialRun(replace(job, threads=4), order))
+        return [(result["seconds"], result["device_seconds"]) for result in results]
+
+    def heard(seconds: float, reported: int = 3) -> Order:
+        return replace(ORDER, reported=reported, seconds=seconds, device_seconds=4 * seconds)
+
+    assert costs(ORDER) == [(1, 4), (2, 8), (3, 12)]
+    assert costs(heard(2, reported=2)) == [(3, 12)]  # saved, and its report lost
+    assert costs(heard(3)) == [(3, 12)]
+    assert costs(heard(2)) == [(3, 12)]  # the epoch was recorded, what it cost was not
+    (job.folder / "0" / "epoch-0003.ckpt").write_bytes(b"torn")
+    assert costs(heard(3)) == [(4, 16)]
+    assert costs(heard(4)) == [(4, 16)]
+    for path in (job.folder / "0").glob("*.ckpt"):
+        path.write_bytes(b"torn")
+    assert costs(heard(4)) == [(5, 20), (6, 24), (7, 28)]
+    fault(job, what="broken", epoch=1)
+    for path in (job.folder / "0").glob("*.ckpt"):
+        path.write_bytes(b"torn")
+    assert costs(heard(7)) == [(8, 32), (8, 32)]
 
 
 @pytest.mark.parametrize("change", ["ledger begun anew", "other study", "other seed"])
