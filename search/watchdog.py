@@ -146,6 +146,8 @@ class Coroner:
         self._counts = deque([(now, count)])  # a kill explains one death
         if silence is not None:
             return Death(HUNG, f"nothing was heard of it for {silence:.0f} s")
+        if _RAISED in words:  # nobody ended it
+            return Death(ERROR, words.rpartition(_RAISED)[2][:SAID])
         if "low on memory" in words or "OutOfMemory" in words:
             return Death(HOST_MEMORY, f"Ray ended its worker because the machine ran out of memory: {words[:SAID]}")
         if here and killed > 0:
@@ -153,8 +155,6 @@ class Coroner:
         if _UNABLE in words:
             causes = [found.start() for found in _CAUSE.finditer(words)]
             return Death(UNMADE, words[causes[-1] if causes else 0 :][:SAID])
-        if _RAISED in words:
-            return Death(ERROR, words.rpartition(_RAISED)[2][:SAID])
         return Death(LOST, words[:SAID], of_node=_NODE_DIED in words)
 
 
