@@ -114,8 +114,8 @@ def value_of(settings: Any, seed: int, epoch: int) -> float:
 
 GRIEF = {2: (LOST, 1), 3: (HUNG, 1), 5: (HUNG, 10**6)}
 """Trials that lose workers before their first epoch: how, and how many."""
-MENDED = {6: (HUNG, 2)}
-"""One that is failed for it, or not: where its driver dies over the failure, its third worker gets along."""
+MENDED = dict.fromkeys((4, 6, 8), (HUNG, 2))
+"""Some that are failed for it, or not: where the driver dies over the failure, the third worker gets along."""
 
 
 @dataclass
