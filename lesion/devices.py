@@ -8,6 +8,8 @@ import torch
 
 _OUT_OF_MEMORY = ("can't allocate memory", "out of memory", "ALLOC_FAILED")  # torch on the CPU, CUDA, cuBLAS and cuDNN
 
+_SPOILS = ("CUDA error", "cuDNN error", "HIP error")
+
 
 def best_device() -> torch.device:
     """The first CUDA device where there is one, else the CPU."""
@@ -35,6 +37,15 @@ def autocast(device: torch.device, dtype: torch.dtype) -> AbstractContextManager
 def is_out_of_host_memory(problem: BaseException) -> bool:
     """Whether an error says that the memory of the machine ran out, not that of its GPU."""
     return isinstance(problem, MemoryError) or (isinstance(problem, RuntimeError) and _OUT_OF_MEMORY[0] in str(problem))
+
+
+def spoils_its_process(problem: BaseException) -> bool:
+    """Whether an error leaves the device of its process unusable: all that comes after it there fails as well.
+
+    An illegal memory access and an assertion on the device are of this kind; memory that ran out is not.
+    """
+    said = isinstance(problem, RuntimeError) and any(words in str(problem) for words in _SPOILS)
+    return said and not is_out_of_memory(problem)
 
 
 def is_out_of_memory(problem: BaseException) -> bool:

@@ -141,8 +141,9 @@ class Growing:
 def seats_of(plan: Plan, missing: int, pause: Callable[[], object]) -> Seats:
     """The seats of a session of `plan`, which has `missing` trials to run, on the Ray that is joined.
 
-    On a cluster that has no GPU yet where some are asked for, waits for the first; `pause` is called meanwhile. What
-    the space asks for is waited for while it may come, what the command asks for in any case.
+    On a cluster that has no GPU yet where some are asked for, waits for the first: what the space asks for is waited
+    for while it may come, what the command asks for in any case. Measures what trials need where that is asked for.
+    `pause` is called meanwhile.
     """
     from search.cluster import alive_nodes  # noqa: PLC0415 - Ray takes seconds
     from search.seating import seats_for  # noqa: PLC0415
@@ -157,6 +158,7 @@ def seats_of(plan: Plan, missing: int, pause: Callable[[], object]) -> Seats:
         gpus_per_trial=plan.gpus_per_trial,
         missing=missing,
         tell=plan.warn,
+        pause=pause,
     )
     if plan.address is None:
         return seats

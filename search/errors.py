@@ -70,6 +70,10 @@ class TrialError(SearchError, Failure):
     """A trial could not be built or run."""
 
 
+class WorkerError(SearchError, Failure):
+    """A worker is of no use any more, to its trial and to others; another one may be."""
+
+
 class MirrorError(SearchError, Failure):
     """MLflow did not take, or does not hold, what was asked for; the search itself never raises it."""
 

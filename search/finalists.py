@@ -12,14 +12,15 @@ what is missing, and nothing is run twice.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import optuna
 
 from lesion.data.packed import PackedDataset
-from lesion.errors import LesionError, WeightsError
+from lesion.data.travel import is_source
+from lesion.errors import DataError, LesionError, WeightsError
 from lesion.tasks import Task
 from search.database import open_storage
 from search.errors import FinalistsError, SearchError, StudyError
@@ -28,7 +29,7 @@ from search.interrupts import Interrupts
 from search.ledger import open_ledger
 from search.locks import driving
 from search.mirror import mirror_of
-from search.preflight import SUFFIXES
+from search.preflight import SUFFIXES, absent_classes, followed, undefined_on
 from search.progress import StudyState
 from search.reopened import data_of, through_task
 from search.rows import TrialRow
@@ -46,6 +47,7 @@ from search.session import Plan, Session
 from search.standings import Standing, standings
 from search.study import StudyResult, StudyStatus, study_status
 from search.trial import Builds, Job, build_training
+from search.unchanged import Unchanged
 from search.workspace import Workspace, checked_name, existing_workspace, open_workspace
 
 TOP, SEEDS = 5, 3
@@ -123,10 +125,12 @@ def run_finalists(
     with driving(place.lock(study), study, place.ledger_url) as hold, Interrupts() as interrupts:
         status = study_status(place, study)
         stored = data_of(place, study, status.identity)
+        unchanged = Unchanged(stored, place.cache)
+        unchanged.verify()
         _require_same_splits(status, stored)
         ledger, notes = _opened(place, status, stored, asked)
         ledger.guard, ledger.patience.hurried = hold.confirm, lambda: interrupts.asked is not None
-        plan = _plan(place, status, stored, ledger, limits, build)
+        plan = replace(_plan(place, status, stored, ledger, limits, build), require_unchanged=unchanged.still)
         mirror = mirror_of(place, ledger.entries.series, ledger.identity, tracking_uri, experiment=study)
         ended = Session(plan, ledger, mirror, interrupts, progress).run()
         series = Series(ledger.entries.series, study, ledger.identity, tuple(ledger.rows()))
@@ -232,6 +236,23 @@ def _require_weights(chosen: Sequence[TrialRow]) -> None:
         raise WeightsError("\n".join(sorted(gone)))
 
 
+def _require_judges(
+    status: StudyStatus, chosen: Sequence[TrialRow], data: PackedDataset, splits: Iterable[str]
+) -> Iterator[str]:
+    """What else lacks a class on `splits`, in words; DataError where runs would fail there after their first epoch."""
+    seen = through_task(status.identity, data)
+    names = sorted({status.identity.objective}.union(*(followed(row.settings) for row in chosen)))
+    for split in map(seen.split, splits):
+        absent = absent_classes(seen, split)
+        if undefined := undefined_on(seen, split, names):
+            raise DataError(
+                f"{status.name}: {', '.join(undefined)} is undefined on the validation part of {split.name} "
+                f"({'; '.join(absent)}): every run on it would fail; ask for fresh seeds (--seeds) or fewer folds, or "
+                "prepare the data with fewer"
+            )
+        yield from absent
+
+
 def _opened(
     place: Workspace, status: StudyStatus, data: PackedDataset, asked: _Asked
 ) -> tuple[SeriesLedger, tuple[str, ...]]:
@@ -241,6 +262,8 @@ def _opened(
     name = checked_name(series_name(asked.study, status.identity, epochs, on_folds=on_folds))
     chosen, notes = choose(status, asked.top, asked.trials)
     _require_weights(chosen)
+    splits = [f"fold-{fold}" for fold in range(asked.folds or 0)] or [status.identity.split]
+    notes = (*notes, *_require_judges(status, chosen, data, splits))
     identity = series_identity(status.identity, data, epochs, on_folds=on_folds)
     searched = optuna.load_study(study_name=asked.study, storage=open_storage(place.ledger_url))
     ledger = open_ledger(place.ledger_url, name, identity, int(searched.user_attrs[SEED]))
@@ -262,6 +285,8 @@ def _plan(
         epochs=int(identity.semantics["epochs"]),
         folder=place.checkpoints(entries.series),
         build=build,
+        source=identity.location if is_source(identity.location) else "",
+        data_hash=identity.data_hash,
     )
     count = len(entries.entries)
     return Plan(

@@ -24,8 +24,8 @@ from search.space.space import difference
 class Identity:
     """Names and hashes of everything that the values of a study's trials depend on.
 
-    `location` is where the data set was found last, `id` what the ledger drew when the study began; neither says what
-    the study is of, and neither counts in `hash` and `difference`.
+    `location` is where the data set was found last, a folder or an address, `id` what the ledger drew when the study
+    began; neither says what the study is of, and neither counts in `hash` and `difference`.
     """
 
     data: str

@@ -138,12 +138,13 @@ class Ledger:
         The verdict goes first: a driver that dies between it and the end leaves a row that `reconcile` can end the
         same way, instead of one that goes on after the scheduler stopped it.
         """
-        if ending.failure is not None:
-            attributes |= {"failure": ending.failure, "message": ending.message}
         self.note(number, **attributes, verdict=vars(ending))
         self._close(number, ending)
 
     def _close(self, number: int, ending: Ending) -> None:
+        if ending.failure is not None:
+            # After the verdict: a row that has a failure and no verdict may go on, and complete as a failed one.
+            self.note(number, failure=ending.failure, message=ending.message)
         if ending.value is not None:
             self.report(number, ending.epoch, ending.value)
         values = None if ending.value is None else [ending.value]

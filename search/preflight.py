@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -61,17 +61,22 @@ def require_judge(space: Space, data: PackedDataset) -> None:
     for name in judges(space):
         if name not in known:
             raise SettingError(f"objective: {unknown('metric', name, known)}")
-    rows = data.split(space.split).validation
-    # Whether a metric is defined is a matter of the labels alone, so any probabilities will do.
-    some = np.random.default_rng(0).dirichlet(np.ones(len(data.classes)), len(rows))
-    scores = metrics.summary(some, data.labels[rows], data.classes)
-    undefined = [name for name in judges(space) if not math.isfinite(scores[name])]
-    if undefined:
-        missing = "; ".join(absent_classes(data, data.split(space.split)))
+    split = data.split(space.split)
+    if undefined := undefined_on(data, split, judges(space)):
+        missing = "; ".join(absent_classes(data, split))
         raise DataError(
             f"{space.path}: {', '.join(undefined)} is undefined on the validation part ({missing}); choose another "
             "split or prepare the data with one, or be judged by balanced_accuracy"
         )
+
+
+def undefined_on(data: PackedDataset, split: Split, names: Iterable[str]) -> list[str]:
+    """Those of the metrics `names` that are no number on the validation part of `split`."""
+    rows = split.validation
+    # Whether a metric is defined is a matter of the labels alone, so any probabilities will do.
+    some = np.random.default_rng(0).dirichlet(np.ones(len(data.classes)), len(rows))
+    scores = metrics.summary(some, data.labels[rows], data.classes)
+    return [name for name in names if not math.isfinite(scores[name])]
 
 
 def judges(space: Space) -> list[str]:
@@ -85,6 +90,12 @@ def judges(space: Space) -> list[str]:
     )
     monitor = domains.get("monitor", Fixed("mean_auc"))
     return list(dict.fromkeys([space.objective, *(str(name) for name in values_of(monitor) if follows)]))
+
+
+def followed(settings: Mapping[str, Value]) -> set[str]:
+    """The metric that a training with complete flat `settings` follows, so that it has to be defined; at most one."""
+    follows = settings.get("keep") == "best" or settings.get("early_stopping") or settings.get("schedule") == "plateau"
+    return {str(settings.get("monitor", "mean_auc"))} if follows else set()
 
 
 def values_of(domain: Domain) -> tuple[Value, ...]:

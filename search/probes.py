@@ -13,6 +13,7 @@ import math
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Mapping, Sequence
 from importlib.metadata import version
 from itertools import product
@@ -29,6 +30,8 @@ MANY = 12
 """Probes of one space at most, before backbones are probed at their largest only."""
 PATIENCE = 600
 """Seconds for one probe."""
+POLL = 0.2
+"""Seconds between two looks at whether the session is to end meanwhile."""
 SIZES = ("image_size", "batch_size")
 
 Key = tuple[str, int, int]
@@ -85,21 +88,42 @@ class Probes:
         return self._folder / f"{hashlib.sha256(facts.encode()).hexdigest()[:24]}.json"
 
 
-def measured(key: Key, device: str = "cpu", threads: int = 1) -> Footprint:
-    """Measure on this machine, in a process of its own; ClusterError says what it said."""
+def measured(key: Key, device: str = "cpu", threads: int = 1, pause: Callable[[], object] = lambda: None) -> Footprint:
+    """Measure on this machine, in a process of its own; ClusterError says what it said.
+
+    `pause` is called meanwhile; the process ends with what it raises.
+    """
     settings = {"backbone": key[0], "image_size": key[1], "batch_size": key[2]}
     asked = json.dumps({"settings": settings, "classes": 8, "device": device, "threads": threads})
     command = [sys.executable, "-m", "lesion.footprint"]
     # Beside this very package, wherever it was imported from.
     path = os.pathsep.join([str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH", "")]).rstrip(os.pathsep)
-    done = subprocess.run(
-        command, input=asked, capture_output=True, text=True, timeout=PATIENCE, check=False,
-        env={**os.environ, "PYTHONPATH": path},
-    )  # fmt: skip
-    if done.returncode:
-        lines = done.stderr.strip().splitlines() or [f"it ended with {done.returncode}; is there memory for one trial?"]
+    pipe = subprocess.PIPE
+    environment = {**os.environ, "PYTHONPATH": path}
+    with subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe, text=True, env=environment) as process:
+        try:
+            said, complained = _heard(process, asked, pause)
+        except BaseException:
+            process.kill()
+            raise
+    if process.returncode:
+        last = f"it ended with {process.returncode}; is there memory for one trial?"
+        lines = complained.strip().splitlines() or [last]
         raise ClusterError(f"{key[0]} at {key[1]} pixels, {key[2]} a batch, cannot be measured: {lines[-1]}")
-    return Footprint(**json.loads(done.stdout.splitlines()[-1]))
+    return Footprint(**json.loads(said.splitlines()[-1]))
+
+
+def _heard(process: subprocess.Popen[str], asked: str, pause: Callable[[], object]) -> tuple[str, str]:
+    """What `process` prints and complains of, `asked` this."""
+    deadline, question = time.monotonic() + PATIENCE, asked or None
+    while True:
+        try:
+            return process.communicate(question, timeout=POLL)
+        except subprocess.TimeoutExpired:
+            question = None  # it has been put
+            pause()
+            if time.monotonic() > deadline:
+                raise ClusterError(f"no footprint was measured within {PATIENCE} s: {asked}") from None
 
 
 def _values(space: Space, name: str) -> list[int]:

@@ -91,6 +91,11 @@ class Progress:
         """Numbers of the trials that workers have."""
         return tuple(self._running)
 
+    @property
+    def running_rows(self) -> tuple[TrialRow, ...]:
+        """Their rows, as they were last heard of."""
+        return tuple(row for row, _ in self._running.values())
+
     def show(self, force: bool = False, **changes: Any) -> None:
         """Call back with the present snapshot, unless that was done a moment ago."""
         self._state = replace(self._state, **changes)

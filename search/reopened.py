@@ -11,6 +11,7 @@ from functools import partial
 from pathlib import Path
 
 from lesion.data.packed import PackedDataset, open_data, open_test
+from lesion.data.travel import is_source, local_copy
 from lesion.errors import DataError
 from lesion.tasks import Task
 from search.errors import PromotionBlockedError
@@ -25,7 +26,7 @@ def data_of(place: Workspace, study: str, identity: Identity) -> PackedDataset:
     """
     openers = [partial(open_data, place.path, identity.data)]
     if identity.location:
-        openers.append(partial(PackedDataset.open, Path(identity.location)))
+        openers.append(partial(_at, identity.location, identity.data_hash))
     found, problem = _first_sound(openers, identity.data_hash)
     if found is not None:
         return found
@@ -51,6 +52,10 @@ def open_test_of(place: Workspace, data: PackedDataset) -> PackedDataset:
             f"{problem.path} is the test part of other data than {data.path}; prepare the data again, with both parts"
         )
     raise problem
+
+
+def _at(location: str, content_hash: str) -> PackedDataset:
+    return PackedDataset.open(local_copy(location, content_hash) if is_source(location) else Path(location))
 
 
 def through_task(identity: Identity, data: PackedDataset) -> PackedDataset:

@@ -17,7 +17,7 @@ HUNG, ERROR, LOST = "hung", "error", "lost"
 FAILURES = (NON_FINITE, OUT_OF_MEMORY, HOST_MEMORY, HUNG, ERROR, LOST)
 """Why trials fail: the loss or objective left the finite numbers; the GPU's memory ran out, or the machine's; nothing
 was heard of it for too long, twice; anything else that the training raised; the worker died, again and again. Only a
-lost worker and a hung one are worth another attempt with the same settings."""
+lost worker, a hung one and one whose GPU became unusable are worth another attempt with the same settings."""
 INFEASIBLE = (OUT_OF_MEMORY, HOST_MEMORY)
 """Failures that the settings bring about, so that the sampler is to learn them (`search.ledger`)."""
 

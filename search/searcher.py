@@ -19,13 +19,12 @@ from ray.tune.search import Searcher
 
 from search.errors import StudyError
 from search.ledger import Ending, Ledger, Samples
-from search.rows import ERROR, HUNG, TrialRow
+from search.rows import HUNG, TrialRow
 from search.seats import Seats
 from search.space.space import Asha
-from search.trial import Job, Order
-from search.watchdog import Death, verdict
+from search.trial import COSTS, Job, Order
+from search.watchdog import RETRIES, UNMADE, Death, Losses, Streak, verdict
 
-SPENT = ("seconds", "device_seconds", "examples")
 DAMAGE_LENGTH = 2000
 
 
@@ -71,6 +70,7 @@ class LedgerSearcher(Searcher):
         self._left = target - sum(row.state != "waiting" for row in ledger.rows())
         self._numbers: dict[str, int] = {}
         self._over: set[int] = set()
+        self._losses, self._streak = Losses(), Streak()
 
     def suggest(self, trial_id: str) -> dict[str, Any] | None:
         """Configuration of the next attempt, None while there is no seat for it, or FINISHED."""
@@ -112,16 +112,18 @@ class LedgerSearcher(Searcher):
             return
         with self._fatal():
             self.require_unchanged()
-            noted = self._so_far(number, result) | {name: result[name] for name in SPENT if result[name]}
-            noted["metrics"] = metrics_of(result)
+            noted = self._so_far(number, result) | {"metrics": metrics_of(result)}
+            if result.get("examples"):
+                noted["examples"] = result["examples"]
             if run := self.run_of(number):
                 noted["mlflow_run"] = run
             self.ledger.finish(number, ending_of(result, self.job.epochs), **noted)
             self.seats.leave(number)
             self._heard("ended", number, result)
+            self._streak.ended(self.ledger.row(number))
 
     def died(self, trial_id: str, death: Death, last: bool) -> Order:
-        """The worker died, `last` says for the last time that Ray bears; what another worker is to do, if there is one.
+        """The worker died, and with `last` Ray makes no other; what another is to do, if there is one.
 
         The trial goes on there, or its row is failed, where a retry mends nothing or was tried often enough. Where no
         worker can be made the session ends instead: no trial is to blame, and all would end like this one.
@@ -131,15 +133,16 @@ class LedgerSearcher(Searcher):
         if self.problem is not None or number in self._over:
             return nothing
         with self._fatal():
-            if last and death.failure == ERROR:
+            row = self.ledger.row(number)
+            losses = self._losses.count(number, row.epoch, death)
+            if death.failure == UNMADE and (last or losses > RETRIES):
                 raise StudyError(
                     f"no worker can be started for trial {number}: {death.text}. Every machine needs the same packages "
                     "and modules ('lesion-search cluster check' compares them); no trial is lost: mend it and the same "
                     "command goes on"
                 )
-            row = self.ledger.row(number)
             hangs = row.hangs + (death.failure == HUNG)
-            why = verdict(death, hangs, last, row.attempt)
+            why = verdict(death, hangs, losses) or (death.text if last else None)
             if why is None:
                 if hangs != row.hangs:
                     self.ledger.note(number, hangs=hangs)
@@ -147,18 +150,23 @@ class LedgerSearcher(Searcher):
             self._over.add(number)
             self.ledger.finish(number, Ending("failed", row.epoch, failure=death.failure, message=why), hangs=hangs)
             self.seats.leave(number)
-            self.tell(Told("ended", self.ledger.row(number), row.epoch))
+            row = self.ledger.row(number)
+            self.tell(Told("ended", row, row.epoch))
+            self._streak.ended(row)
         return nothing
 
     def _begin(self, what: str, number: int, trial_id: str, **attributes: Any) -> Order:
         self.ledger.begin(number, ray_trial=trial_id, **attributes)
         row = self.ledger.row(number)
         self.tell(Told(what, row, row.epoch))
-        return Order(number, row.seed, row.settings, row.epoch, split=row.split)
+        return Order(
+            number, row.seed, row.settings, row.epoch,
+            split=row.split, seconds=row.seconds, device_seconds=row.device_seconds,
+        )  # fmt: skip
 
     def _so_far(self, number: int, result: Mapping[str, Any]) -> dict[str, Any]:
         """What was spent on a trial and found wrong with its checkpoints, over all its attempts."""
-        known = {"device_seconds": result["device_seconds"]} if result.get("device_seconds") else {}
+        known = {name: result[name] for name in COSTS if result.get(name)}
         damage = [*filter(None, (self.ledger.row(number).damage or "").split("; "))]
         found = [*filter(None, (result.get("damage") or "").split("; "))]
         if new := [fact for fact in found if fact not in damage]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +12,12 @@ import ray
 
 from lesion.footprint import Footprint
 from search.cluster import alive_nodes, resources_for
-from search.probes import Key, Probes, measured
+from search.probes import POLL, Key, Probes, measured
 from search.seats import Alike, Kind, Measured, Seats, memory_places
 from search.space.resources import Resources
 
 Tell = Callable[[str], object]
+Pause = Callable[[], object]
 TYPE = "accelerator_type:"
 """How Ray calls the resource that says which GPU a node has."""
 
@@ -29,12 +31,14 @@ def seats_for(
     gpus_per_trial: float | None,
     missing: int,
     tell: Tell,
+    pause: Pause = lambda: None,
 ) -> Seats:
     """Seats on the Ray session that is joined; `concurrent` and `gpus_per_trial` overrule what is `asked`.
 
     `keys` tells what is to be measured where that is asked for, and `cache` is where it is kept.
 
-    `tell` hears what is measured, and that trials run on CPUs where the file asked for GPUs.
+    `tell` hears what is measured, and that trials run on CPUs where the file asked for GPUs; `pause` is called while
+    something is measured, and raises where the session is to end.
     """
     nodes = alive_nodes()
     gpus = sum(node.get("GPU", 0.0) for node in nodes)
@@ -44,12 +48,12 @@ def seats_for(
         tell("no GPU: trials run on CPUs")
         wanted = 0.0
     if asked.auto and not on_cpus and gpus_per_trial is None:
-        seats = measured_seats(nodes, keys(), cache, tell)
+        seats = measured_seats(nodes, keys(), cache, tell, pause)
         seats.concurrent = max(1, min(seats.concurrent, concurrent or seats.concurrent, missing))
         return seats
     room = None
     if asked.auto and on_cpus:
-        found = Probes(cache, "cpu", measured).probe(keys(), tell)
+        found = Probes(cache, "cpu", partial(measured, pause=pause)).probe(keys(), tell)
         room = memory_places((node.get("memory", 0.0) for node in nodes), found)
     together = min(each for each in (concurrent, room, missing) if each is not None) if room else concurrent
     cpus, largest = cores_of(nodes, on_gpus=not on_cpus)
@@ -78,10 +82,12 @@ def cores_of(nodes: Iterable[Mapping[str, float]], *, on_gpus: bool) -> tuple[in
     return int(beside * sum(node["GPU"] for node in having)), int(min((n.get("CPU", 0.0) for n in having), default=0))
 
 
-def measured_seats(nodes: list[Mapping[str, float]], keys: Sequence[Key], cache: Path, tell: Tell) -> Measured:
+def measured_seats(
+    nodes: list[Mapping[str, float]], keys: Sequence[Key], cache: Path, tell: Tell, pause: Pause
+) -> Measured:
     """Seats by footprint; probes run on a node of each kind of GPU, before any trial holds one."""
-    kinds = kinds_of(nodes, _memory_of)
-    probes = {kind: Probes(cache, kind.accelerator, _on(kind.accelerator)) for kind in kinds}
+    kinds = kinds_of(nodes, partial(_memory_of, pause=pause))
+    probes = {kind: Probes(cache, kind.accelerator, _on(kind.accelerator, pause)) for kind in kinds}
     largest = max(kinds, key=lambda kind: kind.bytes)
     # What a training reserves depends little on the GPU; the largest one measures, so that everything fits.
     probes[largest].probe(keys, tell)
@@ -101,8 +107,8 @@ def kinds_of(nodes: list[Mapping[str, float]], memory: Callable[[str], int]) -> 
     ]
 
 
-def _memory_of(accelerator: str) -> int:
-    return int(_ask(accelerator, _gpu_memory))
+def _memory_of(accelerator: str, pause: Pause) -> int:
+    return int(_ask(pause, accelerator, _gpu_memory))
 
 
 def _gpu_memory() -> int:
@@ -111,16 +117,23 @@ def _gpu_memory() -> int:
     return int(torch.cuda.get_device_properties(0).total_memory)
 
 
-def _on(accelerator: str) -> Callable[[Key], Footprint]:
+def _on(accelerator: str, pause: Pause) -> Callable[[Key], Footprint]:
     def measure(key: Key) -> Footprint:
-        found: Footprint = _ask(accelerator, measured, key, "cuda")
+        found: Footprint = _ask(pause, accelerator, measured, key, "cuda")
         return found
 
     return measure
 
 
-def _ask(accelerator: str, function: Callable[..., Any], *arguments: Any) -> Any:
-    """Run `function` with one GPU of a kind to itself."""
+def _ask(pause: Pause, accelerator: str, function: Callable[..., Any], *arguments: Any) -> Any:
+    """Run `function` with one GPU of a kind to itself; `pause` is called meanwhile, and ends it by raising."""
     bound = {f"{TYPE}{accelerator}": 0.001} if accelerator else {}
     task = ray.remote(num_cpus=1, num_gpus=1, resources=bound, max_retries=0)(function)
-    return ray.get(task.remote(*arguments))
+    answer = task.remote(*arguments)
+    try:
+        while not ray.wait([answer], timeout=POLL)[0]:
+            pause()
+    except BaseException:
+        ray.cancel(answer, force=True)
+        raise
+    return ray.get(answer)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import shutil
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, suppress
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -43,8 +43,6 @@ from search.watchdog import Watchdog
 from search.workers import Hooks, end_worker
 from search.workspace import Workspace
 
-RETRIES = 2
-"""Other workers that get a trial whose worker died; nothing else is worth trying again."""
 FLUSH, FLUSH_INTERRUPTED = 30.0, 4.0
 """Seconds that MLflow is waited for at the end of a session; the rest waits in the spool."""
 
@@ -214,7 +212,7 @@ class Session:
                 num_samples=self.missing,
                 max_concurrent_trials=seats.concurrent,
                 reuse_actors=True,
-                max_failures=RETRIES,
+                max_failures=-1,  # how often a trial may lose its worker is ours to say: it begins anew with each epoch
                 raise_on_failed_trial=False,
                 callbacks=[Hooks(self.step, searcher, self.watchdog, self._tidy)],
                 verbose=0,
@@ -290,11 +288,10 @@ class Session:
     def _wind_up(self, ended: str) -> None:
         """Leave everything such that the next session can go on, and MLflow without a running run."""
         self._let_go()
-        with suppress(LedgerError):
-            for number in self.progress.running:
-                if self.problem is not None:  # the epochs that were not recorded are of other data
-                    forget_beyond(self.plan.job.folder / str(number), self.ledger.row(number).epoch)
-                self.mirror.put(mirrored.ended(self.ledger.row(number), "interrupted"))
+        for row in self._left_running():
+            if self.problem is not None:  # the epochs that were not recorded are of other data
+                forget_beyond(self.plan.job.folder / str(row.number), row.epoch)
+            self.mirror.put(mirrored.ended(row, "interrupted"))
         best = self.progress.state().best
         tags: dict[str, Any] = {}
         if best is not None:
@@ -304,6 +301,18 @@ class Session:
         patient = ended == "complete" and self.mirror.problem is None
         self.mirror.close(FLUSH if patient else FLUSH_INTERRUPTED)
         self.progress.show(force=True, phase="ended", mirror_waiting=self.mirror.pending)
+
+    def _left_running(self) -> Iterator[TrialRow]:
+        """The rows that workers had: the ledger's for as long as it answers, for each question may wait a minute."""
+        answers = True
+        for row in self.progress.running_rows:
+            known = row
+            if answers:
+                try:
+                    known = self.ledger.row(row.number)
+                except LedgerError:
+                    answers = False
+            yield known
 
     def _show_seats(self, seats: Seats) -> None:
         self._seats_taken = seats

@@ -147,20 +147,22 @@ def run_study(
     place = open_workspace(workspace)
     space = _space(space, overrides)
     study = _new_name(name or space.name)
-    packed = open_data(place.path, data or space.data)
+    where = data or space.data
+    packed = open_data(place.path, where)
+    source = where if is_source(where) else ""
     unchanged = Unchanged(packed, place.cache)
     unchanged.verify()
     _look_ahead(space, packed, warn)
     _require_ledger(place)
     with driving(place.lock(study), study, place.ledger_url) as hold, Interrupts() as interrupts:
-        ledger = open_ledger(place.ledger_url, study, identity_of(space, packed), space.seed)
+        ledger = open_ledger(place.ledger_url, study, identity_of(space, packed, source), space.seed)
         ledger.guard, ledger.patience.hurried = hold.confirm, lambda: interrupts.asked is not None
         identity = ledger.identity
         plan = Plan(
             workspace=place,
             space=space,
             identity=identity,
-            job=_job(place, study, space, packed, identity, build, data),
+            job=_job(place, study, space, packed, identity, build, source),
             target=space.budget.trials if trials is None else trials,
             seconds=_seconds(space.budget.hours if hours is None else hours),
             concurrent=concurrent,
@@ -208,8 +210,8 @@ def _look_ahead(space: Space, packed: PackedDataset, warn: Callable[[str], objec
         warn(line)
 
 
-def identity_of(space: Space, data: PackedDataset) -> Identity:
-    """What a study of `space` on `data` is of."""
+def identity_of(space: Space, data: PackedDataset, source: str = "") -> Identity:
+    """What a study of `space` on `data` is of; `source` is their address, where they have one."""
     split = data.split(space.split)
     return Identity(
         data=data.name,
@@ -219,7 +221,7 @@ def identity_of(space: Space, data: PackedDataset) -> Identity:
         objective=space.objective,
         direction=space.direction,
         semantics=space.semantics(),
-        location=str(data.path.absolute()),
+        location=source or str(data.path.absolute()),
     )
 
 
@@ -276,7 +278,7 @@ def _job(
     packed: PackedDataset,
     identity: Identity,
     build: Builds,
-    data: str | None,
+    source: str,
 ) -> Job:
     return Job(
         study=study,
@@ -289,7 +291,7 @@ def _job(
         epochs=space.budget.epochs,
         folder=place.checkpoints(study),
         build=build,
-        source=name if is_source(name := data or space.data) else "",
+        source=source,
         data_hash=identity.data_hash,
     )
 

@@ -5,7 +5,7 @@ to trial. A checkpoint holds the training and the record of every epoch, so that
 first what the ledger has not heard (an epoch may be saved and its report lost) and trains on from there.
 
 What the training raises is a result, not a crash: it comes back with its failure class, and Ray retries nothing but
-lost workers.
+lost workers. A worker whose GPU is unusable from now on makes itself one.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from ray import tune
 from lesion.errors import NonFiniteLossError
 from lesion.registry import Value
 from lesion.tasks import Task
-from search.errors import TrialError
+from search.errors import TrialError, WorkerError
 from search.predictions import PREDICTIONS, save_predictions
 from search.remote.luggage import enter
 from search.resumption import Trains, checkpoint_key, resume
@@ -37,6 +37,8 @@ from search.seats import CONTEXT
 
 TRACEBACK = "error.txt"
 MESSAGE_LENGTH = 2000
+COSTS = ("seconds", "device_seconds")
+"""What an epoch costs, in records, orders and the ledger alike."""
 CLEAN_UP = 20.0
 """Seconds that a worker waits for what a trial leaves behind, such as loading processes, before the next one."""
 
@@ -81,8 +83,9 @@ class Job:
 
 @dataclass(frozen=True)
 class Order:
-    """One attempt at one trial; the ledger has heard of its epochs up to `reported`.
+    """One attempt at one trial; the ledger has heard of its epochs up to `reported`, and of what they cost.
 
+    `seconds` and `device_seconds` are of all epochs of all attempts, those included that had to be trained again.
     `over` says that the ledger has ended the trial; Ray alone does not know it yet. `split` overrules the job's.
     """
 
@@ -92,6 +95,8 @@ class Order:
     reported: int = 0
     over: bool = False
     split: str | None = None
+    seconds: float = 0.0
+    device_seconds: float = 0.0
 
 
 class TrialRun:
@@ -104,9 +109,13 @@ class TrialRun:
         self.damage: list[str] = []
         self._training: Trains | None = None
         self._reported = order.reported
+        self._repeated = dict.fromkeys(COSTS, 0.0)
 
     def step(self) -> dict[str, Any]:
-        """The record of the next epoch, or of the failure: plain numbers and strings, `done` at the end."""
+        """The record of the next epoch, or of the failure: plain numbers and strings, `done` at the end.
+
+        A failure that another process may mend is noted as `elsewhere`.
+        """
         if self.order.over:
             return {"number": self.order.number, "epoch": self.order.reported, "over": True, "done": True}
         try:
@@ -118,10 +127,10 @@ class TrialRun:
             record = self.records[min(self._reported, len(self.records) - 1)]
             self._reported = int(record["epoch"])
             done = self._over and self._reported == len(self.records)
-            return {**record, "done": done, "damage": "; ".join(self.damage)}
+            return {**record, **self._cost(record), "done": done, "damage": "; ".join(self.damage)}
         except Exception as error:
-            self._training = None
-            return self._failed(error)
+            preparing, self._training = self._training is None, None
+            return self._failed(error, preparing)
 
     @property
     def _over(self) -> bool:
@@ -134,6 +143,9 @@ class TrialRun:
         self.records, self.damage = resumed.records, [*self.damage, *resumed.damage]
         # A checkpoint further back than the ledger: the epochs between are trained and reported once more.
         self._reported = min(self._reported, len(self.records))
+        # The records are of one line of epochs. What the ledger knows beyond them was spent on epochs that are lost.
+        heard = self.records[self._reported - 1] if self._reported else {}
+        self._repeated = {name: max(0.0, getattr(self.order, name) - heard.get(name, 0.0)) for name in COSTS}
         return resumed.training
 
     def _train(self, training: Trains) -> dict[str, Any]:
@@ -162,6 +174,10 @@ class TrialRun:
             "examples": int(metrics.get("examples", 0)),
         }
 
+    def _cost(self, record: Mapping[str, Any]) -> dict[str, float]:
+        """What all attempts have cost up to an epoch: it, those before it, and those that had to be trained again."""
+        return {name: record[name] + self._repeated[name] for name in COSTS}
+
     def _keep(self, training: Trains, record: dict[str, Any]) -> None:
         from lesion import checkpoints  # noqa: PLC0415
 
@@ -179,11 +195,13 @@ class TrialRun:
     def _key(self) -> str:
         return checkpoint_key(self.job.identity, self.order.seed, self.order.settings)
 
-    def _failed(self, error: Exception) -> dict[str, Any]:
+    def _failed(self, error: Exception, preparing: bool) -> dict[str, Any]:
+        from lesion.devices import spoils_its_process  # noqa: PLC0415
+
         epoch = min(self._reported, len(self.records))
         message = f"{type(error).__name__}: {error}"[:MESSAGE_LENGTH]
-        last = self.records[-1] if self.records else {}
-        spent = {name: last.get(name, 0) for name in ("seconds", "device_seconds", "examples")}
+        last = self.records[-1] if self.records else {**dict.fromkeys(COSTS, 0.0), "examples": 0}
+        spent = {**self._cost(last), "examples": last["examples"]}
         with suppress(OSError):
             self.folder.mkdir(parents=True, exist_ok=True)
             (self.folder / TRACEBACK).write_text(traceback.format_exc())
@@ -192,6 +210,8 @@ class TrialRun:
             "epoch": epoch,
             "failure": failure_class(error),
             "message": message,
+            # What cannot be read or written here may be at hand on another machine, or in a moment.
+            "elsewhere": spoils_its_process(error) or (preparing and _is_of_the_machine(error)),
         }
         return {**failed, **spent, "done": True, "damage": "; ".join(self.damage)}
 
@@ -220,9 +240,16 @@ class Worker(tune.Trainable):
         return True
 
     def step(self) -> dict[str, Any]:
-        """One epoch; before the first, the trial before is let go of."""
+        """One epoch; before the first, the trial before is let go of.
+
+        Raises WorkerError where this worker shall get no other trial: Ray keeps one whose trial has merely ended, and
+        takes a trial for ended that it hands to a worker which has gone.
+        """
         self._let_go()
-        return self.run.step()
+        result = self.run.step()
+        if result.get("elsewhere"):
+            raise WorkerError(result["message"])
+        return result
 
     def _let_go(self) -> None:
         """Free the trial before; after `CLEAN_UP` seconds the next one begins all the same, with less memory."""
@@ -280,6 +307,11 @@ def failure_class(error: BaseException) -> str:
     if is_out_of_host_memory(error):
         return HOST_MEMORY
     return OUT_OF_MEMORY if is_out_of_memory(error) else ERROR
+
+
+def _is_of_the_machine(error: BaseException | None) -> bool:
+    """Whether a disk, a network or the like is behind an error."""
+    return error is not None and (isinstance(error, OSError) or _is_of_the_machine(error.__cause__))
 
 
 def _cap_gpu_memory(share: float) -> None:

@@ -9,22 +9,39 @@ from __future__ import annotations
 
 import re
 import time
+from collections import deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from search.rows import ERROR, HOST_MEMORY, HUNG, LOST
+from search.errors import TrialError, WorkerError
+from search.rows import ERROR, HOST_MEMORY, HUNG, LOST, TrialRow
+
+UNMADE = "unmade"
+"""A worker could not even be made, which is no failure of a trial: its machine lacks something."""
 
 SLOWER = 10
 """An epoch may take so many times as long as the slowest before it, and at least a tenth of the patience."""
+RETRIES = 2
+"""Other workers in a row that get a trial whose worker died, for as long as it comes not one epoch further."""
+ERRORS = 2
+"""Workers in a row that may give a trial up (`WorkerError`) before it is failed for what they say."""
+ALIKE = 5
+"""Trials in a row that fail in the same way, before the session ends for it."""
 HANGS = 2
 """The hang at which a trial is failed; after the one before, another worker goes on from its checkpoint."""
 SAID = 500
 """Letters of what Ray says of a death, which goes on at length about what may be set."""
 _UNABLE = "error raised in its creation task"
 """Ray's words for a worker that could not even be made."""
+_NODE_DIED = "because its node has died"
+"""Ray's words for a worker whose machine was taken away."""
+_RAISED = f"{WorkerError.__module__}.{WorkerError.__name__}: "
+"""What stands before the words of a worker that has given itself up."""
 _CAUSE = re.compile(r"\b\w+(?:Error|Exception): ")
+JUST_NOW = 10.0
+"""Seconds before a death is heard of within which the kernel may have caused it."""
 AWAY = 5.0
 """Seconds between two looks beyond which the driver was busy itself, and heard nothing for that reason."""
 
@@ -97,49 +114,104 @@ class Watchdog:
 class Death:
     """Why a worker died: a failure class, and what is known about it in words.
 
-    The class "error" is that of a worker which could not be made: its machine lacks something.
+    Or `UNMADE` where there never was one. `of_node` says that its machine went away with it.
     """
 
     failure: str
     text: str
+    of_node: bool = False
 
 
 class Coroner:
-    """Finds out why workers die; the kernel's count of processes killed for memory is taken at the start."""
+    """Finds out why workers die; `kills` is the kernel's count of processes that it ended for want of memory."""
 
-    def __init__(self, kills: Callable[[], int]) -> None:
-        self._kills = kills
-        self._before = kills()
+    def __init__(self, kills: Callable[[], int], clock: Callable[[], float] = time.monotonic) -> None:
+        self._kills, self._clock = kills, clock
+        self._counts = deque([(clock(), kills())])
+
+    def look(self) -> None:
+        """Take the count, once a second however often it is called."""
+        now = self._clock()
+        if now - self._counts[-1][0] < 1:
+            return
+        self._counts.append((now, self._kills()))
+        while len(self._counts) > 1 and self._counts[1][0] <= now - JUST_NOW:
+            self._counts.popleft()
 
     def death(self, words: str, silence: float | None, here: bool) -> Death:
         """Of a worker about which Ray says `words`; `here` says whether it ran on this very machine."""
-        killed, self._before = self._kills() - self._before, self._kills()
+        now, count = self._clock(), self._kills()
+        # A kill of an hour ago was of another process: the count may be that of the whole machine.
+        killed = count - self._counts[0][1]
+        self._counts = deque([(now, count)])  # a kill explains one death
         if silence is not None:
             return Death(HUNG, f"nothing was heard of it for {silence:.0f} s")
+        if _RAISED in words:  # nobody ended it
+            return Death(ERROR, words.rpartition(_RAISED)[2][:SAID])
         if "low on memory" in words or "OutOfMemory" in words:
             return Death(HOST_MEMORY, f"Ray ended its worker because the machine ran out of memory: {words[:SAID]}")
         if here and killed > 0:
             return Death(HOST_MEMORY, "the kernel ended its worker because the machine ran out of memory")
         if _UNABLE in words:
             causes = [found.start() for found in _CAUSE.finditer(words)]
-            return Death(ERROR, words[causes[-1] if causes else 0 :][:SAID])
-        return Death(LOST, words[:SAID])
+            return Death(UNMADE, words[causes[-1] if causes else 0 :][:SAID])
+        return Death(LOST, words[:SAID], of_node=_NODE_DIED in words)
 
 
-def verdict(death: Death, hangs: int, last_attempt: bool, attempts: int) -> str | None:
+class Losses:
+    """How many workers each trial has lost in a row without one more epoch."""
+
+    def __init__(self) -> None:
+        self._last: dict[int, tuple[int, int]] = {}
+
+    def count(self, number: int, epoch: int, death: Death) -> int:
+        """Losses of the trial, this one at `epoch` included; a machine that was taken away speaks against no trial."""
+        before, losses = self._last.get(number, (epoch, 0))
+        losses = (losses if before == epoch else 0) + (not death.of_node)
+        self._last[number] = epoch, losses
+        return losses
+
+
+class Streak:
+    """Trials in a row that failed before their first epoch with the same error: their settings are not to blame."""
+
+    def __init__(self) -> None:
+        self._said, self._numbers = "", list[int]()
+
+    def ended(self, row: TrialRow) -> None:
+        """Raise TrialError where `row` is one too many of them: all others would end like it."""
+        # Names, places and figures differ from trial to trial where the error is the same.
+        said = re.sub(r"'[^']*'|\S*/\S*|\d+", "", row.message or "") if row.failure == ERROR and not row.epoch else ""
+        self._numbers = [*(self._numbers if said == self._said else ()), row.number] if said else []
+        self._said = said
+        if len(self._numbers) >= ALIKE:
+            raise TrialError(
+                f"the trials {', '.join(map(str, self._numbers))} failed one after the other before their first epoch, "
+                f"with the same error: {row.message}. What they share must be broken, such as a disk or the data, so "
+                "no other is begun; mend it and the same command goes on"
+            )
+
+
+def verdict(death: Death, hangs: int, losses: int) -> str | None:
     """Why a trial is failed after this death of its worker; None where another worker goes on with it.
 
-    `hangs` counts this one; memory that ran out will run out again, with the same settings.
+    `hangs` and `losses` count this one; memory that ran out will run out again, with the same settings.
 
-    >>> verdict(Death("lost", "killed"), hangs=0, last_attempt=False, attempts=3)
-    >>> verdict(Death("hung", "silence"), hangs=2, last_attempt=False, attempts=3)
+    >>> verdict(Death("lost", "killed"), hangs=0, losses=2)
+    >>> verdict(Death("lost", "killed"), hangs=0, losses=3)
+    'its worker died 3 times without one more epoch; at last: killed'
+    >>> verdict(Death("hung", "silence"), hangs=2, losses=2)
     'it hung 2 times; at last: silence'
     """
     if death.failure == HOST_MEMORY:
         return f"{death.text}. Fewer trials at a time (--concurrent) leave each one more"
     if death.failure == HUNG and hangs >= HANGS:
         return f"it hung {hangs} times; at last: {death.text}"
-    return f"its worker died {attempts} times; at last: {death.text}" if last_attempt else None
+    if death.failure == ERROR:
+        return death.text if losses >= ERRORS else None
+    if losses > RETRIES:
+        return f"its worker died {losses} times without one more epoch; at last: {death.text}"
+    return None
 
 
 def kernel_kills(cgroup: Path = Path("/sys/fs/cgroup"), everywhere: Path = Path("/proc/vmstat")) -> int:

@@ -32,6 +32,7 @@ class Hooks(tune.Callback):
             if self.tidy:
                 raise EndOfSession from over
             raise
+        self.coroner.look()
         self.watchdog.look(trials)
 
     def on_trial_result(self, iteration: int, trials: list[Any], trial: Any, result: Any, **info: Any) -> None:
@@ -40,10 +41,12 @@ class Hooks(tune.Callback):
 
     def on_trial_recover(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         """Give another worker what the ledger knows by now."""
-        trial.config["order"] = self.searcher.died(trial.trial_id, self._death(trial), last=False)
+        order = trial.config["order"] = self.searcher.died(trial.trial_id, self._death(trial), last=False)
+        if order.over:  # the next worker has nothing to do but to say so; if it dies as well, that is the end
+            trial.max_failures = trial.num_failures
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        """Fail a trial whose workers died once too often."""
+        """Fail a trial for which Ray makes no other worker."""
         self.searcher.died(trial.trial_id, self._death(trial), last=True)
 
     def _death(self, trial: Any) -> Death:

@@ -1,15 +1,17 @@
 """Searches that die at random, hundreds of times, at every kind of point, and come to what undisturbed ones come to.
 
 Ledger, searcher and scheduler are the real ones; Ray is replaced by a loop that calls them as Ray's does, and workers
-by one that saves an epoch before it reports it. A driver may die before and after each single write; a server may fail
-a write, or do it and lose its answer; a worker may lose its checkpoints. A search with one worker must come to the very
-same rows and rungs. One with several is told things in another order after a death, so it is held to what must be
-equal: exactly the rows asked for, every value that of an undisturbed training, and rungs that are a replay's.
+by one that saves an epoch before it reports it, and that dies or hangs at some. A driver may die before and after each
+single write; a server may fail a write, or do it and lose its answer; a worker may lose its checkpoints. A search with
+one worker must come to the very same rows and rungs. One with several is told things in another order after a death, so
+it is held to what must be equal: exactly the rows asked for, every value that of an undisturbed training, failures that
+were decided, and rungs that are a replay's.
 """
 
 import random
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -21,12 +23,13 @@ from whole import of_rows, of_rungs, results
 from search.database import ServerAwayError, Storage, open_storage
 from search.identity import Identity
 from search.ledger import Ledger, open_ledger
-from search.rows import NON_FINITE, TrialRow
+from search.rows import HUNG, LOST, NON_FINITE, TrialRow
 from search.searcher import LedgerSearcher, Told, scheduler_for
 from search.seats import Alike
 from search.space import Asha
 from search.study import StudyStatus
 from search.trial import Job, Order
+from search.watchdog import Death
 
 TRIALS, EPOCHS, ASHA = 9, 5, Asha(grace=1, reduction=2)
 IDENTITY = Identity("tiny", "d1", "holdout", "s1", "mean_auc", "maximize", {"objective": "mean_auc", "epochs": EPOCHS})
@@ -109,26 +112,51 @@ def value_of(settings: Any, seed: int, epoch: int) -> float:
     return float((1 - abs(settings["lr"] - 0.6)) * (1 - 0.5**epoch) + (seed % 97) * 1e-4 * ((seed >> epoch) % 3))
 
 
-class Worker:
-    """Saves an epoch before it reports it; `disk` is what survives it, epochs by trial."""
+GRIEF = {2: (LOST, 1), 3: (HUNG, 1), 5: (HUNG, 10**6)}
+"""Trials that lose workers before their first epoch: how, and how many."""
+MENDED = dict.fromkeys((4, 6, 8), (HUNG, 2))
+"""Some that are failed for it, or not: where the driver dies over the failure, the third worker gets along."""
 
-    def __init__(self, order: Order, disk: dict[int, int]) -> None:
+
+@dataclass
+class Disk:
+    """What outlives a driver and its workers: epochs saved by each trial, and workers that it lost to its grief."""
+
+    grief: Mapping[int, tuple[str, int]]
+    saved: dict[int, int] = field(default_factory=dict)
+    lost: Counter[int] = field(default_factory=Counter)
+
+    def death(self, number: int) -> Death | None:
+        """Of what the trial's worker dies now; None if it lives."""
+        how, times = self.grief.get(number, (LOST, 0))
+        if self.saved.get(number, 0) or self.lost[number] >= times:
+            return None
+        self.lost[number] += 1
+        return Death(how, "silence")
+
+
+class Worker:
+    """Saves an epoch before it reports it; `disk` is what survives it."""
+
+    def __init__(self, order: Order, disk: Disk) -> None:
         self.order, self.disk = order, disk
-        self.reported = min(order.reported, disk.get(order.number, 0))
+        self.reported = min(order.reported, disk.saved.get(order.number, 0))
 
     def step(self) -> dict[str, Any]:
+        if self.order.over:
+            return {"number": self.order.number, "epoch": self.order.reported, "over": True, "done": True}
         epoch = self.reported = self.reported + 1
         told = {"number": self.order.number, "epoch": epoch, "seconds": 1.0, "device_seconds": 1.0, "examples": epoch}
         if self.order.settings["lr"] > 0.97 and epoch == 2:
             return {**told, "epoch": 1, "failure": NON_FINITE, "message": "the loss is nan", "done": True}
-        self.disk[self.order.number] = max(epoch, self.disk.get(self.order.number, 0))
+        self.disk.saved[self.order.number] = max(epoch, self.disk.saved.get(self.order.number, 0))
         value = value_of(self.order.settings, self.order.seed, epoch)
         # Every other trial with a large gamma stops by itself.
         over = epoch == EPOCHS or (epoch == 3 and self.order.settings.get("loss.focal.gamma", 0) > 2.5)
         return {**told, "value": value, "metrics/mean_auc": value, "over": over, "done": over}
 
 
-def session(faults: Faults, disk: dict[int, int], workers: int) -> tuple[Ledger, Any]:
+def session(faults: Faults, disk: Disk, workers: int) -> tuple[Ledger, Any]:
     """One session as Ray would drive it; the ledger and the scheduler at its end."""
     ledger = open_ledger("sqlite://", "tiny", IDENTITY, 7)
     adopted = ledger.reconcile()
@@ -147,7 +175,16 @@ def session(faults: Faults, disk: dict[int, int], workers: int) -> tuple[Ledger,
             running.append((trial, Worker(config["order"], disk)))
         if not running:
             return ledger, scheduler
-        trial, worker = faults.rng.choice(running)
+        trial, worker = place = faults.rng.choice(running)
+        if not worker.order.over and (death := disk.death(worker.order.number)):
+            # As Ray's loop does: the trial is put into the scheduler anew, and its next worker gets a new order.
+            scheduler.on_trial_error(None, trial)
+            scheduler.on_trial_add(None, trial)
+            trial.config["order"] = searcher.died(trial.trial_id, death, last=False)
+            if searcher.problem is not None:
+                raise searcher.problem
+            running[running.index(place)] = (trial, Worker(trial.config["order"], disk))
+            continue
         result = worker.step()
         faults.kill("between saving and reporting")
         # As Ray's loop does: what is done is not judged, what is stopped is not reported as going on.
@@ -161,17 +198,19 @@ def session(faults: Faults, disk: dict[int, int], workers: int) -> tuple[Ledger,
     raise AssertionError("the search does not end")
 
 
-def search(faults: Faults, workers: int, forgets: float = 0.0) -> tuple[StudyStatus, Any]:
+def search(
+    faults: Faults, workers: int, forgets: float = 0.0, grief: Mapping[int, tuple[str, int]] = GRIEF
+) -> tuple[StudyStatus, Any]:
     """Sessions until one ends by itself; at each death a checkpoint may be lost, or all of a trial's."""
-    disk: dict[int, int] = {}
+    disk = Disk(grief)
     while True:
         try:
             ledger, scheduler = session(faults, disk, workers)
             return StudyStatus("tiny", ledger.identity, tuple(ledger.rows()), False), scheduler
         except (Killed, ServerAwayError):  # a server that is away when a session begins is told, not waited for
-            for number, epochs in disk.items():
+            for number, epochs in disk.saved.items():
                 if faults.rng.random() < forgets:
-                    disk[number] = faults.rng.choice([0, max(0, epochs - 1)])
+                    disk.saved[number] = faults.rng.choice([0, max(0, epochs - 1)])
 
 
 def rungs_of(scheduler: Any) -> dict[int, list[float]]:
@@ -189,7 +228,8 @@ def undisturbed() -> Iterator[tuple[StudyStatus, Any]]:
 
 def test_the_undisturbed_search_has_all_kinds_of_rows(undisturbed: tuple[StudyStatus, Any]) -> None:
     status, scheduler = undisturbed
-    assert Counter(row.state for row in status.rows).keys() >= {"complete", "pruned"}
+    assert Counter(row.state for row in status.rows).keys() >= {"complete", "pruned", "failed"}
+    assert {row.number: row.attempt for row in status.rows if row.attempt > 1} == dict.fromkeys(GRIEF, 2)
     assert not [*of_rows(status.rows, TRIALS, EPOCHS), *of_rungs(status, ASHA, EPOCHS, scheduler)]
 
 
@@ -204,7 +244,8 @@ def test_one_worker_comes_to_the_same_rows_and_rungs(
     status, scheduler = search(faults, workers=1, forgets=0.2)
     whole, whole_scheduler = undisturbed
     assert results(status) == results(whole)
-    assert [row.failure for row in status.rows] == [row.failure for row in whole.rows]
+    assert [(row.failure, row.metrics) for row in status.rows] == [(row.failure, row.metrics) for row in whole.rows]
+    assert all(row.attempt >= once.attempt for row, once in zip(status.rows, whole.rows, strict=True))
     assert rungs_of(scheduler) == rungs_of(whole_scheduler)
     assert sum(faults.struck.values()) > 15
 
@@ -217,14 +258,16 @@ def test_several_workers_come_to_the_rows_asked_for(
 ) -> None:
     faults = Faults(random.Random(seed), kills=0.05, losses=0.03)
     make_dangerous(storage, faults, monkeypatch)
-    status, scheduler = search(faults, workers=3, forgets=0.2)
+    status, scheduler = search(faults, workers=3, forgets=0.2, grief=GRIEF | MENDED)
     found = [*of_rows(status.rows, TRIALS, EPOCHS), *of_rungs(status, ASHA, EPOCHS, scheduler), *wrong(status.rows)]
     assert not found, "\n".join(found)
 
 
 def wrong(rows: tuple[TrialRow, ...]) -> Iterator[str]:
-    """Values that no undisturbed training has."""
+    """Values that no undisturbed training has, and failures that were never decided."""
     for row in rows:
+        if row.state != row.attributes["verdict"]["state"]:
+            yield f"trial {row.number} is {row.state}, and was found {row.attributes['verdict']['state']}"
         for epoch, value in row.history.items():
             if value != value_of(row.settings, row.seed, epoch):
                 yield f"trial {row.number} is worth {value} at epoch {epoch}"

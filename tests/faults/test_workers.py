@@ -8,11 +8,11 @@ from typing import Any
 
 import optuna
 import pytest
-from fake_training import Constant, FakeTraining, SlowToClean, Unhurried, make_data, make_space
+from fake_training import Constant, FakeTraining, SlowToClean, Unhurried, WithoutData, make_data, make_space
 from whole import failures, require_whole, schedulers
 
 from search import run_study
-from search.errors import StudyError
+from search.errors import StudyError, TrialError
 from search.space import Asha
 
 pytestmark = [
@@ -61,6 +61,15 @@ def test_a_trial_that_hangs_for_ever_is_failed_and_the_others_are_not(workspace:
     assert "it hung 2 times; at last: nothing was heard of it for" in str(status.rows[0].message)
 
 
+def test_a_gpu_that_became_unusable_takes_its_worker_with_it(workspace: Path) -> None:
+    fault(workspace, what="spoil", epoch=1, times=3)
+    run_study(make_space(workspace, trials=4), workspace, build=FakeTraining, concurrent=1)
+    status = require_whole(workspace, trials=4, epochs=3)
+    assert failures(status) == {0: "error"}
+    assert [row.attempt for row in status.rows] == [2, 2, 1, 1]
+    assert str(status.rows[0].message).startswith("RuntimeError: CUDA error: device-side assert triggered")
+
+
 def test_where_no_worker_can_be_made_the_session_ends_and_no_trial_is_lost(
     workspace: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -74,6 +83,14 @@ def test_where_no_worker_can_be_made_the_session_ends_and_no_trial_is_lost(
     run_study(space, workspace, build=FakeTraining, concurrent=1)
     status = require_whole(workspace, trials=2, epochs=4)
     assert failures(status) == {}
+
+
+def test_what_fails_every_trial_ends_the_session_not_the_study(workspace: Path) -> None:
+    space = make_space(workspace, trials=20, epochs=1)
+    with pytest.raises(TrialError, match=r"trials 0, 1, 2, 3, 4 failed one after the other .*same error: DataError"):
+        run_study(space, workspace, build=WithoutData, concurrent=1)
+    run_study(space, workspace, trials=7, build=FakeTraining, concurrent=1)
+    assert failures(require_whole(workspace, trials=7, epochs=1)) == dict.fromkeys(range(5), "error")
 
 
 def test_clean_up_that_takes_for_ever_ends_nothing(workspace: Path) -> None:

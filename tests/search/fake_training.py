@@ -15,10 +15,12 @@ import numpy as np
 import pandas as pd
 
 from lesion.data import packed
-from lesion.errors import NonFiniteLossError
+from lesion.errors import DataError, NonFiniteLossError
 from search import run_study
 from search.space import Space, load
 
+SPOILT: list[str] = []
+"""What the GPU of this very process has come to."""
 SPACE = """
 data: tiny
 objective: mean_auc
@@ -49,6 +51,8 @@ class FakeTraining:
         return {"mean_auc": value, "train_loss": 1 - value, "auc_rare": float("nan"), "examples": 6.0 * self.epoch}
 
     def _misbehave(self) -> None:
+        if SPOILT:
+            raise RuntimeError(SPOILT[0])
         fault = self.folder.parent.parent / "fault.json"
         if not fault.exists():
             return
@@ -59,6 +63,11 @@ class FakeTraining:
             raise NonFiniteLossError("the loss is nan")
         if plan["what"] == "memory":
             raise MemoryError("no room")
+        if plan["what"] == "spoil":
+            times = plan["times"] - 1
+            fault.write_text(json.dumps({**plan, "times": times})) if times else fault.unlink()
+            SPOILT.append("CUDA error: device-side assert triggered\nSet CUDA_LAUNCH_BLOCKING=1")
+            raise RuntimeError(SPOILT[0])
         if plan["what"] == "once":
             fault.unlink()
             os.kill(os.getpid(), signal.SIGKILL)
@@ -93,6 +102,13 @@ class Unhurried(FakeTraining):
     def step(self) -> dict[str, float]:
         time.sleep(0.3)
         return super().step()
+
+
+class WithoutData(FakeTraining):
+    """Cannot even be made."""
+
+    def __init__(self, settings: Mapping[str, Any], job: Any, seed: int) -> None:
+        raise DataError(f"the draws of '{seed}' are damaged")
 
 
 class Constant(FakeTraining):

@@ -8,15 +8,17 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
 from fake_training import FakeTraining, make_data, make_space
 
-from lesion.data.packed import open_data
-from lesion.errors import WeightsError
+from lesion.data import packed
+from lesion.data.packed import PackedDataset, open_data
+from lesion.errors import DataError, WeightsError
 from search import cli, run_finalists, run_study, studies, study_status
 from search.cluster import joined
 from search.errors import FinalistsError, LedgerError, StudyError
-from search.finalists import choose
+from search.finalists import _require_judges, choose
 from search.identity import Identity
 from search.ledger import Ending, open_ledger
 from search.mirror import mirror_of
@@ -187,6 +189,85 @@ def test_weights_that_are_gone_are_told_before_every_run_fails(place: Workspace)
     ledger.finish(ledger.ask(_Given({"backbone.resnet18.weights": "gone.pth"})).number, Ending("complete", 3, 0.5))
     with pytest.raises(WeightsError, match=r"trial 0: no weights file gone\.pth"):
         run_finalists("weighed", place, build=FakeTraining)
+
+
+class Planned(Exception):  # noqa: N818 - no error
+    """Instead of a session: what it was to do."""
+
+    def __init__(self, plan: Any, *others: Any) -> None:
+        super().__init__()
+        self.plan = plan
+
+
+def planned(place: Workspace, monkeypatch: pytest.MonkeyPatch, **asked: Any) -> Any:
+    """The plan that finalists of `tiny` would be run by."""
+    monkeypatch.setattr("search.finalists.Session", Planned)
+
+    def run(self: Any) -> None:
+        raise self
+
+    monkeypatch.setattr(Planned, "run", run, raising=False)
+    with pytest.raises(Planned) as caught:
+        run_finalists("tiny", place, build=FakeTraining, **asked)
+    return caught.value.plan
+
+
+def change_a_label(folder: Path) -> None:
+    """By hand: the manifest still says what was there."""
+    table = pd.read_parquet(folder / packed.TABLE)
+    table.loc[3, "label"] = 2
+    table.to_parquet(folder / packed.TABLE)
+
+
+def test_data_changed_by_hand_are_refused_before_and_during_a_session(
+    place: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plan = planned(place, monkeypatch)
+    plan.require_unchanged()
+    change_a_label(place.data / "tiny")
+    with pytest.raises(StudyError, match="changed while the study ran"):
+        plan.require_unchanged()
+    with pytest.raises(DataError, match=r"content hash is .*the manifest says"):
+        run_finalists("tiny", place, build=FakeTraining)
+
+
+def test_each_node_gets_its_own_copy_of_data_at_an_address(
+    place: Workspace, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shelf = tmp_path_factory.mktemp("shelf")
+    (place.data / "tiny").rename(shelf / "tiny")
+    monkeypatch.setenv("LESION_NODE_DATA", str(shelf / "copies"))
+    address = f"file://{shelf / 'tiny'}"
+    run_study(make_space(place.path), place, data=address, trials=0, build=FakeTraining)
+    assert study_status(place, "tiny").identity.location == address
+    job = planned(place, monkeypatch).job
+    assert (job.source, job.data_hash) == (address, study_status(place, "tiny").identity.data_hash)
+    assert job.data.is_relative_to(shelf / "copies")
+
+
+def with_folds(place: Workspace) -> PackedDataset:
+    """The set torn in two folds as well; of the first the validation part has no nevus, of the second no melanoma."""
+    manifest = place.data / "tiny" / packed.MANIFEST
+    manifest.write_text(json.dumps(json.loads(manifest.read_text()) | {"splits": ["holdout", "fold-0", "fold-1"]}))
+    return open_data(place.path, "tiny")
+
+
+def test_a_fold_on_which_every_run_would_fail_is_refused(place: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+    data = with_folds(place)
+    with pytest.raises(
+        DataError, match=r"mean_auc is undefined on the validation part of fold-1 \(.*image of melanoma.*--seeds"
+    ):
+        run_finalists("tiny", place, folds=2, build=FakeTraining)
+    assert series_of(place, "tiny") == ()
+    assert planned(place, monkeypatch, seeds=1).target == 4
+    # What is not judged by it may lack a class, and that is said.
+    status = study_status(place, "tiny")
+    lenient = replace(status, identity=replace(status.identity, objective="balanced_accuracy"))
+    notes = list(_require_judges(lenient, status.rows, data, data.splits))
+    assert [note.split(":")[0] for note in notes] == [f"split fold-{n} of tiny" for n in range(2)]
+    follows = [replace(status.rows[0], settings={"keep": "best", "monitor": "macro_auc"})]
+    with pytest.raises(DataError, match="macro_auc is undefined on the validation part of fold-0"):
+        list(_require_judges(lenient, follows, data, data.splits))
 
 
 class _Given:

@@ -1,5 +1,6 @@
 """The ledger without Ray: a loop of a few lines stands for the session."""
 
+import contextlib
 import sqlite3
 from dataclasses import replace
 from pathlib import Path
@@ -198,6 +199,29 @@ def test_a_verdict_outlives_the_driver(ledger: Ledger, url: str, monkeypatch: py
     assert again.reconcile() == []
     row = again.row(0)
     assert (row.state, row.epoch, row.value, row.seconds) == ("pruned", 2, 0.25, 3.0)
+
+
+@pytest.mark.parametrize("writes", range(7))
+def test_a_failure_that_was_not_decided_is_forgotten(ledger: Ledger, url: str, writes: int) -> None:
+    ledger.ask(Line())
+    left = iter(range(writes))
+
+    def die_after_the_last() -> None:
+        if next(left, None) is None:
+            raise SystemExit
+
+    ledger.guard = die_after_the_last
+    hung = Ending("failed", 0, failure="hung", message="silence")
+    with contextlib.suppress(SystemExit):
+        ledger.finish(0, hung, hangs=2)
+    again = open_ledger(url, "tiny", IDENTITY, 7)
+    if again.reconcile():  # another worker goes on with it
+        train(again, again.row(0), 3)
+        again.finish(0, Ending("complete", 3, value(again.row(0), 3)))
+        assert (again.row(0).state, again.row(0).failure, again.row(0).epoch) == ("complete", None, 3)
+    else:
+        row = again.row(0)
+        assert (row.state, row.failure, row.message, row.value) == ("failed", "hung", "silence", None)
 
 
 def test_what_kills_its_driver_again_and_again_is_failed_in_the_end(ledger: Ledger) -> None:

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from search.errors import LedgerError
+from search.errors import LedgerError, TrialError
 from search.identity import Identity
 from search.ledger import Ending, Ledger, open_ledger
 from search.mirror import ended as ended_event
@@ -13,7 +13,7 @@ from search.searcher import LedgerSearcher, ReplayedAsha, Told, ending_of, sched
 from search.seats import Alike
 from search.space import Asha
 from search.trial import Job, Order, Worker
-from search.watchdog import Death
+from search.watchdog import RETRIES, Death
 
 IDENTITY = Identity("tiny", "d1", "holdout", "s1", "mean_auc", "maximize", {"epochs": 9})
 
@@ -103,15 +103,31 @@ def test_a_lost_worker_is_another_attempt_and_at_last_a_failure(ledger: Ledger, 
     ask = searcher(ledger, told)
     ask.suggest("a")
     ask.on_trial_result("a", result(1))
-    assert ask.died("a", Death("lost", "killed"), last=False).reported == 1
+    for _ in range(RETRIES):
+        order = ask.died("a", Death("lost", "killed"), last=False)
+        assert (order.reported, order.seconds, order.device_seconds) == (1, 1.0, 2.0)
     ask.on_trial_complete("a", error=True)
     assert ledger.row(0).state == "running"
-    assert ask.died("a", Death("lost", "killed"), last=True).over
+    assert ask.died("a", Death("lost", "killed"), last=False).over
     row = ledger.row(0)
-    assert (row.state, row.failure, row.attempt, row.epoch) == ("failed", "lost", 2, 1)
-    assert row.message == "its worker died 2 times; at last: killed"
+    assert (row.state, row.failure, row.attempt, row.epoch) == ("failed", "lost", 3, 1)
+    assert row.message == "its worker died 3 times without one more epoch; at last: killed"
     ask.on_trial_complete("a", {"epoch": 1, "over": True})  # what the next worker says about it
     assert ledger.row(0) == row
+
+
+def test_a_trial_that_comes_further_may_lose_any_number_of_workers(ledger: Ledger, told: list[Told]) -> None:
+    ask = searcher(ledger, told)
+    ask.suggest("a")
+    for epoch in (1, 2):
+        ask.on_trial_result("a", result(epoch))
+        for _ in range(RETRIES):
+            assert not ask.died("a", Death("lost", "killed"), last=False).over
+    for _ in range(9):
+        assert not ask.died("a", Death("lost", "its machine went away", of_node=True), last=False).over
+    ask.on_trial_result("a", result(3))
+    assert ask.died("a", Death("lost", "killed"), last=True).over  # Ray makes no other
+    assert (ledger.row(0).failure, ledger.row(0).message) == ("lost", "killed")
 
 
 def test_a_hung_trial_gets_one_more_worker(ledger: Ledger, told: list[Told]) -> None:
@@ -123,7 +139,10 @@ def test_a_hung_trial_gets_one_more_worker(ledger: Ledger, told: list[Told]) -> 
     assert ask.died("a", Death("hung", "silence"), last=False).over
     row = ledger.row(0)
     assert (row.failure, row.message, row.hangs) == ("hung", "it hung 2 times; at last: silence", 2)
-    assert row.device_seconds == 4.0  # noted with every epoch: nothing of the failed trial is left out of a budget
+    assert (row.seconds, row.device_seconds) == (
+        2.0,
+        4.0,
+    )  # noted with every epoch: nothing of the failed trial is left out of a budget
 
 
 def test_memory_that_ran_out_is_not_tried_again(ledger: Ledger, told: list[Told]) -> None:
@@ -164,6 +183,33 @@ def test_an_error_of_the_ledger_ends_the_session(
     assert ask.suggest("b") == "FINISHED"
     assert ask.died("a", Death("lost", "killed"), last=True).over
     assert (ledger.row(0).state, ledger.row(0).history) == ("running", {})
+
+
+def fails(ask: LedgerSearcher, name: str, message: str, epoch: int = 0) -> None:
+    ask.suggest(name)
+    ask.on_trial_complete(name, result(epoch, failure="error", message=message))
+
+
+def test_trials_that_fail_alike_before_their_first_epoch_end_the_session(ledger: Ledger, told: list[Told]) -> None:
+    ask = searcher(ledger, told, target=99)
+    for name in range(4):
+        fails(ask, f"a{name}", f"DataError: the draws cannot be kept in '/cache/{name}': no space left")
+    fails(ask, "b", "DataError: the draws cannot be kept: no space left", epoch=1)  # it could begin
+    for name in range(4):
+        fails(ask, f"c{name}", f"DataError: /cache/draws-{name}.npz cannot be kept: no space left")
+    fails(ask, "d", "ValueError: its settings are wrong")
+    assert ask.problem is None
+    for name in range(4):
+        fails(ask, f"e{name}", f"ValueError: {name} images are too few")
+    ask.suggest("e4")
+    for _ in range(2):
+        ask.died("e4", Death("error", "ValueError: 4 images are too few"), last=False)
+    assert isinstance(ask.problem, TrialError)
+    assert "the trials 10, 11, 12, 13, 14 failed one after the other" in str(ask.problem)
+    assert "with the same error: ValueError: 4 images are too few. What they share must be" in str(ask.problem)
+    assert ask.suggest("f") == "FINISHED"
+    assert [row.state for row in ledger.rows()] == ["failed"] * 15
+    assert len([each for each in told if each.what == "ended"]) == 15
 
 
 def ended(number: int, history: dict[int, float], state: str) -> TrialRow:

@@ -1,6 +1,10 @@
 """Seats of trials: shares of GPUs from footprints, over kinds of nodes; room in main memory."""
 
+import signal
+import subprocess
+import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -8,6 +12,7 @@ import pytest
 from lesion.footprint import Footprint
 from search import seating
 from search.errors import ClusterError
+from search.interrupts import StopSession
 from search.probes import Probes, key_of, keys_of, measured
 from search.seating import kinds_of, seats_for
 from search.seats import Alike, Kind, Measured, Seat, memory_places
@@ -38,7 +43,7 @@ def seated(monkeypatch: pytest.MonkeyPatch, space: Space, nodes: list[dict[str, 
     """Seats on `nodes`, and what was told."""
     told: list[str] = []
     monkeypatch.setattr(seating, "alive_nodes", lambda: nodes)
-    monkeypatch.setattr(seating, "measured", lambda key: footprint(host=3.0))
+    monkeypatch.setattr(seating, "measured", lambda key, pause: footprint(host=3.0))
     options = {"concurrent": None, "gpus_per_trial": None, "missing": 100, **options}
     return seats_for(
         space.resources, lambda: keys_of(space), space.path.parent / "cache", tell=told.append, **options
@@ -147,6 +152,43 @@ def test_footprints_are_measured_once_and_damaged_ones_again(tmp_path: Path) -> 
 def test_memory_of_nodes_is_not_added_up() -> None:
     assert memory_places([3 * GB, 3 * GB], [footprint(host=2)]) == 2
     assert memory_places([GB], [footprint(host=2)]) == 1
+
+
+def stop() -> None:
+    raise StopSession
+
+
+def test_a_session_that_is_to_end_ends_its_probe(monkeypatch: pytest.MonkeyPatch) -> None:
+    begun: list[Any] = []
+
+    class Probe(subprocess.Popen[str]):
+        def __init__(self, command: Any, **options: Any) -> None:
+            super().__init__([sys.executable, "-c", "import time; time.sleep(1000)"], **options)
+            begun.append(self)
+
+    monkeypatch.setattr("search.probes.subprocess.Popen", Probe)
+    with pytest.raises(StopSession):
+        measured(("squeezenet1_1", 32, 16), pause=stop)
+    monkeypatch.setattr("search.probes.PATIENCE", 0)
+    with pytest.raises(ClusterError, match=r"no footprint was measured within 0 s: .*squeezenet1_1"):
+        measured(("squeezenet1_1", 32, 16))
+    assert [each.poll() for each in begun] == [-signal.SIGKILL] * 2
+
+
+def test_a_session_that_is_to_end_does_not_wait_for_the_probe_of_another_machine(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    cancelled: list[Any] = []
+    task = SimpleNamespace(remote=lambda key, device: "answer")
+    ray = SimpleNamespace(
+        remote=lambda **options: lambda function: task,
+        wait=lambda answers, timeout: ([], answers),
+        cancel=lambda answer, force: cancelled.append(answer),
+    )
+    monkeypatch.setattr(seating, "ray", ray)
+    with pytest.raises(StopSession):
+        seating._on("T4", stop)(("squeezenet1_1", 32, 16))
+    assert cancelled == ["answer"]
 
 
 @pytest.mark.slow

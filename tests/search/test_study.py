@@ -120,7 +120,7 @@ def test_a_worker_that_dies_is_replaced_where_it_was(shared_ray: None, workspace
 def test_a_worker_that_always_dies_is_a_lost_trial(
     shared_ray: None, workspace: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("search.session.RETRIES", 1)
+    monkeypatch.setattr("search.watchdog.RETRIES", 1)
     (workspace / "fault.json").write_text(json.dumps({"what": "kill", "epoch": 1}))
     result = run_study(make_space(workspace, trials=1), workspace, build=FakeTraining)
     [row] = result.rows

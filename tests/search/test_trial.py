@@ -1,14 +1,20 @@
+import itertools
 import json
 import pickle
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from fake_training import FakeTraining, make_data
 
+from lesion.devices import spoils_its_process
+from lesion.errors import DataError
 from lesion.tasks import Task
+from search.errors import WorkerError
 from search.predictions import load_predictions
 from search.trial import Job, Order, TrialRun, Worker, build_training, failure_class
 
@@ -90,6 +96,32 @@ def test_without_any_sound_checkpoint_it_begins_again(job: Job) -> None:
     for path in (job.folder / "0").glob("*.ckpt"):
         path.write_bytes(path.read_bytes()[:-7])
     assert essence(run_to_end(TrialRun(job, replace(ORDER, reported=3)))) == essence(whole)
+
+
+def test_what_is_trained_again_costs_again(job: Job, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("search.trial.time.perf_counter", partial(next, itertools.count()))  # an epoch takes a second
+
+    def costs(order: Order) -> list[tuple[float, float]]:
+        results = run_to_end(TrialRun(replace(job, threads=4), order))
+        return [(result["seconds"], result["device_seconds"]) for result in results]
+
+    def heard(seconds: float, reported: int = 3) -> Order:
+        return replace(ORDER, reported=reported, seconds=seconds, device_seconds=4 * seconds)
+
+    assert costs(ORDER) == [(1, 4), (2, 8), (3, 12)]
+    assert costs(heard(2, reported=2)) == [(3, 12)]  # saved, and its report lost
+    assert costs(heard(3)) == [(3, 12)]
+    assert costs(heard(2)) == [(3, 12)]  # the epoch was recorded, what it cost was not
+    (job.folder / "0" / "epoch-0003.ckpt").write_bytes(b"torn")
+    assert costs(heard(3)) == [(4, 16)]
+    assert costs(heard(4)) == [(4, 16)]
+    for path in (job.folder / "0").glob("*.ckpt"):
+        path.write_bytes(b"torn")
+    assert costs(heard(4)) == [(5, 20), (6, 24), (7, 28)]
+    fault(job, what="broken", epoch=1)
+    for path in (job.folder / "0").glob("*.ckpt"):
+        path.write_bytes(b"torn")
+    assert costs(heard(7)) == [(8, 32), (8, 32)]
 
 
 @pytest.mark.parametrize("change", ["ledger begun anew", "other study", "other seed"])
@@ -197,6 +229,45 @@ def test_an_actor_is_used_again(job: Job) -> None:
     assert worker.reset({"job": job, "order": replace(ORDER, number=1)})
     assert worker.train()["epoch"] == 1
     assert (job.folder / "1" / "epoch-0001.ckpt").exists()
+
+
+def test_a_worker_whose_gpu_is_unusable_gives_itself_up(job: Job, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(self: FakeTraining) -> dict[str, float]:
+        raise torch.AcceleratorError("CUDA error: an illegal memory access was encountered")
+
+    monkeypatch.setattr(FakeTraining, "step", refuse)
+    worker = Worker({"job": job, "order": ORDER})
+    with pytest.raises(WorkerError, match="AcceleratorError: CUDA error: an illegal memory access"):
+        worker.train()
+    assert "illegal memory access" in (job.folder / "0" / "error.txt").read_text()
+
+
+def test_what_a_machine_cannot_read_is_tried_elsewhere(job: Job, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*arguments: Any) -> None:
+        try:
+            raise OSError(28, "No space left on device")
+        except OSError as problem:
+            raise DataError("the draws cannot be kept") from problem
+
+    [result] = run_to_end(TrialRun(replace(job, build=refuse), ORDER))
+    assert (result["failure"], result["elsewhere"]) == ("error", True)
+    monkeypatch.setattr(FakeTraining, "step", refuse)  # a training that has begun had all that it needs
+    assert not run_to_end(TrialRun(job, ORDER))[0]["elsewhere"]
+
+
+@pytest.mark.parametrize(
+    ("said", "spoils"),
+    [
+        ("CUDA error: device-side assert triggered", True),
+        ("cuDNN error: CUDNN_STATUS_EXECUTION_FAILED", True),
+        ("CUDA error: out of memory", False),
+        ("CUDA out of memory. Tried to allocate 2 GiB", False),
+        ("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling cublasCreate(handle)", False),
+        ("Expected all tensors to be on the same device", False),
+    ],
+)
+def test_which_errors_spoil_their_process(said: str, spoils: bool) -> None:
+    assert spoils_its_process(RuntimeError(said)) == spoils
 
 
 def test_torch_says_out_of_memory_in_its_own_ways() -> None:

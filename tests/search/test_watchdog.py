@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from search.watchdog import Coroner, Death, Watchdog, kernel_kills, verdict
+from search.watchdog import RETRIES, UNMADE, Coroner, Death, Losses, Watchdog, kernel_kills, verdict
 
 
 class Clock:
@@ -65,7 +65,7 @@ def test_what_a_busy_driver_did_not_hear_is_not_held_against_the_trial(clock: Cl
 
 
 def test_deaths_are_told_apart() -> None:
-    kills = iter([4, 4, 4, 5, 5, 6, 6, 6, 6])
+    kills = iter([4, 4, 5, 6, 6])
     coroner = Coroner(lambda: next(kills))
     assert coroner.death("exit code 2", None, here=True).failure == "lost"
     assert coroner.death("killed by SIGKILL", None, here=True).failure == "out-of-host-memory"
@@ -73,7 +73,30 @@ def test_deaths_are_told_apart() -> None:
     assert coroner.death("killed", 99.0, here=True) == Death("hung", "nothing was heard of it for 99 s")
     words = "1 worker(s) were killed due to the node running low on memory. " + 900 * "Refer to the documentation "
     ray_did = Coroner(lambda: 0).death(words, None, here=False)
-    assert "fewer trials at a time" in str(verdict(ray_did, 0, False, 1)).lower()
+    assert "fewer trials at a time" in str(verdict(ray_did, 0, 1)).lower()
+
+
+def test_only_what_the_kernel_did_just_now_explains_a_death() -> None:
+    now, kills = [0.0], [0]
+    coroner = Coroner(lambda: kills[0], clock=lambda: now[0])
+
+    def passes(seconds: int) -> None:
+        for _ in range(10 * seconds):
+            now[0] += 0.1
+            coroner.look()
+
+    passes(3600)
+    kills[0] += 1  # somebody else's process
+    passes(60)
+    assert coroner.death("segmentation fault", None, here=True).failure == "lost"
+    passes(60)
+    kills[0] += 1
+    passes(3)  # Ray takes its time to say so
+    assert coroner.death("killed by SIGKILL", None, here=True).failure == "out-of-host-memory"
+    assert coroner.death("and its neighbour", None, here=True).failure == "lost"
+    kills[0] += 1
+    now[0] += 200  # the driver waited for the ledger's server, and looked at nothing
+    assert coroner.death("killed by SIGKILL", None, here=True).failure == "out-of-host-memory"
 
 
 def test_a_worker_that_could_not_be_made_died_of_the_last_error_that_ray_quotes() -> None:
@@ -83,7 +106,26 @@ def test_a_worker_that_could_not_be_made_died_of_the_last_error_that_ray_quotes(
         "'mine' traceback: Traceback (most recent call last): ^^^^ ModuleNotFoundError: No module named 'mine'"
     )
     said = "ModuleNotFoundError: No module named 'mine'"
-    assert Coroner(lambda: 0).death(words, None, here=True) == Death("error", said)
+    assert Coroner(lambda: 0).death(words, None, here=True) == Death(UNMADE, said)
+
+
+def test_a_worker_that_gave_itself_up_died_of_what_it_raised() -> None:
+    words = (
+        "1 ray::Worker.train() (pid=3) File 'search/trial.py', line 9, in step raise WorkerError(result['message']) "
+        "search.errors.WorkerError: AcceleratorError: CUDA error: device-side assert triggered"
+    )
+    kills = iter([0, 1])  # and the kernel ended another process
+    death = Coroner(lambda: next(kills)).death(words, None, here=True)
+    assert death == Death("error", "AcceleratorError: CUDA error: device-side assert triggered")
+    assert [verdict(death, 0, losses) for losses in (1, 2)] == [None, death.text]
+
+
+def test_losses_count_in_a_row_without_one_more_epoch_and_never_for_a_machine_that_went_away() -> None:
+    losses, lost = Losses(), Death("lost", "killed")
+    assert [losses.count(0, epoch, lost) for epoch in (2, 2, 3, 4, 4, 4)] == [1, 2, 1, 1, 2, 3]
+    assert [verdict(lost, 0, count) is None for count in (RETRIES, RETRIES + 1)] == [True, False]
+    gone = Coroner(lambda: 0).death("The actor died because its node has died. Node Id: 3", None, here=False)
+    assert [losses.count(1, 2, each) for each in (lost, gone, gone, gone, lost)] == [1, 1, 1, 1, 2]
 
 
 def test_the_kernel_counts_in_the_control_group_or_everywhere(tmp_path: Path) -> None:
