@@ -23,7 +23,7 @@ from search.rows import ERROR, HUNG, TrialRow
 from search.seats import Seats
 from search.space.space import Asha
 from search.trial import Job, Order
-from search.watchdog import Death, verdict
+from search.watchdog import STORAGE, Death, verdict
 
 SPENT = ("seconds", "device_seconds", "examples")
 DAMAGE_LENGTH = 2000
@@ -124,7 +124,8 @@ class LedgerSearcher(Searcher):
         """The worker died, `last` says for the last time that Ray bears; what another worker is to do, if there is one.
 
         The trial goes on there, or its row is failed, where a retry mends nothing or was tried often enough. Where no
-        worker can be made the session ends instead: no trial is to blame, and all would end like this one.
+        worker can be made, or the storage gives no checkpoints, the session ends instead: no trial is to blame, and all
+        would end like this one.
         """
         number = self._numbers[trial_id]
         nothing = Order(number, 0, over=True)
@@ -137,6 +138,8 @@ class LedgerSearcher(Searcher):
                     "and modules ('lesion-search cluster check' compares them); no trial is lost: mend it and the same "
                     "command goes on"
                 )
+            if last and death.failure == STORAGE:
+                raise StudyError(f"trial {number} cannot go on: {death.text}. No trial is lost")
             row = self.ledger.row(number)
             hangs = row.hangs + (death.failure == HUNG)
             why = verdict(death, hangs, last, row.attempt)

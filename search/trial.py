@@ -5,7 +5,7 @@ to trial. A checkpoint holds the training and the record of every epoch, so that
 first what the ledger has not heard (an epoch may be saved and its report lost) and trains on from there.
 
 What the training raises is a result, not a crash: it comes back with its failure class, and Ray retries nothing but
-lost workers.
+lost workers, and those to which the storage does not give the trial's checkpoints.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from typing import Any, Protocol
 
 from ray import tune
 
-from lesion.errors import NonFiniteLossError
+from lesion.errors import CheckpointAccessError, NonFiniteLossError
 from lesion.registry import Value
 from lesion.tasks import Task
 from search.errors import TrialError
@@ -104,7 +104,10 @@ class TrialRun:
         self._reported = order.reported
 
     def step(self) -> dict[str, Any]:
-        """The record of the next epoch, or of the failure: plain numbers and strings, `done` at the end."""
+        """The record of the next epoch, or of the failure: plain numbers and strings, `done` at the end.
+
+        Raises CheckpointAccessError, which is to be taken for the death of the worker: the trial goes on elsewhere.
+        """
         if self.order.over:
             return {"number": self.order.number, "epoch": self.order.reported, "over": True, "done": True}
         try:
@@ -117,6 +120,9 @@ class TrialRun:
             self._reported = int(record["epoch"])
             done = self._over and self._reported == len(self.records)
             return {**record, "done": done, "damage": "; ".join(self.damage)}
+        except CheckpointAccessError:
+            self._training = None
+            raise
         except Exception as error:
             self._training = None
             return self._failed(error)

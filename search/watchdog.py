@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from lesion.errors import CheckpointAccessError
 from search.rows import ERROR, HOST_MEMORY, HUNG, LOST
 
 SLOWER = 10
@@ -24,6 +25,8 @@ SAID = 500
 """Letters of what Ray says of a death, which goes on at length about what may be set."""
 _UNABLE = "error raised in its creation task"
 """Ray's words for a worker that could not even be made."""
+STORAGE = "storage"
+"""Class of the death of a worker to which the storage did not give the trial's checkpoints; no failure of a trial."""
 _CAUSE = re.compile(r"\b\w+(?:Error|Exception): ")
 AWAY = 5.0
 """Seconds between two looks beyond which the driver was busy itself, and heard nothing for that reason."""
@@ -97,7 +100,8 @@ class Watchdog:
 class Death:
     """Why a worker died: a failure class, and what is known about it in words.
 
-    The class "error" is that of a worker which could not be made: its machine lacks something.
+    The class "error" is that of a worker which could not be made: its machine lacks something. Neither that nor
+    `STORAGE` is ever a trial's fault.
     """
 
     failure: str
@@ -120,9 +124,12 @@ class Coroner:
             return Death(HOST_MEMORY, f"Ray ended its worker because the machine ran out of memory: {words[:SAID]}")
         if here and killed > 0:
             return Death(HOST_MEMORY, "the kernel ended its worker because the machine ran out of memory")
+        causes = [found.start() for found in _CAUSE.finditer(words)]
+        cause = words[causes[-1] if causes else 0 :][:SAID]
         if _UNABLE in words:
-            causes = [found.start() for found in _CAUSE.finditer(words)]
-            return Death(ERROR, words[causes[-1] if causes else 0 :][:SAID])
+            return Death(ERROR, cause)
+        if cause.startswith(CheckpointAccessError.__name__):
+            return Death(STORAGE, cause.partition(": ")[2])
         return Death(LOST, words[:SAID])
 
 

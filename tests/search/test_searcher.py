@@ -126,6 +126,15 @@ def test_a_hung_trial_gets_one_more_worker(ledger: Ledger, told: list[Told]) -> 
     assert row.device_seconds == 4.0  # noted with every epoch: nothing of the failed trial is left out of a budget
 
 
+def test_a_storage_that_does_not_answer_fails_no_trial(ledger: Ledger, told: list[Told]) -> None:
+    ask = searcher(ledger, told)
+    ask.suggest("a")
+    assert not ask.died("a", Death("storage", "epoch-0001.ckpt cannot be read"), last=False).over
+    assert ask.died("a", Death("storage", "epoch-0001.ckpt cannot be read"), last=True).over
+    assert str(ask.problem) == "trial 0 cannot go on: epoch-0001.ckpt cannot be read. No trial is lost"
+    assert (ledger.row(0).state, ledger.row(0).attempt) == ("running", 2)
+
+
 def test_memory_that_ran_out_is_not_tried_again(ledger: Ledger, told: list[Told]) -> None:
     ask = searcher(ledger, told)
     ask.suggest("a")

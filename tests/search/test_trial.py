@@ -1,3 +1,4 @@
+import errno
 import json
 import pickle
 from dataclasses import replace
@@ -8,6 +9,7 @@ import numpy as np
 import pytest
 from fake_training import FakeTraining, make_data
 
+from lesion.errors import CheckpointAccessError
 from lesion.tasks import Task
 from search.predictions import load_predictions
 from search.trial import Job, Order, TrialRun, Worker, build_training, failure_class
@@ -126,6 +128,25 @@ def test_memory_that_runs_out_while_resuming_is_no_damage(job: Job, monkeypatch:
     [result] = run_to_end(TrialRun(job, replace(ORDER, reported=3)))
     assert (result["failure"], result["damage"]) == ("out-of-memory", "")
     assert len(list((job.folder / "0").glob("*.ckpt"))) == 2
+
+
+def test_a_storage_that_does_not_give_the_checkpoints_costs_none_of_them(
+    job: Job, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is no result of the trial either, which would be failed for good: Ray gives it to another worker."""
+    whole = essence(run_to_end(TrialRun(job, ORDER)))
+    before = {path: path.read_bytes() for path in (job.folder / "0").glob("*.ckpt")}
+
+    def refuse(self: Path) -> bytes:
+        raise OSError(errno.ESTALE, "Stale file handle")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "read_bytes", refuse)
+        with pytest.raises(CheckpointAccessError, match="Stale file handle"):
+            TrialRun(job, replace(ORDER, reported=2)).step()
+    assert {path: path.read_bytes() for path in (job.folder / "0").glob("*.ckpt")} == before
+    assert not (job.folder / "0" / "error.txt").exists()
+    assert essence(run_to_end(TrialRun(job, replace(ORDER, reported=2)))) == whole[2:]
 
 
 def test_an_order_that_is_over_trains_nothing(job: Job) -> None:

@@ -86,6 +86,16 @@ def test_a_worker_that_could_not_be_made_died_of_the_last_error_that_ray_quotes(
     assert Coroner(lambda: 0).death(words, None, here=True) == Death("error", said)
 
 
+def test_a_storage_that_gives_no_checkpoint_is_told_from_a_worker_that_died() -> None:
+    words = (
+        "1 ray.exceptions.RayTaskError(CheckpointAccessError): ray::Worker.train() (pid=3) OSError: [Errno 5] "
+        "The above exception was the direct cause: lesion.errors.CheckpointAccessError: epoch-0002.ckpt cannot be "
+        "read: [Errno 5] Input/output error"
+    )
+    died = Coroner(lambda: 0).death(words, None, here=True)
+    assert died == Death("storage", "epoch-0002.ckpt cannot be read: [Errno 5] Input/output error")
+
+
 def test_the_kernel_counts_in_the_control_group_or_everywhere(tmp_path: Path) -> None:
     vmstat = tmp_path / "vmstat"
     vmstat.write_text("nr_free_pages 12\noom_kill 3\n")
