@@ -6,8 +6,10 @@ process, into which a second study would write.
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import os
+import posixpath
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -34,7 +36,7 @@ STATUS = {
 }
 """MLflow's status of a run by the trial's state; the tag ``lesion.state`` tells pruned from interrupted."""
 _BATCH, _PARAMS, _TAGS = 1000, 100, 100
-_PARAM_LENGTH, _TAG_LENGTH = 6000, 5000
+_PARAM_LENGTH, _TAG_LENGTH, _NAME_LENGTH = 6000, 5000, 250
 
 
 @dataclass
@@ -56,6 +58,15 @@ class Change:
         if "metrics" in event:
             # The first report of an epoch counts: what is rebuilt from the ledger later knows less.
             self.epochs.setdefault(event["epoch"], (event["time"], event["metrics"]))
+
+    def parts(self) -> list[Change]:
+        """The same in pieces that MLflow may refuse one by one: settings, each epoch, tags, and the state alone."""
+        return [
+            *(Change(params={name: value}, time=self.time) for name, value in self.params.items()),
+            *(Change(epochs={epoch: told}, time=self.time) for epoch, told in self.epochs.items()),
+            *([Change(tags=self.tags, time=self.time)] if self.tags else []),
+            *([Change(state=self.state, time=self.time)] if self.state else []),
+        ]
 
 
 @dataclass
@@ -164,7 +175,7 @@ class StudyRuns:
         if not change.epochs:
             return {}
         if run.epochs is None:
-            history = self.client.get_metric_history(run.id, self.objective)
+            history = self.client.get_metric_history(run.id, metric_name(self.objective))
             run.epochs = {metric.step for metric in history}
         return {epoch: told for epoch, told in change.epochs.items() if epoch not in run.epochs}
 
@@ -172,7 +183,10 @@ class StudyRuns:
         from mlflow.entities import Metric, Param, RunTag  # noqa: PLC0415
 
         metrics = [
-            [Metric(name, value, time, epoch) for name, value in sorted(told.items(), key=self._objective_last)]
+            [
+                Metric(metric_name(name), value, time, epoch)
+                for name, value in sorted(told.items(), key=self._objective_last)
+            ]
             for epoch, (time, told) in epochs.items()
         ]
         params = [Param(key, value) for key, value in change.params.items()]
@@ -234,6 +248,23 @@ def param_name(path: str) -> str:
     'balancing.copies-cap.cap.count'
     """
     return re.sub(r"[^\w./: -]", "-", path)
+
+
+def metric_name(name: str) -> str:
+    """A metric's name as MLflow takes it.
+
+    Classes may be called anything, and metrics are called after them. What MLflow refuses becomes a dash, and a digest
+    of the whole name ends it, so that ``BCC (nodular)`` and ``BCC [nodular]`` have a curve each.
+
+    >>> metric_name("auc_melanoma"), metric_name("auc_BCC (nodular)")
+    ('auc_melanoma', 'auc_BCC -nodular- e1e515')
+    """
+    fitting = re.sub(r"[^\w./: -]", "-", name)
+    if posixpath.normpath(fitting) != fitting or fitting.startswith(("/", ".")):  # MLflow may make a path of it
+        fitting = re.sub(r"[./]", "-", fitting)
+    if fitting == name and len(name) <= _NAME_LENGTH:
+        return name
+    return f"{fitting[: _NAME_LENGTH - 7]} {hashlib.sha256(name.encode()).hexdigest()[:6]}"
 
 
 def experiment_of(client: MlflowClient, study: str, uri: str, artifacts: Path) -> str:
