@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import io
 import os
+import secrets
 from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
@@ -94,7 +95,8 @@ def saved(folder: Path) -> list[Path]:
 
 def write_atomically(path: Path, *parts: bytes | memoryview) -> None:
     """Write `parts` to `path` such that a reader finds the old content or the new one, never a part of it."""
-    beside = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    # No two writers share a name, not even those of one pid on two machines.
+    beside = path.with_name(f".{path.name}.{secrets.token_hex(4)}.partial")
     try:
         with beside.open("wb") as file:
             for part in parts:

@@ -18,6 +18,7 @@ from ray.tune.schedulers import AsyncHyperBandScheduler, FIFOScheduler, TrialSch
 from ray.tune.search import Searcher
 
 from search.errors import StudyError
+from search.fence import raise_fence
 from search.ledger import Ending, Ledger, Samples
 from search.rows import ERROR, HUNG, TrialRow
 from search.seats import Seats
@@ -111,6 +112,11 @@ class LedgerSearcher(Searcher):
         if result is None or error or number in self._over or self.problem is not None:
             return
         with self._fatal():
+            if result.get("superseded"):  # a worker that was given up is not heard: this one was not
+                raise StudyError(
+                    f"another session has begun trial {number} in {self.job.folder}: two ledgers must not share a "
+                    "workspace; give one of them a workspace of its own (--workspace)"
+                )
             self.require_unchanged()
             noted = self._so_far(number, result) | {name: result[name] for name in SPENT if result[name]}
             noted["metrics"] = metrics_of(result)
@@ -154,10 +160,11 @@ class LedgerSearcher(Searcher):
         return nothing
 
     def _begin(self, what: str, number: int, trial_id: str, **attributes: Any) -> Order:
-        self.ledger.begin(number, ray_trial=trial_id, **attributes)
+        attempt = f"{self.ledger.begin(number, ray_trial=trial_id, **attributes)} of {trial_id}"
+        raise_fence(self.job.folder / str(number), attempt)
         row = self.ledger.row(number)
         self.tell(Told(what, row, row.epoch))
-        return Order(number, row.seed, row.settings, row.epoch, split=row.split)
+        return Order(number, row.seed, row.settings, row.epoch, split=row.split, attempt=attempt)
 
     def _so_far(self, number: int, result: Mapping[str, Any]) -> dict[str, Any]:
         """What was spent on a trial and found wrong with its checkpoints, over all its attempts."""

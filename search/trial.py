@@ -29,6 +29,7 @@ from lesion.errors import CheckpointAccessError, NonFiniteLossError
 from lesion.registry import Value
 from lesion.tasks import Task
 from search.errors import TrialError
+from search.fence import SupersededError, require_latest
 from search.predictions import PREDICTIONS, save_predictions
 from search.resumption import Trains, checkpoint_key, resume
 from search.rows import ERROR, HOST_MEMORY, NON_FINITE, OUT_OF_MEMORY
@@ -82,6 +83,7 @@ class Order:
     """One attempt at one trial; the ledger has heard of its epochs up to `reported`.
 
     `over` says that the ledger has ended the trial; Ray alone does not know it yet. `split` overrules the job's.
+    `attempt` is the name of this attempt, by which a worker that was given up is kept from writing (`search.fence`).
     """
 
     number: int
@@ -90,6 +92,7 @@ class Order:
     reported: int = 0
     over: bool = False
     split: str | None = None
+    attempt: str = ""
 
 
 class TrialRun:
@@ -109,7 +112,7 @@ class TrialRun:
         Raises CheckpointAccessError, which is to be taken for the death of the worker: the trial goes on elsewhere.
         """
         if self.order.over:
-            return {"number": self.order.number, "epoch": self.order.reported, "over": True, "done": True}
+            return self._nothing
         try:
             if self._training is None:
                 self._training = self._prepare()
@@ -123,9 +126,17 @@ class TrialRun:
         except CheckpointAccessError:
             self._training = None
             raise
+        except SupersededError:
+            self._training = None
+            return {**self._nothing, "superseded": True}
         except Exception as error:
             self._training = None
             return self._failed(error)
+
+    @property
+    def _nothing(self) -> dict[str, Any]:
+        """The record of an attempt that is none: nobody waits for it."""
+        return {"number": self.order.number, "epoch": self.order.reported, "over": True, "done": True}
 
     @property
     def _over(self) -> bool:
@@ -134,6 +145,7 @@ class TrialRun:
         return bool(last.get("over")) or last["epoch"] >= self.job.epochs
 
     def _prepare(self) -> Trains:
+        require_latest(self.folder, self.order.attempt)
         resumed = resume(self.folder, self._key, lambda: self.job.build(self.order.settings, self.job, self.order.seed))
         self.records, self.damage = resumed.records, [*self.damage, *resumed.damage]
         # A checkpoint further back than the ledger: the epochs between are trained and reported once more.
@@ -172,6 +184,7 @@ class TrialRun:
         records = [json.dumps(each) for each in (*self.records, record)]
         state = {"epoch": record["epoch"], "key": self._key, "records": records}
         probabilities = training.predict()
+        require_latest(self.folder, self.order.attempt)
         try:
             save_predictions(self.folder / PREDICTIONS, probabilities, record)
             checkpoints.save({**state, "training": training.state_dict()}, self.folder)
@@ -188,7 +201,8 @@ class TrialRun:
         message = f"{type(error).__name__}: {error}"[:MESSAGE_LENGTH]
         last = self.records[-1] if self.records else {}
         spent = {name: last.get(name, 0) for name in ("seconds", "device_seconds", "examples")}
-        with suppress(OSError):
+        with suppress(OSError, SupersededError):
+            require_latest(self.folder, self.order.attempt)
             self.folder.mkdir(parents=True, exist_ok=True)
             (self.folder / TRACEBACK).write_text(traceback.format_exc())
         failed = {
