@@ -153,7 +153,7 @@ def run_study(
     _look_ahead(space, packed, warn)
     _require_ledger(place)
     with driving(place.lock(study), study, place.ledger_url) as hold, Interrupts() as interrupts:
-        ledger = open_ledger(place.ledger_url, study, identity_of(space, packed), space.seed)
+        ledger = open_ledger(place.ledger_url, study, identity_of(space, packed), space.seed, since=unchanged.since)
         ledger.guard, ledger.patience.hurried = hold.confirm, lambda: interrupts.asked is not None
         identity = ledger.identity
         plan = Plan(
