@@ -29,11 +29,13 @@ def of_spool(place: Workspace, status: StudyStatus, experiment: str, uri: str | 
         found = f"{waiting} events wait" + (f", {torn} torn lines that are told again from the ledger" if torn else "")
         yield Finding("events wait", str(mirror.spool.path), found, MATTERS, "deliver them, as 'sync' does", sync)
     refused = mirror.rejected.events()
-    if refused:
+    torn = _lines(mirror.rejected.path)[1]
+    if refused or torn:
+        last = str(refused[-1].get("error", ""))[:200] if refused else "what it was is torn"
         yield Finding(
             "rejected events",
             str(mirror.rejected.path),
-            f"MLflow refused {len(refused)} events, at last: {str(refused[-1].get('error', ''))[:200]}",
+            f"MLflow refused {len(refused) + torn} events, at last: {last}",
             f"{MATTERS}; the search itself lost nothing",
             "send them again, and keep those that it still refuses",
             lambda: _send_again(mirror, _sync(place, status, experiment, uri)),
