@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import io
 import json
-import logging
 import math
 import os
 import time
@@ -22,7 +21,7 @@ import lesion
 from lesion.evaluation import Evaluation
 from lesion.model_folder import Config, read_config
 from search.errors import PromotionBlockedError, PromotionError
-from search.tracking import experiment_of, metric_name
+from search.tracking import client_of, experiment_of, metric_name
 
 if TYPE_CHECKING:
     from mlflow.tracking import MlflowClient
@@ -75,13 +74,9 @@ class Registry:
     """MLflow's model registry at `uri`; files of new experiments go under `artifacts` when it is a local database."""
 
     def __init__(self, uri: str, artifacts: Path) -> None:
-        from mlflow.tracking import MlflowClient  # noqa: PLC0415 - takes seconds
-
         os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
-        for name in ("mlflow", "alembic"):
-            logging.getLogger(name).setLevel(logging.WARNING)
         self.uri, self.artifacts = uri, artifacts
-        self.client: MlflowClient = MlflowClient(uri, registry_uri=uri)
+        self.client: MlflowClient = client_of(uri)
 
     def find(self, name: str, key: str) -> Registered | None:
         """The version made of the same trials, if there is one.

@@ -16,6 +16,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from filelock import FileLock
+
 from search.spool import Event
 
 if TYPE_CHECKING:
@@ -35,6 +37,8 @@ STATUS = {
     "running": "RUNNING",
 }
 """MLflow's status of a run by the trial's state; the tag ``lesion.state`` tells pruned from interrupted."""
+TABLES = 300.0
+"""Seconds that another process is given to make a database's tables; it takes some ten."""
 _BATCH, _PARAMS, _TAGS = 1000, 100, 100
 _PARAM_LENGTH, _TAG_LENGTH, _NAME_LENGTH = 6000, 5000, 250
 
@@ -113,11 +117,7 @@ class StudyRuns:
             # MLflow's own tries would make a run twice whose first answer was late.
             os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
             os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "15")
-            from mlflow.tracking import MlflowClient  # noqa: PLC0415
-
-            for name in ("mlflow", "alembic"):
-                logging.getLogger(name).setLevel(logging.WARNING)
-            self._client = MlflowClient(self.uri)
+            self._client = client_of(self.uri)
         return self._client
 
     def runs(self) -> dict[int, Run]:
@@ -239,6 +239,22 @@ class StudyRuns:
             token = page.token
             if not token:
                 return
+
+
+def client_of(uri: str) -> MlflowClient:
+    """MLflow's client for runs and registered models at `uri`.
+
+    The first one in a database makes its tables, and two processes that do so at once stumble over each other's.
+    """
+    from mlflow.tracking import MlflowClient  # noqa: PLC0415 - takes seconds
+
+    for name in ("mlflow", "alembic"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+    if not uri.startswith("sqlite:///"):
+        return MlflowClient(uri, registry_uri=uri)
+    path = Path(uri.removeprefix("sqlite:///"))
+    with FileLock(path.with_name(f".{path.name}.lock"), timeout=TABLES):
+        return MlflowClient(uri, registry_uri=uri)
 
 
 def param_name(path: str) -> str:

@@ -1,3 +1,5 @@
+import threading
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -10,7 +12,7 @@ from search.identity import Identity
 from search.mirror import Mirror, deliver_all, ended, epoch_of, events_of, mirror_of, provenance, started, study_event
 from search.rows import TrialRow
 from search.spool import Spool
-from search.tracking import PARENT, Change, StudyRuns, metric_name
+from search.tracking import PARENT, Change, StudyRuns, client_of, metric_name
 from search.workspace import open_workspace
 
 IDENTITY = Identity("tiny", "d1", "holdout", "s1", "mean_auc", "maximize", {"epochs": 3})
@@ -299,3 +301,26 @@ def test_a_run_whose_tags_are_right_and_that_is_running_is_ended(tmp_path: Path,
     run = runs_of(again)[0]
     assert run.info.status == {"complete": "FINISHED", "running": "KILLED"}[state]
     assert steps(again, run) == [1, 2]
+
+
+@pytest.mark.slow
+def test_a_database_is_made_by_one_process_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """MLflow makes tables when its first client is; of two at once, one failed with "duplicate column name"."""
+    at_once: list[int] = []
+    busy: list[int] = []
+
+    def make(uri: str, registry_uri: str) -> str:
+        busy.append(1)
+        time.sleep(0.3)
+        at_once.append(len(busy))
+        busy.pop()
+        return uri
+
+    monkeypatch.setattr("mlflow.tracking.MlflowClient", make)
+    uri = f"sqlite:///{tmp_path / 'mlflow.db'}"
+    threads = [threading.Thread(target=client_of, args=(uri,)) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert at_once == [1, 1, 1]
