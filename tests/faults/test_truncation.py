@@ -237,7 +237,7 @@ def test_what_mlflow_refused(place: Workspace, monkeypatch: pytest.MonkeyPatch) 
     rejected = mirror_of(place, "tiny", ledger.identity).rejected
     for number in range(3):
         rejected.append({"trial": number, "error": "bad name", "tags": {"note": "x"}})
-    for offset in cuts(rejected.path, 20):
+    for offset in cuts(rejected.path, 4):
         found = [finding for finding in examine(place).findings if finding.kind == "rejected events"]
         lines = [line for line in rejected.path.read_bytes().split(b"\n") if line]
         assert len(found) == (1 if lines else 0), offset
