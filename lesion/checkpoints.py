@@ -1,7 +1,8 @@
 """Checkpoints of a training: written beside and renamed, with a checksum, the last two kept.
 
 A file is `epoch-<n>.ckpt`: 32 bytes SHA-256, then a torch archive, which is read with `weights_only`, so that
-a file from somebody else cannot run code. A damaged file is passed over for the one before it.
+a file from somebody else cannot run code. A damaged file is passed over for the one before it. One that the storage
+does not give just now, or for which there is no memory, is not: it may be as sound as ever.
 """
 
 from __future__ import annotations
@@ -9,12 +10,15 @@ from __future__ import annotations
 import hashlib
 import io
 import os
+import secrets
+from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from lesion.errors import CheckpointError
+from lesion.devices import is_out_of_memory
+from lesion.errors import CheckpointAccessError, CheckpointError
 
 DIGEST = hashlib.sha256().digest_size
 KEPT = 2
@@ -40,22 +44,34 @@ def save(state: dict[str, Any], folder: Path) -> Path:
 
 
 def load(path: Path) -> dict[str, Any]:
-    """The state in a checkpoint; CheckpointError when it is missing or damaged."""
+    """The state in a checkpoint; CheckpointError when it is missing or damaged.
+
+    CheckpointAccessError when the storage does not give it; where memory runs out, that error comes as it is.
+    """
     try:
         content = path.read_bytes()
-    except OSError as problem:
+    except FileNotFoundError as problem:
         raise CheckpointError(f"{path} cannot be read: {problem}") from problem
+    except OSError as problem:
+        raise CheckpointAccessError(
+            f"{path} cannot be read: {problem}. It stays as it is; look at the storage, and run the same command again"
+        ) from problem
     if hashlib.sha256(content[DIGEST:]).digest() != content[:DIGEST]:
         raise CheckpointError(f"{path} is damaged: its checksum differs")
     try:
         state: dict[str, Any] = torch.load(io.BytesIO(content[DIGEST:]), map_location="cpu", weights_only=True)
     except Exception as problem:  # as written, so it is no checkpoint of ours: torch has a dozen ways to say so
+        if is_out_of_memory(problem):
+            raise
         raise CheckpointError(f"{path} is not a checkpoint: {type(problem).__name__} when it was read") from problem
     return state
 
 
 def load_latest(folder: Path) -> tuple[dict[str, Any] | None, list[str]]:
-    """The newest sound state in a folder, or None, and what was passed over to find it."""
+    """The newest sound state in a folder, or None, and what was passed over to find it.
+
+    Raises CheckpointAccessError where the storage does not give one of them.
+    """
     passed_over: list[str] = []
     for path in reversed(saved(folder)):
         try:
@@ -66,13 +82,21 @@ def load_latest(folder: Path) -> tuple[dict[str, Any] | None, list[str]]:
 
 
 def saved(folder: Path) -> list[Path]:
-    """The checkpoints of a folder, oldest first."""
-    return sorted(folder.glob("epoch-*.ckpt"))
+    """The checkpoints of a folder, oldest first; CheckpointAccessError where the storage does not list it."""
+    try:
+        # Not by `glob`, which takes a folder that cannot be listed for an empty one.
+        found = [path for path in folder.iterdir() if fnmatch(path.name, "epoch-*.ckpt")]
+    except FileNotFoundError:
+        return []
+    except OSError as problem:
+        raise CheckpointAccessError(f"{folder} cannot be listed: {problem}; look at the storage") from problem
+    return sorted(found)
 
 
 def write_atomically(path: Path, *parts: bytes | memoryview) -> None:
     """Write `parts` to `path` such that a reader finds the old content or the new one, never a part of it."""
-    beside = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    # No two writers share a name, not even those of one pid on two machines.
+    beside = path.with_name(f".{path.name}.{secrets.token_hex(4)}.partial")
     try:
         with beside.open("wb") as file:
             for part in parts:

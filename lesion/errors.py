@@ -34,6 +34,10 @@ class CheckpointError(LesionError, Failure):
     """A checkpoint is missing, damaged or of another training."""
 
 
+class CheckpointAccessError(LesionError, Failure):
+    """A checkpoint may be sound and could not be read just now: the storage did not answer. No reason to go without."""
+
+
 class NonFiniteLossError(LesionError, Failure):
     """The loss became NaN or infinite; training on would only waste time."""
 

@@ -6,6 +6,8 @@ look at the test part.
 
 from __future__ import annotations
 
+import hashlib
+import io
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -15,7 +17,9 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from lesion.checkpoints import write_atomically
 from lesion.data.packed import PackedDataset
+from lesion.errors import DataAccessError
 from lesion.evaluation import evaluate
 from lesion.predictor import Predictor
 from lesion.rules import Rules
@@ -24,7 +28,7 @@ from search.openings import record
 from search.selection import Selection
 from search.study import StudyStatus
 
-PER_IMAGE, EVALUATION, TABLE = "per_image.csv", "evaluation.json", "table.csv"
+PER_IMAGE, EVALUATION, TABLE, DIGESTS = "per_image.csv", "evaluation.json", "table.csv", "digests.json"
 PEOPLE = ("image", "group", "age", "sex", "site")
 
 
@@ -32,17 +36,33 @@ def tested(predictor: Predictor, test: PackedDataset, reports: Path, key: str, p
     """Probabilities of the test part by the plain model, (N, classes); never computed twice for one `key`.
 
     They are kept in the study's `reports` before anything is done with them, with the content hash of the `part`.
+    DataAccessError where that is damaged.
     """
     kept = reports / f"tested-{key[:12]}.npy"
     if not kept.exists():
         reports.mkdir(parents=True, exist_ok=True)
-        partial = kept.with_suffix(".partial.npy")
         plain = replace(predictor, rules=Rules(), class_weights=None)
-        np.save(partial, plain.predict(test.images, test.table))
-        partial.replace(kept)
+        content = io.BytesIO()
+        np.save(content, plain.predict(test.images, test.table))
+        write_atomically(kept, content.getbuffer())
     record(kept, part)
-    probabilities: NDArray[np.float64] = np.load(kept, allow_pickle=False)
+    try:
+        # Opened here: NumPy leaves a file open that it cannot read.
+        with kept.open("rb") as file:
+            probabilities: NDArray[np.float64] = np.load(file, allow_pickle=False)
+    except (ValueError, EOFError) as error:
+        raise DataAccessError(_damaged(kept, f"cannot be read: {error}")) from error
+    if probabilities.shape != (len(test), len(test.classes)):
+        found = f"holds {probabilities.shape}, not {len(test)} images of {len(test.classes)} classes"
+        raise DataAccessError(_damaged(kept, found))
     return probabilities
+
+
+def _damaged(kept: Path, what: str) -> str:
+    return (
+        f"{kept} is damaged: it {what}. Put it back from a copy; or delete it and promote again, which scores the "
+        "test part with the same model once more and counts as the same opening"
+    )
 
 
 def candidate(
@@ -70,6 +90,9 @@ def write(folder: Path, test: Candidate, validation: Candidate, status: StudySta
         evaluation.official_csv(place / "official.csv")
         part.table.to_csv(place / TABLE, index=False)
         (place / EVALUATION).write_text(json.dumps(evaluation.to_dict(), indent=2))
+        # A table that was cut may still read as one, with a shorter last number.
+        digests = {file: _digest(place / file) for file in (PER_IMAGE, EVALUATION, TABLE)}
+        (place / DIGESTS).write_text(json.dumps(digests))
     chosen: dict[str, Any] = {
         "objective": status.identity.objective,
         "best": [selection.best.value, selection.best.low, selection.best.high],
@@ -84,8 +107,12 @@ def write(folder: Path, test: Candidate, validation: Candidate, status: StudySta
 def read(folder: Path) -> Candidate:
     """One part as `write` left it; OSError, ValueError or KeyError where it is damaged.
 
-    Evidence of earlier releases says nothing of people, and every photo is then a lesion of its own.
+    Evidence of earlier releases has no digests, and says nothing of people: every photo is then a lesion of its own.
     """
+    if (folder / DIGESTS).exists():
+        for file, digest in json.loads((folder / DIGESTS).read_text()).items():
+            if _digest(folder / file) != digest:
+                raise ValueError(f"{folder / file} is damaged: its checksum differs")
     frame = pd.read_csv(
         folder / PER_IMAGE, dtype={"image": str, "truth": str}, keep_default_na=False, float_precision="round_trip"
     )
@@ -101,6 +128,10 @@ def read(folder: Path) -> Candidate:
         decision_weights=weights,
     )
     return Candidate(evaluation, table)
+
+
+def _digest(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def _table(path: Path, images: list[str]) -> pd.DataFrame:

@@ -208,11 +208,14 @@ class Ledger:
         return self.patience.call("write to", guarded)
 
 
-def open_ledger(url: str, name: str, identity: Identity, seed: int) -> Ledger:
+def open_ledger(
+    url: str, name: str, identity: Identity, seed: int, *, since: Callable[[str], Sequence[str]] = lambda data_hash: ()
+) -> Ledger:
     """The study `name` in the database at `url`, made if there is none; its `identity` has the study's id.
 
     Raises StudyError when the study exists for other data, another split, space or objective, saying what differs, and
-    LedgerError when a newer lesion-search wrote it.
+    LedgerError when a newer lesion-search wrote it. `since` tells in words what changed in the data since they had a
+    content hash.
     """
     storage = open_storage(url)
     direction = optuna.study.StudyDirection[identity.direction.upper()]
@@ -227,6 +230,8 @@ def open_ledger(url: str, name: str, identity: Identity, seed: int) -> Ledger:
             return Ledger(study, storage, seed, identity)
     before = identity_in(name, known)
     lines = before.difference(identity)
+    if before.data_hash != identity.data_hash:
+        lines[1:1] = [f"  {line}" for line in since(before.data_hash)]
     if lines:
         raise StudyError(
             f"the study {name!r} exists for something else:\n  "

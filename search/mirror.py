@@ -24,7 +24,7 @@ from search.errors import MirrorError
 from search.identity import Identity
 from search.rows import TrialRow
 from search.spool import Event, Spool
-from search.tracking import EPOCH, NAME, PARENT, STATE, Change, StudyRuns
+from search.tracking import EPOCH, NAME, PARENT, STATE, STATUS, Change, Run, StudyRuns
 from search.workspace import Workspace
 
 PATIENCE = (1.0, 2.0, 4.0, 8.0, 15.0, 30.0)
@@ -115,10 +115,9 @@ class Mirror:
     def _fill(self) -> None:
         """Put in line what the ledger has and MLflow has not; after what the spool holds, which knows more."""
         runs = self.runs.runs()
-        known = {number: (run.tags.get(STATE), run.tags.get(EPOCH)) for number, run in runs.items()}
         told: list[Event] = []
         for row in self._rows:
-            if known.get(row.number) != (row.state, str(row.epoch)):
+            if is_behind(row, runs.get(row.number)):
                 told += events_of(row, self.runs.objective)
         with self._changed:
             self._waiting.extend(told)
@@ -148,14 +147,24 @@ class Mirror:
         self.problem = None
 
     def _write(self, number: int, change: Change) -> None:
+        """Bring a run up to `change`; of what MLflow refuses, as much as it takes: a run that has ended must end."""
+        if self._refused(number, change) is None:
+            return
+        for part in change.parts():
+            if error := self._refused(number, part):
+                # Kept where a person can look at it; sending it again would hold up all the rest for ever.
+                with suppress(OSError):
+                    self.rejected.append({"trial": number, "error": str(error), **vars(part)})
+
+    def _refused(self, number: int, change: Change) -> Exception | None:
+        """What MLflow says where it will never take `change`; None where it took it."""
         try:
             self.runs.write(number, change)
         except Exception as error:
             if getattr(error, "error_code", None) not in REFUSED:
                 raise
-            # Kept where a person can look at it; sending it again would hold up all the rest for ever.
-            with suppress(OSError):
-                self.rejected.append({"trial": number, "error": str(error), **vars(change)})
+            return error
+        return None
 
     def _rest(self, seconds: float) -> None:
         with self._changed:
@@ -234,6 +243,18 @@ def events_of(row: TrialRow, objective: str) -> list[Event]:
         for epoch, value in row.history.items()
     ]
     return [started(row, {}), *epochs, ended(row, "interrupted" if row.state == "running" else None)]
+
+
+def is_behind(row: TrialRow, run: Run | None) -> bool:
+    """Whether MLflow does not show a trial, which no worker has, as the ledger has it: tags and status both.
+
+    The status is written last, and a run whose tags are all there may be RUNNING for ever.
+    """
+    if row.state == "waiting" or not row.settings:
+        return False
+    state = "interrupted" if row.state == "running" else row.state
+    shown = run and (run.tags.get(STATE), run.tags.get(EPOCH), run.status)
+    return shown != (state, str(row.epoch), STATUS[state])
 
 
 def provenance(identity: Identity) -> dict[str, str]:

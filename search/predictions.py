@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -15,14 +16,14 @@ PREDICTIONS = "predictions.npz"
 
 def save_predictions(path: Path, probabilities: npt.NDArray[Any], record: Mapping[str, Any]) -> None:
     """Write validation probabilities (images, classes) with the epoch and value they belong to, atomically."""
+    from lesion.checkpoints import write_atomically  # noqa: PLC0415 - torch takes seconds, and only workers save
+
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_suffix(".partial")
-    try:
-        with partial.open("wb") as file:
-            np.savez(file, probabilities=probabilities, epoch=record["epoch"], value=record["value"])
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)  # what a full disk has taken of it
+    content = io.BytesIO()
+    np.savez(content, probabilities=probabilities, epoch=record["epoch"], value=record["value"])
+    for left in path.parent.glob(f".{path.name}.*.partial"):  # by a worker that was killed; one writes at a time
+        left.unlink(missing_ok=True)
+    write_atomically(path, content.getbuffer())
 
 
 def load_predictions(path: Path) -> tuple[npt.NDArray[Any], int, float]:

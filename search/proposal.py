@@ -156,6 +156,7 @@ def make(asked: Proposal, selection: Selection) -> Made:
 def found_again(asked: Proposal, known: Registered) -> Made:
     """What was registered before, with the evidence that was kept."""
     asked.say(f"version {known.version} was made of the same trials; reading its evidence")
+    asked.registry.settle(asked.name, known)
     try:
         test, validation = (evidence.read(asked.registry.evidence(known.run_id, p)) for p in ("test", "validation"))
     except (OSError, ValueError, KeyError) as problem:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import io
 import json
-import logging
 import math
 import os
 import time
@@ -21,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 import lesion
 from lesion.evaluation import Evaluation
 from search.errors import PromotionBlockedError, PromotionError
-from search.tracking import experiment_of
+from search.tracking import client_of, experiment_of, metric_name
 
 if TYPE_CHECKING:
     from mlflow.tracking import MlflowClient
@@ -37,6 +36,8 @@ LONGEST_TAG, LONGEST_DESCRIPTION = 5000, 5000
 KEY, STUDY, ID, SOURCE, IMAGES = (
     f"lesion.{name}" for name in ("key", "promoted_study", "promoted_study_id", "promoted_hash", "test_images")
 )
+TAGS = (KEY, STUDY, ID, SOURCE, IMAGES)
+"""What a promotion's run and version are known by."""
 EVIDENCE = "evidence"
 PEOPLE = {"age": "double", "sex": "string", "site": "string"}
 """Columns of a request to a model that asks for people, none of them required, with MLflow's types."""
@@ -76,23 +77,47 @@ class Registry:
     """MLflow's model registry at `uri`; files of new experiments go under `artifacts` when it is a local database."""
 
     def __init__(self, uri: str, artifacts: Path) -> None:
-        from mlflow.tracking import MlflowClient  # noqa: PLC0415 - takes seconds
-
         os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
-        for name in ("mlflow", "alembic"):
-            logging.getLogger(name).setLevel(logging.WARNING)
         self.uri, self.artifacts = uri, artifacts
-        self.client: MlflowClient = MlflowClient(uri, registry_uri=uri)
+        self.client: MlflowClient = client_of(uri)
 
     def find(self, name: str, key: str) -> Registered | None:
-        """The version made of the same trials, if there is one."""
+        """The version made of the same trials, if there is one.
+
+        A promotion that was killed may have left it without tags; its run has them from the beginning.
+        """
         with self._asked():
             for found in self.client.search_model_versions(f"name = '{name}'"):
-                if found.tags.get(KEY) == key:
-                    run_id = str(found.run_id)
+                run_id = str(found.run_id)
+                tags = found.tags if KEY in found.tags else self._tags_of(run_id)
+                if tags.get(KEY) == key:
                     metrics = self._artifact(run_id, f"{EVIDENCE}/metrics.json")
-                    return Registered(int(found.version), run_id, metrics, int(found.tags[IMAGES]))
+                    return Registered(int(found.version), run_id, metrics, int(tags[IMAGES]))
         return None
+
+    def settle(self, name: str, found: Registered) -> None:
+        """Finish what a promotion that was killed has left undone of a version: its tags, and the end of its run."""
+        with self._asked():
+            tags = self._tags_of(found.run_id)
+        self.tag(name, found.version, {tag: tags[tag] for tag in TAGS if tag in tags})
+        if KEY in tags and STUDY in tags:
+            self.end_left(tags[STUDY], {KEY: tags[KEY]})
+
+    def left_running(self, study: str, tags: Mapping[str, str]) -> list[str]:
+        """Ids of the runs of promotions with these tags that nobody ended; of a promotion at work too."""
+        found = self.client.get_experiment_by_name(study)
+        if found is None:
+            return []
+        asked = " and ".join(f"tags.`{tag}` = '{value}'" for tag, value in tags.items())
+        runs = self.client.search_runs([found.experiment_id], f"{asked} and attributes.status = 'RUNNING'")
+        return [str(run.info.run_id) for run in runs]
+
+    def end_left(self, study: str, tags: Mapping[str, str]) -> None:
+        """End the runs of promotions that were killed: FINISHED where there is a version of it, else FAILED."""
+        with self._asked():
+            for run_id in self.left_running(study, tags):
+                made = self.client.search_model_versions(f"run_id = '{run_id}'")
+                self.client.set_terminated(run_id, "FINISHED" if made else "FAILED")
 
     def register(
         self,
@@ -104,7 +129,12 @@ class Registry:
         test: Evaluation,
         validation: Evaluation,
     ) -> Registered:
-        """Log the model folder, its scores and evidence as a run of the study's experiment, and register it."""
+        """Log the model folder, its scores and evidence as a run of the study's experiment, and register it.
+
+        The caller is alone with the model (`search.versions.alone`): runs of this very promotion that are RUNNING were
+        left by one that was killed, and are ended.
+        """
+        self.end_left(status.name, {KEY: key})
         metrics = {
             score: [_finite(i.value), _finite(i.low), _finite(i.high)] for score, i in sorted(test.intervals.items())
         }
@@ -218,7 +248,7 @@ class Registry:
             for score, interval in evaluation.intervals.items()
             for end, value in (("", interval.value), ("_low", interval.low), ("_high", interval.high))
         ]
-        metrics = [Metric(name, value, now, 0) for name, value in ends if math.isfinite(value)]
+        metrics = [Metric(metric_name(name), value, now, 0) for name, value in ends if math.isfinite(value)]
         for start in range(0, len(metrics), BATCH):
             self.client.log_batch(run_id, metrics[start : start + BATCH])
 
@@ -228,6 +258,18 @@ class Registry:
         with self._as_default(), mlflow.start_run(run_id=run_id):
             info = mlflow.pyfunc.log_model(name="model", registered_model_name=name, **logged(folder))
         return int(info.registered_model_version)
+
+    def _tags_of(self, run_id: str) -> Mapping[str, str]:
+        """Tags of a run; none where it is gone, or the version is of no run."""
+        from mlflow.exceptions import MlflowException  # noqa: PLC0415
+
+        try:
+            tags: Mapping[str, str] = self.client.get_run(run_id).data.tags
+        except MlflowException as problem:
+            if problem.error_code not in UNKNOWN:
+                raise
+            return {}
+        return tags
 
     def _artifact(self, run_id: str, path: str) -> Any:
         return json.loads(Path(self.client.download_artifacts(run_id, path)).read_text())

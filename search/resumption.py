@@ -53,7 +53,8 @@ class Resumed:
 def resume(folder: Path, key: str, build: Callable[[], Trains]) -> Resumed:
     """The training of the trial `key` as its `folder` has it; `build` makes one that has not begun.
 
-    Checkpoints of another trial are removed: a ledger begun anew numbers its trials from 0 again.
+    Checkpoints of another trial are removed: a ledger begun anew numbers its trials from 0 again. Those that cannot be
+    read just now are not: CheckpointAccessError, and for want of memory whatever says so, leave all of them there.
     """
     from lesion import checkpoints  # noqa: PLC0415 - torch takes seconds, and only workers need it
     from lesion.devices import is_out_of_memory  # noqa: PLC0415

@@ -18,12 +18,13 @@ from ray.tune.schedulers import AsyncHyperBandScheduler, FIFOScheduler, TrialSch
 from ray.tune.search import Searcher
 
 from search.errors import StudyError
+from search.fence import raise_fence
 from search.ledger import Ending, Ledger, Samples
 from search.rows import HUNG, TrialRow
 from search.seats import Seats
 from search.space.space import Asha
 from search.trial import COSTS, Job, Order
-from search.watchdog import RETRIES, UNMADE, Death, Losses, Streak, verdict
+from search.watchdog import RETRIES, STORAGE, UNMADE, Death, Losses, Streak, verdict
 
 DAMAGE_LENGTH = 2000
 
@@ -111,6 +112,11 @@ class LedgerSearcher(Searcher):
         if result is None or error or number in self._over or self.problem is not None:
             return
         with self._fatal():
+            if result.get("superseded"):  # a worker that was given up is not heard: this one was not
+                raise StudyError(
+                    f"another session has begun trial {number} in {self.job.folder}: two ledgers must not share a "
+                    "workspace; give one of them a workspace of its own (--workspace)"
+                )
             self.require_unchanged()
             noted = self._so_far(number, result) | {"metrics": metrics_of(result)}
             if result.get("examples"):
@@ -126,7 +132,8 @@ class LedgerSearcher(Searcher):
         """The worker died, and with `last` Ray makes no other; what another is to do, if there is one.
 
         The trial goes on there, or its row is failed, where a retry mends nothing or was tried often enough. Where no
-        worker can be made the session ends instead: no trial is to blame, and all would end like this one.
+        worker can be made, or the storage gives no checkpoints, the session ends instead: no trial is to blame, and all
+        would end like this one.
         """
         number = self._numbers[trial_id]
         nothing = Order(number, 0, over=True)
@@ -141,6 +148,8 @@ class LedgerSearcher(Searcher):
                     "and modules ('lesion-search cluster check' compares them); no trial is lost: mend it and the same "
                     "command goes on"
                 )
+            if death.failure == STORAGE and (last or losses > RETRIES):
+                raise StudyError(f"trial {number} cannot go on: {death.text}. No trial is lost")
             hangs = row.hangs + (death.failure == HUNG)
             why = verdict(death, hangs, losses) or (death.text if last else None)
             if why is None:
@@ -156,12 +165,13 @@ class LedgerSearcher(Searcher):
         return nothing
 
     def _begin(self, what: str, number: int, trial_id: str, **attributes: Any) -> Order:
-        self.ledger.begin(number, ray_trial=trial_id, **attributes)
+        attempt = f"{self.ledger.begin(number, ray_trial=trial_id, **attributes)} of {trial_id}"
+        raise_fence(self.job.folder / str(number), attempt)
         row = self.ledger.row(number)
         self.tell(Told(what, row, row.epoch))
         return Order(
             number, row.seed, row.settings, row.epoch,
-            split=row.split, seconds=row.seconds, device_seconds=row.device_seconds,
+            split=row.split, seconds=row.seconds, device_seconds=row.device_seconds, attempt=attempt,
         )  # fmt: skip
 
     def _so_far(self, number: int, result: Mapping[str, Any]) -> dict[str, Any]:

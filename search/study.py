@@ -155,7 +155,8 @@ def run_study(
     _look_ahead(space, packed, warn)
     _require_ledger(place)
     with driving(place.lock(study), study, place.ledger_url) as hold, Interrupts() as interrupts:
-        ledger = open_ledger(place.ledger_url, study, identity_of(space, packed, source), space.seed)
+        identity = identity_of(space, packed, source)
+        ledger = open_ledger(place.ledger_url, study, identity, space.seed, since=unchanged.since)
         ledger.guard, ledger.patience.hurried = hold.confirm, lambda: interrupts.asked is not None
         identity = ledger.identity
         plan = Plan(

@@ -6,13 +6,17 @@ process, into which a second study would write.
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import os
+import posixpath
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from filelock import FileLock
 
 from search.spool import Event
 
@@ -33,8 +37,10 @@ STATUS = {
     "running": "RUNNING",
 }
 """MLflow's status of a run by the trial's state; the tag ``lesion.state`` tells pruned from interrupted."""
+TABLES = 300.0
+"""Seconds that another process is given to make a database's tables; it takes some ten."""
 _BATCH, _PARAMS, _TAGS = 1000, 100, 100
-_PARAM_LENGTH, _TAG_LENGTH = 6000, 5000
+_PARAM_LENGTH, _TAG_LENGTH, _NAME_LENGTH = 6000, 5000, 250
 
 
 @dataclass
@@ -56,6 +62,15 @@ class Change:
         if "metrics" in event:
             # The first report of an epoch counts: what is rebuilt from the ledger later knows less.
             self.epochs.setdefault(event["epoch"], (event["time"], event["metrics"]))
+
+    def parts(self) -> list[Change]:
+        """The same in pieces that MLflow may refuse one by one: settings, each epoch, tags, and the state alone."""
+        return [
+            *(Change(params={name: value}, time=self.time) for name, value in self.params.items()),
+            *(Change(epochs={epoch: told}, time=self.time) for epoch, told in self.epochs.items()),
+            *([Change(tags=self.tags, time=self.time)] if self.tags else []),
+            *([Change(state=self.state, time=self.time)] if self.state else []),
+        ]
 
 
 @dataclass
@@ -102,11 +117,7 @@ class StudyRuns:
             # MLflow's own tries would make a run twice whose first answer was late.
             os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
             os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "15")
-            from mlflow.tracking import MlflowClient  # noqa: PLC0415
-
-            for name in ("mlflow", "alembic"):
-                logging.getLogger(name).setLevel(logging.WARNING)
-            self._client = MlflowClient(self.uri)
+            self._client = client_of(self.uri)
         return self._client
 
     def runs(self) -> dict[int, Run]:
@@ -164,7 +175,7 @@ class StudyRuns:
         if not change.epochs:
             return {}
         if run.epochs is None:
-            history = self.client.get_metric_history(run.id, self.objective)
+            history = self.client.get_metric_history(run.id, metric_name(self.objective))
             run.epochs = {metric.step for metric in history}
         return {epoch: told for epoch, told in change.epochs.items() if epoch not in run.epochs}
 
@@ -172,7 +183,10 @@ class StudyRuns:
         from mlflow.entities import Metric, Param, RunTag  # noqa: PLC0415
 
         metrics = [
-            [Metric(name, value, time, epoch) for name, value in sorted(told.items(), key=self._objective_last)]
+            [
+                Metric(metric_name(name), value, time, epoch)
+                for name, value in sorted(told.items(), key=self._objective_last)
+            ]
             for epoch, (time, told) in epochs.items()
         ]
         params = [Param(key, value) for key, value in change.params.items()]
@@ -227,6 +241,22 @@ class StudyRuns:
                 return
 
 
+def client_of(uri: str) -> MlflowClient:
+    """MLflow's client for runs and registered models at `uri`.
+
+    The first one in a database makes its tables, and two processes that do so at once stumble over each other's.
+    """
+    from mlflow.tracking import MlflowClient  # noqa: PLC0415 - takes seconds
+
+    for name in ("mlflow", "alembic"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+    if not uri.startswith("sqlite:///"):
+        return MlflowClient(uri, registry_uri=uri)
+    path = Path(uri.removeprefix("sqlite:///"))
+    with FileLock(path.with_name(f".{path.name}.lock"), timeout=TABLES):
+        return MlflowClient(uri, registry_uri=uri)
+
+
 def param_name(path: str) -> str:
     """A setting's path as MLflow takes it: letters, digits and ``_ - . / :`` only, so a chain's joints become dashes.
 
@@ -234,6 +264,23 @@ def param_name(path: str) -> str:
     'balancing.copies-cap.cap.count'
     """
     return re.sub(r"[^\w./: -]", "-", path)
+
+
+def metric_name(name: str) -> str:
+    """A metric's name as MLflow takes it.
+
+    Classes may be called anything, and metrics are called after them. What MLflow refuses becomes a dash, and a digest
+    of the whole name ends it, so that ``BCC (nodular)`` and ``BCC [nodular]`` have a curve each.
+
+    >>> metric_name("auc_melanoma"), metric_name("auc_BCC (nodular)")
+    ('auc_melanoma', 'auc_BCC -nodular- e1e515')
+    """
+    fitting = re.sub(r"[^\w./: -]", "-", name)
+    if posixpath.normpath(fitting) != fitting or fitting.startswith(("/", ".")):  # MLflow may make a path of it
+        fitting = re.sub(r"[./]", "-", fitting)
+    if fitting == name and len(name) <= _NAME_LENGTH:
+        return name
+    return f"{fitting[: _NAME_LENGTH - 7]} {hashlib.sha256(name.encode()).hexdigest()[:6]}"
 
 
 def experiment_of(client: MlflowClient, study: str, uri: str, artifacts: Path) -> str:

@@ -5,7 +5,8 @@ to trial. A checkpoint holds the training and the record of every epoch, so that
 first what the ledger has not heard (an epoch may be saved and its report lost) and trains on from there.
 
 What the training raises is a result, not a crash: it comes back with its failure class, and Ray retries nothing but
-lost workers. A worker whose GPU is unusable from now on makes itself one.
+lost workers, and those to which the storage does not give the trial's checkpoints. A worker whose GPU is unusable from
+now on makes itself one.
 """
 
 from __future__ import annotations
@@ -25,10 +26,11 @@ from typing import Any, Protocol
 
 from ray import tune
 
-from lesion.errors import NonFiniteLossError
+from lesion.errors import CheckpointAccessError, NonFiniteLossError
 from lesion.registry import Value
 from lesion.tasks import Task
 from search.errors import TrialError, WorkerError
+from search.fence import SupersededError, require_latest
 from search.predictions import PREDICTIONS, save_predictions
 from search.remote.luggage import enter
 from search.resumption import Trains, checkpoint_key, resume
@@ -87,6 +89,7 @@ class Order:
 
     `seconds` and `device_seconds` are of all epochs of all attempts, those included that had to be trained again.
     `over` says that the ledger has ended the trial; Ray alone does not know it yet. `split` overrules the job's.
+    `attempt` is the name of this attempt, by which a worker that was given up is kept from writing (`search.fence`).
     """
 
     number: int
@@ -97,6 +100,7 @@ class Order:
     split: str | None = None
     seconds: float = 0.0
     device_seconds: float = 0.0
+    attempt: str = ""
 
 
 class TrialRun:
@@ -114,10 +118,11 @@ class TrialRun:
     def step(self) -> dict[str, Any]:
         """The record of the next epoch, or of the failure: plain numbers and strings, `done` at the end.
 
-        A failure that another process may mend is noted as `elsewhere`.
+        A failure that another process may mend is noted as `elsewhere`. Raises CheckpointAccessError, which is to be
+        taken for the death of the worker: the trial goes on elsewhere.
         """
         if self.order.over:
-            return {"number": self.order.number, "epoch": self.order.reported, "over": True, "done": True}
+            return self._nothing
         try:
             if self._training is None:
                 self._training = self._prepare()
@@ -128,9 +133,20 @@ class TrialRun:
             self._reported = int(record["epoch"])
             done = self._over and self._reported == len(self.records)
             return {**record, **self._cost(record), "done": done, "damage": "; ".join(self.damage)}
+        except CheckpointAccessError:
+            self._training = None
+            raise
+        except SupersededError:
+            self._training = None
+            return {**self._nothing, "superseded": True}
         except Exception as error:
             preparing, self._training = self._training is None, None
             return self._failed(error, preparing)
+
+    @property
+    def _nothing(self) -> dict[str, Any]:
+        """The record of an attempt that is none: nobody waits for it."""
+        return {"number": self.order.number, "epoch": self.order.reported, "over": True, "done": True}
 
     @property
     def _over(self) -> bool:
@@ -139,6 +155,7 @@ class TrialRun:
         return bool(last.get("over")) or last["epoch"] >= self.job.epochs
 
     def _prepare(self) -> Trains:
+        require_latest(self.folder, self.order.attempt)
         resumed = resume(self.folder, self._key, lambda: self.job.build(self.order.settings, self.job, self.order.seed))
         self.records, self.damage = resumed.records, [*self.damage, *resumed.damage]
         # A checkpoint further back than the ledger: the epochs between are trained and reported once more.
@@ -184,6 +201,7 @@ class TrialRun:
         records = [json.dumps(each) for each in (*self.records, record)]
         state = {"epoch": record["epoch"], "key": self._key, "records": records}
         probabilities = training.predict()
+        require_latest(self.folder, self.order.attempt)
         try:
             save_predictions(self.folder / PREDICTIONS, probabilities, record)
             checkpoints.save({**state, "training": training.state_dict()}, self.folder)
@@ -202,7 +220,8 @@ class TrialRun:
         message = f"{type(error).__name__}: {error}"[:MESSAGE_LENGTH]
         last = self.records[-1] if self.records else {**dict.fromkeys(COSTS, 0.0), "examples": 0}
         spent = {**self._cost(last), "examples": last["examples"]}
-        with suppress(OSError):
+        with suppress(OSError, SupersededError):
+            require_latest(self.folder, self.order.attempt)
             self.folder.mkdir(parents=True, exist_ok=True)
             (self.folder / TRACEBACK).write_text(traceback.format_exc())
         failed = {

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from lesion.data.packed import IMAGES, MANIFEST, TABLE, PackedDataset
 from lesion.errors import DataError
+from search.differences import differences, remember
 from search.errors import StudyError
 
 Stamps = list[list[int]]
@@ -37,11 +38,20 @@ class Unchanged:
         with suppress(OSError, ValueError):
             known = json.loads(self._note.read_text())
         if known == [self.data.content_hash, self._stamps]:
+            remember(self._note.parent, self.data)
             return
-        self.data.verify()
+        try:
+            self.data.verify()
+        except DataError as error:
+            raise DataError("\n  ".join([str(error), *self.since(self.data.content_hash)])) from error
+        remember(self._note.parent, self.data)
         with suppress(OSError):
             self._note.parent.mkdir(parents=True, exist_ok=True)
             self._note.write_text(json.dumps([self.data.content_hash, self._stamps]))
+
+    def since(self, content_hash: str) -> list[str]:
+        """In words, what the data have otherwise than those of `content_hash`, where that is known."""
+        return differences(self._note.parent, content_hash, self.data)
 
     def still(self) -> None:
         """Raise StudyError if the files changed since, and hold something else now."""
@@ -55,6 +65,8 @@ class Unchanged:
             what = f"its content hash was {self.data.content_hash[:12]}, is {again.content_hash[:12]}"
         except DataError as error:
             same, what = False, str(error)
+        else:
+            what = "; ".join([what, *differences(self._note.parent, self.data.content_hash, again)])
         if not same:
             raise StudyError(
                 f"the data set {self.data.path} changed while the study ran: {what}. Nothing was recorded since; "

@@ -73,6 +73,17 @@ def alone(place: Workspace, name: str) -> Iterator[None]:
         ) from None
 
 
+def promoting(place: Workspace) -> bool:
+    """Whether some model of the workspace is being promoted, or rolled back, at this moment."""
+    for path in place.path.joinpath("locks").glob("promote-*.lock"):
+        try:
+            with FileLock(path, timeout=0):
+                pass
+        except Timeout:
+            return True
+    return False
+
+
 def make_champion(registry: Registry, name: str, number: int, why: str) -> None:
     """Make version `number` the champion and the one before it `previous`; nothing moves where it is already."""
     aliases = aliases_of(registry, name)

@@ -15,11 +15,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from lesion.errors import CheckpointAccessError
 from search.errors import TrialError, WorkerError
 from search.rows import ERROR, HOST_MEMORY, HUNG, LOST, TrialRow
 
 UNMADE = "unmade"
 """A worker could not even be made, which is no failure of a trial: its machine lacks something."""
+STORAGE = "storage"
+"""Class of the death of a worker to which the storage did not give the trial's checkpoints; no failure of a trial."""
 
 SLOWER = 10
 """An epoch may take so many times as long as the slowest before it, and at least a tenth of the patience."""
@@ -114,7 +117,8 @@ class Watchdog:
 class Death:
     """Why a worker died: a failure class, and what is known about it in words.
 
-    Or `UNMADE` where there never was one. `of_node` says that its machine went away with it.
+    Or `UNMADE` where there never was one, or `STORAGE`: neither is ever a trial's fault. `of_node` says that its
+    machine went away with it.
     """
 
     failure: str
@@ -152,10 +156,18 @@ class Coroner:
             return Death(HOST_MEMORY, f"Ray ended its worker because the machine ran out of memory: {words[:SAID]}")
         if here and killed > 0:
             return Death(HOST_MEMORY, "the kernel ended its worker because the machine ran out of memory")
-        if _UNABLE in words:
-            causes = [found.start() for found in _CAUSE.finditer(words)]
-            return Death(UNMADE, words[causes[-1] if causes else 0 :][:SAID])
-        return Death(LOST, words[:SAID], of_node=_NODE_DIED in words)
+        return _told_by(words)
+
+
+def _told_by(words: str) -> Death:
+    """A death that Ray's words alone explain."""
+    causes = [found.start() for found in _CAUSE.finditer(words)]
+    cause = words[causes[-1] if causes else 0 :][:SAID]
+    if _UNABLE in words:
+        return Death(UNMADE, cause)
+    if cause.startswith(CheckpointAccessError.__name__):
+        return Death(STORAGE, cause.partition(": ")[2])
+    return Death(LOST, words[:SAID], of_node=_NODE_DIED in words)
 
 
 class Losses:

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from lesion.checkpoints import load, load_latest, save, saved, write_atomically
-from lesion.errors import CheckpointError
+from lesion.errors import CheckpointAccessError, CheckpointError
 
 
 def state(epoch):
@@ -133,3 +133,29 @@ def test_on_a_full_disk_the_checkpoints_stay(tmp_path, monkeypatch):
         save(state(3), tmp_path)
     assert names(tmp_path) == ["epoch-0001.ckpt", "epoch-0002.ckpt"]
     assert load_latest(tmp_path)[0]["epoch"] == 2
+
+
+@pytest.mark.parametrize("code", [errno.EIO, errno.ESTALE, errno.EACCES])
+def test_a_checkpoint_that_the_storage_does_not_give_is_not_passed_over(folder, monkeypatch, code):
+    def refuse(self):
+        raise OSError(code, os.strerror(code))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "read_bytes", refuse)
+        with pytest.raises(CheckpointAccessError, match=r"epoch-0002.ckpt cannot be read: .*look at the storage"):
+            load_latest(folder)
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "listdir", refuse)
+        with pytest.raises(CheckpointAccessError, match="cannot be listed"):
+            load_latest(folder)
+    assert load_latest(folder)[0]["epoch"] == 2
+
+
+@pytest.mark.parametrize("problem", [MemoryError(), RuntimeError("DefaultCPUAllocator: can't allocate memory")])
+def test_a_checkpoint_for_which_there_is_no_memory_is_not_passed_over(folder, monkeypatch, problem):
+    def refuse(*arguments, **options):
+        raise problem
+
+    monkeypatch.setattr(torch, "load", refuse)
+    with pytest.raises(type(problem)):
+        load_latest(folder)

@@ -16,13 +16,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from functools import partial
+from itertools import chain
 from pathlib import Path
 
 from lesion.errors import unknown
 from search.doctor.files import of_files, of_lock
 from search.doctor.findings import Examination, Finding, Usage, readable
 from search.doctor.rows import of_rows
-from search.doctor.runs import of_runs, of_spool
+from search.doctor.runs import of_promotions, of_runs, of_spool
 from search.doctor.workspace import of_cache, of_ledger_file, of_scratch, usage_of
 from search.errors import LedgerAccessError, LedgerError, MirrorError
 from search.locks import driving
@@ -96,7 +97,10 @@ def _of_rows_files_runs(
         lambda status: of_rows(place, status),
         lambda status: of_files(place, status, None if status.name != experiment else KEPT),
         lambda status: of_spool(place, status, experiment, uri),
-        lambda status: of_runs(place, status, experiment, uri),
+        lambda status: chain(
+            of_runs(place, status, experiment, uri),
+            of_promotions(place, status, uri) if status.name == experiment else (),
+        ),
     )
     found: list[Finding] = []
     status = look()

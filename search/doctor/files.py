@@ -63,8 +63,18 @@ def _of_no_trial(folder: Path) -> Iterator[Finding]:
 
 def _of_trial(folder: Path, row: TrialRow, best: bool) -> Iterator[Finding]:
     checkpoints = sorted(folder.glob("epoch-*.ckpt"))
-    damaged = [path for path in checkpoints if not is_sound(path)]
-    for path in damaged:
+    damaged = []
+    for path in checkpoints:
+        try:
+            if is_sound(path):
+                continue
+        except OSError as error:  # whether it is sound is not known, so it stays
+            yield Finding(
+                "unreadable checkpoint", str(path), f"it cannot be read: {error}",
+                "the trial cannot go on, nor be promoted, until the storage gives it", "look at the storage",
+            )  # fmt: skip
+            continue
+        damaged.append(path)
         yield Finding(
             "damaged checkpoint", str(path), f"{readable(size_of(path))}, and its checksum differs",
             "the trial goes on from the one before it, or from its beginning" if row.state == "running"
@@ -87,15 +97,12 @@ def _of_trial(folder: Path, row: TrialRow, best: bool) -> Iterator[Finding]:
 
 
 def is_sound(path: Path) -> bool:
-    """Whether a checkpoint holds what its checksum says; without reading it as one."""
+    """Whether a checkpoint holds what its checksum says; without reading it as one. OSError where it cannot be read."""
     from lesion.checkpoints import DIGEST  # noqa: PLC0415 - torch takes seconds
 
-    try:
-        with path.open("rb") as file:
-            told = file.read(DIGEST)
-            return len(told) == DIGEST and hashlib.file_digest(file, "sha256").digest() == told
-    except OSError:
-        return False
+    with path.open("rb") as file:
+        told = file.read(DIGEST)
+        return len(told) == DIGEST and hashlib.file_digest(file, "sha256").digest() == told
 
 
 def _predictions(path: Path, row: TrialRow) -> str:

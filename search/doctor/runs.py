@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import cache, partial
 from pathlib import Path
 
 from search.doctor.findings import Finding
 from search.errors import MirrorError
-from search.mirror import Mirror, deliver_all, mirror_of
-from search.rows import TrialRow
+from search.mirror import Mirror, deliver_all, is_behind, mirror_of
 from search.spool import Spool
 from search.study import StudyStatus
 from search.tracking import EPOCH, ID, PARENT, STATE, Run, StudyRuns
@@ -29,11 +29,13 @@ def of_spool(place: Workspace, status: StudyStatus, experiment: str, uri: str | 
         found = f"{waiting} events wait" + (f", {torn} torn lines that are told again from the ledger" if torn else "")
         yield Finding("events wait", str(mirror.spool.path), found, MATTERS, "deliver them, as 'sync' does", sync)
     refused = mirror.rejected.events()
-    if refused:
+    torn = _lines(mirror.rejected.path)[1]
+    if refused or torn:
+        last = str(refused[-1].get("error", ""))[:200] if refused else "what it was is torn"
         yield Finding(
             "rejected events",
             str(mirror.rejected.path),
-            f"MLflow refused {len(refused)} events, at last: {str(refused[-1].get('error', ''))[:200]}",
+            f"MLflow refused {len(refused) + torn} events, at last: {last}",
             f"{MATTERS}; the search itself lost nothing",
             "send them again, and keep those that it still refuses",
             lambda: _send_again(mirror, _sync(place, status, experiment, uri)),
@@ -79,31 +81,56 @@ def of_runs(place: Workspace, status: StudyStatus, experiment: str, uri: str | N
         yield Finding(
             "zombie run", where, what, "MLflow shows them as alive for ever", "end them, as 'sync' does", sync
         )
-    behind = [row for row in status.rows if row.number not in left and _is_behind(row, found.get(row.number))]
+    behind = [row for row in status.rows if row.number not in left and is_behind(row, found.get(row.number))]
     if behind:
         what = f"{len(behind)} trials are missing or behind: {', '.join(str(row.number) for row in behind[:12])}"
         yield Finding("runs behind", where, what, MATTERS, "tell them again from the ledger, as 'sync' does", sync)
 
 
+def of_promotions(place: Workspace, status: StudyStatus, uri: str | None = None) -> Iterator[Finding]:
+    """Runs of promotions that were killed; MirrorError where MLflow does not answer."""
+    from search.registered import ID as PROMOTED_ID  # noqa: PLC0415 - takes a second
+    from search.registered import Registry  # noqa: PLC0415
+    from search.versions import promoting  # noqa: PLC0415
+
+    runs = mirror_of(place, status.name, status.identity, uri).runs
+    tags = {PROMOTED_ID: status.identity.key}
+    with _answering(runs):
+        if not _is_there(runs) or promoting(place):
+            return
+        registry = Registry(runs.uri, place.artifacts)
+        left = registry.left_running(status.name, tags)
+    if left:
+        yield Finding(
+            "zombie promotion", f"{runs.uri} experiment {status.name}", f"RUNNING, and no promotion: {', '.join(left)}",
+            "MLflow shows them as alive for ever", "end them; the same 'promote' completes what there is of them",
+            partial(registry.end_left, status.name, tags),
+        )  # fmt: skip
+
+
 def _present(runs: StudyRuns) -> dict[int, Run]:
-    """The runs that there are; unlike the mirror's own look, this one makes no experiment, and no database."""
+    """The runs that there are."""
+    with _answering(runs):
+        return runs.runs() if _is_there(runs) else {}
+
+
+def _is_there(runs: StudyRuns) -> bool:
+    """Whether there is an experiment; unlike the mirror's own look, this one makes none, and no database."""
     path = Path(runs.uri.removeprefix("sqlite:///"))
     if runs.uri.startswith("sqlite:///") and not path.exists():
-        return {}
+        return False
+    experiment = runs.client.get_experiment_by_name(runs.experiment_name)
+    return experiment is not None and experiment.lifecycle_stage == "active"
+
+
+@contextmanager
+def _answering(runs: StudyRuns) -> Iterator[None]:
     try:
-        experiment = runs.client.get_experiment_by_name(runs.experiment_name)
-        return runs.runs() if experiment is not None and experiment.lifecycle_stage == "active" else {}
+        yield
     except Exception as error:  # whatever MLflow raises
         raise MirrorError(
             f"MLflow at {runs.uri} does not answer: {type(error).__name__}: {str(error)[:200]}"
         ) from error
-
-
-def _is_behind(row: TrialRow, run: Run | None) -> bool:
-    if row.state == "waiting" or not row.settings:
-        return False
-    state = "interrupted" if row.state == "running" else row.state
-    return run is None or (run.tags.get(STATE), run.tags.get(EPOCH)) != (state, str(row.epoch))
 
 
 def _sync(place: Workspace, status: StudyStatus, experiment: str, uri: str | None) -> Callable[[], None]:
@@ -117,12 +144,16 @@ def _sync(place: Workspace, status: StudyStatus, experiment: str, uri: str | Non
 
 
 def _send_again(mirror: Mirror, sync: Callable[[], None]) -> None:
-    """What was refused goes once more; what is refused again is put aside again."""
+    """What was refused goes once more; what is refused again is put aside again.
+
+    Not how the run stood then: that is the ledger's to say, which `sync` compares with the run's tags and status.
+    """
     refused = mirror.rejected.events()
     mirror.rejected.clear()
     for event in refused:
         told = {"trial": event["trial"], "time": event.get("time", 0)}
-        mirror.spool.append({**told, "params": event.get("params", {}), "tags": event.get("tags", {})})
+        tags = {name: value for name, value in event.get("tags", {}).items() if name not in (STATE, EPOCH)}
+        mirror.spool.append({**told, "params": event.get("params", {}), "tags": tags})
         for epoch, (time, metrics) in event.get("epochs", {}).items():
             mirror.spool.append({**told, "time": time, "epoch": int(epoch), "metrics": metrics})
     sync()

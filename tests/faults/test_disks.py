@@ -13,6 +13,7 @@ from whole import require_whole
 
 from search import run_study, study_status
 from search.errors import LedgerError
+from search.study import sync
 
 pytestmark = [
     pytest.mark.slow,
@@ -86,4 +87,19 @@ def test_disk_full_under_the_spool(tmp_path: Path) -> None:
         fill(filler)
         result = run_study(make_space(tmp_path, trials=3), tmp_path, build=FakeTraining)
         assert result.complete
+        require_whole(tmp_path, trials=3, epochs=3)
+
+
+def test_disk_full_under_the_spool_while_mlflow_is_away(tmp_path: Path) -> None:
+    """Nobody takes the events: what was told is lost with the session, and told again from the ledger."""
+    make_data(tmp_path)
+    with small_disk(tmp_path / "spool", "16k") as filler:
+        fill(filler)
+        nobody = "http://127.0.0.1:9"
+        result = run_study(make_space(tmp_path, trials=3), tmp_path, build=FakeTraining, tracking_uri=nobody)
+        assert result.complete
+        assert result.unmirrored > 0
+        assert not (tmp_path / "mlflow.db").exists()
+        filler.unlink()
+        sync(tmp_path, "tiny")
         require_whole(tmp_path, trials=3, epochs=3)

@@ -69,8 +69,9 @@ class Faults:
 
 
 @pytest.fixture
-def storage(monkeypatch: pytest.MonkeyPatch) -> Storage:
+def storage(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Storage:
     """A database in memory that all sessions of a test share."""
+    monkeypatch.chdir(tmp_path)
     storage = open_storage("sqlite://")
     monkeypatch.setattr("search.ledger.open_storage", lambda url: storage)
     monkeypatch.setattr("search.database.PAUSES", (0.0,))
@@ -219,8 +220,9 @@ def rungs_of(scheduler: Any) -> dict[int, list[float]]:
 
 
 @pytest.fixture(scope="module")
-def undisturbed() -> Iterator[tuple[StudyStatus, Any]]:
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[StudyStatus, Any]]:
     with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(tmp_path_factory.mktemp("undisturbed"))
         storage = open_storage("sqlite://")
         patch.setattr("search.ledger.open_storage", lambda url: storage)
         yield search(Faults(random.Random(0), 0.0, 0.0), workers=1)

@@ -10,28 +10,37 @@ import sqlite3
 from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
-from fake_training import FakeTraining, make_data
+from fake_training import FakeTraining, make_data, make_space
 
 from lesion.checkpoints import load_latest, save, saved
 from lesion.data.packed import PackedDataset
 from lesion.errors import DataError
+from lesion.footprint import Footprint
+from lesion.rules import Rules
+from search import evidence, run_study
 from search.doctor import examine
 from search.errors import LedgerError
 from search.identity import Identity
 from search.ledger import Ending, Ledger, open_ledger
 from search.locks import driving, is_driven
-from search.mirror import epoch_of
+from search.mirror import epoch_of, mirror_of
 from search.predictions import load_predictions, save_predictions
+from search.probes import Probes
 from search.spool import Spool
-from search.study import studies, study_status
+from search.study import identity_of, studies, study_status
 from search.trial import Job, Order, TrialRun
+from search.unchanged import Unchanged
 from search.workspace import Workspace, open_workspace
 
 IDENTITY = Identity("tiny", "d1", "holdout", "s1", "mean_auc", "maximize", {"objective": "mean_auc", "epochs": 3})
+
+
+FOOTPRINT = Footprint(10**9, 0, 12.5, 1.0)
 
 
 class Line:
@@ -54,8 +63,8 @@ def place(tmp_path: Path) -> Workspace:
     return open_workspace(tmp_path / "workspace")
 
 
-def searched(place: Workspace, trials: int = 3) -> Ledger:
-    ledger = open_ledger(place.ledger_url, "tiny", IDENTITY, 7)
+def searched(place: Workspace, trials: int = 3, identity: Identity = IDENTITY) -> Ledger:
+    ledger = open_ledger(place.ledger_url, "tiny", identity, 7)
     for _ in range(trials):
         row = ledger.ask(Line())
         ledger.begin(row.number)
@@ -66,17 +75,28 @@ def searched(place: Workspace, trials: int = 3) -> Ledger:
 
 @pytest.mark.slow
 def test_ledger(place: Workspace) -> None:
-    """A database that was cut is refused in words, or has all its rows still; the doctor says which page is gone."""
-    before = [asdict(row) for row in searched(place).rows()]
+    """A database that was cut is refused in words, or has all its rows still; the doctor says which page is gone.
+
+    Nor does `run` begin the study anew in what is left of the file.
+    """
+    make_data(place.path)
+    space = make_space(place.path, trials=4)
+    identity = identity_of(space, PackedDataset.open(place.data / "tiny"))
+    before = [asdict(row) for row in searched(place, identity=identity).rows()]
     save({"epoch": 2}, place.trial("tiny", 0))
+    path = place.path / "ledger.db"
     refused = 0
-    for offset in cuts(place.path / "ledger.db", 25):
+    for offset in cuts(path, 25):
         try:
             rows = [asdict(row) for row in study_status(place, "tiny").rows]
         except LedgerError:
             refused += 1
             [finding] = examine(place).findings
             assert finding.kind == "damaged ledger", offset
+            left = path.read_bytes()
+            with pytest.raises(LedgerError):
+                run_study(space, place, build=FakeTraining)
+            assert path.read_bytes() == left, offset
         else:
             assert rows == before, offset
     assert refused > 20
@@ -128,6 +148,100 @@ def test_predictions(place: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
         [finding] = examine(place).findings
         assert (finding.kind, finding.where) == ("lost predictions", str(path)), offset
     assert load_predictions(path)[1:] == (2, 0.5)
+
+
+def test_test_probabilities(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the one look at the test part gave: never read as others, and the error says what to do."""
+    data: Any = PackedDataset.open(make_data(tmp_path))
+    whole = np.random.default_rng(0).dirichlet(np.ones(3), 7)
+
+    class Model:
+        def predict(self, images: Any, table: Any) -> Any:
+            return whole
+
+    monkeypatch.setattr("search.evidence.replace", lambda model, **changes: model)
+    model: Any = Model()
+    assert np.array_equal(evidence.tested(model, data, tmp_path / "reports", "c0ffee" * 4), whole)
+    [path] = (tmp_path / "reports").iterdir()
+    for offset in cuts(path, 25):
+        with pytest.raises(DataError, match=r"is damaged: .*delete it and promote again") as caught:
+            evidence.tested(model, data, tmp_path / "reports", "c0ffee" * 4)
+        assert str(path) in str(caught.value), offset
+    np.save(path, whole[:5])  # whole, and of another part
+    with pytest.raises(DataError, match=r"holds \(5, 3\), not 7 images of 3 classes"):
+        evidence.tested(model, data, tmp_path / "reports", "c0ffee" * 4)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["per_image.csv", "evaluation.json", "table.csv", "digests.json"])
+def test_evidence_of_a_promotion(tmp_path: Path, name: str) -> None:
+    """A table that was cut is a table still, with a row less or with a shorter last number."""
+    data = PackedDataset.open(make_data(tmp_path))
+    probabilities = np.random.default_rng(0).dirichlet(np.ones(3), 7)
+    part = evidence.candidate(data, probabilities, Rules())
+    status: Any = SimpleNamespace(identity=IDENTITY)
+    best = SimpleNamespace(value=0.5, low=0.4, high=0.6)
+    selection: Any = SimpleNamespace(best=best, standard_error=0.1, source="search", steps=(), rows=())
+    evidence.write(tmp_path / "kept", part, part, status, selection)
+    folder = tmp_path / "kept" / "test"
+    for offset in cuts(folder / name, 6):
+        with pytest.raises((ValueError, KeyError)):
+            evidence.read(folder)
+        assert offset >= 0
+    again = evidence.read(folder)
+    assert np.array_equal(again.evaluation.probabilities, part.evaluation.probabilities)
+
+
+def test_footprints(tmp_path: Path) -> None:
+    """Measured again."""
+    measured: list[Any] = []
+
+    def measure(key: Any) -> Footprint:
+        measured.append(key)
+        return FOOTPRINT
+
+    key = ("resnet18", 32, 8)
+    assert Probes(tmp_path, "cpu", measure).probe([key]) == [FOOTPRINT]
+    [path] = tmp_path.iterdir()
+    count = 1
+    content = path.read_bytes()
+    for offset in cuts(path, 12):
+        assert Probes(tmp_path, "cpu", measure).probe([key]) == [FOOTPRINT], offset
+        count += 1
+        assert len(measured) == count, offset
+        assert path.read_bytes() == content, offset
+    assert Probes(tmp_path, "cpu", measure).probe([key]) == [FOOTPRINT]
+    assert len(measured) == count
+
+
+def test_note_of_what_was_verified(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Everything is read again, and a label that was changed meanwhile is found."""
+    data = PackedDataset.open(make_data(tmp_path))
+    verified: list[Any] = []
+    verify = PackedDataset.verify
+    monkeypatch.setattr(PackedDataset, "verify", lambda self: (verified.append(self), verify(self)))
+    Unchanged(data, tmp_path / "cache").verify()
+    [path] = (tmp_path / "cache").glob("verified-*.json")
+    for count, offset in enumerate(cuts(path, 12), 2):
+        Unchanged(data, tmp_path / "cache").verify()
+        assert len(verified) == count, offset
+    Unchanged(data, tmp_path / "cache").verify()
+    assert len(verified) == count
+
+
+def test_what_mlflow_refused(place: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whole lines are kept; that one is torn is said, and mended by what the ledger has."""
+    monkeypatch.setattr("search.doctor.of_runs", lambda *arguments: ())
+    monkeypatch.setattr("search.doctor.runs._sync", lambda *arguments: lambda: None)
+    ledger = searched(place, 1)
+    rejected = mirror_of(place, "tiny", ledger.identity).rejected
+    for number in range(3):
+        rejected.append({"trial": number, "error": "bad name", "tags": {"note": "x"}})
+    for offset in cuts(rejected.path, 4):
+        found = [finding for finding in examine(place).findings if finding.kind == "rejected events"]
+        lines = [line for line in rejected.path.read_bytes().split(b"\n") if line]
+        assert len(found) == (1 if lines else 0), offset
+        assert all(f"MLflow refused {len(lines)} events" in finding.found for finding in found), offset
 
 
 @pytest.mark.parametrize("latest", [True, False])

@@ -34,7 +34,8 @@ def searched(workspace: Path, ends: Iterable[int] = (4, 4, 1)) -> list[TrialRow]
         values = [training.step()["mean_auc"] for _ in range(end)]
         for epoch, value in enumerate(values, start=1):
             ledger.report(row.number, epoch, value)
-        ledger.finish(row.number, Ending("complete" if end == 4 else "pruned", end, values[-1]))
+        ending = Ending("complete" if end == 4 else "pruned", end, values[-1])
+        ledger.finish(row.number, ending, metrics={"mean_auc": values[-1], "train_loss": 1 - values[-1]})
     return ledger.rows()
 
 
@@ -81,9 +82,13 @@ def test_every_breach_in_mlflow_is_told(tmp_path: Path) -> None:
     runs.forget()
     runs.client.update_run(runs.runs()[0].id, status="RUNNING")
     runs.client.log_metric(runs.runs()[2].id, "mean_auc", 0.5, step=1)
+    runs.client.log_param(runs.runs()[0].id, "stray", 1)
+    runs.client.log_metric(runs.runs()[1].id, "train_loss", 9.0, step=9)
     said = "\n".join(of_mlflow(place, status))
     assert "trial 0 is RUNNING and complete, the ledger has it complete" in said
     assert "MLflow: trial 2 has [(1, " in said
+    assert "MLflow: trial 0 has the settings {'" in said
+    assert "MLflow: trial 1 has at last {'" in said
     (place.spool / "tiny.abc.jsonl").write_text("{}\n")
     with pytest.raises(AssertionError, match=r"waits for MLflow"):
         require_whole(tmp_path, trials=3, epochs=4, asha=Asha(1, 2))

@@ -13,6 +13,7 @@ from whole import failures, require_whole, schedulers
 
 from search import run_study
 from search.errors import StudyError, TrialError
+from search.ledger import derived_seed
 from search.space import Asha
 
 pytestmark = [
@@ -51,13 +52,14 @@ def test_a_trial_that_hangs_once_goes_on_elsewhere(workspace: Path) -> None:
 
 
 def test_a_trial_that_hangs_for_ever_is_failed_and_the_others_are_not(workspace: Path) -> None:
-    fault(workspace, what="hang", epoch=2)
-    space = make_space(workspace, trials=1, epochs=4, budget="patience_minutes: 0.5")
-    run_study(space, workspace, build=FakeTraining, concurrent=1)
-    (workspace / "fault.json").unlink()
-    run_study(space, workspace, trials=2, build=FakeTraining, concurrent=1)
-    status = require_whole(workspace, trials=2, epochs=4)
+    fault(workspace, what="hang", epoch=2, seed=derived_seed(7, "trial", 0))  # the first of them, in every attempt
+    space = make_space(workspace, trials=4, epochs=4, budget="patience_minutes: 0.5")
+    run_study(space, workspace, build=FakeTraining, concurrent=2)
+    status = require_whole(workspace, trials=4, epochs=4)
     assert failures(status) == {0: "hung"}
+    assert [(row.state, row.attempt) for row in status.rows[1:]] == [("complete", 1)] * 3
+    # They run beside it, and do not wait for its end.
+    assert min(row.ended for row in status.rows[1:]) < status.rows[0].ended
     assert "it hung 2 times; at last: nothing was heard of it for" in str(status.rows[0].message)
 
 

@@ -23,7 +23,7 @@ from search.rows import FAILURES, TrialRow
 from search.searcher import ReplayedAsha, scheduler_for
 from search.space import Asha
 from search.study import StudyStatus
-from search.tracking import PARENT, STATE, STATUS
+from search.tracking import PARENT, STATE, STATUS, metric_name, param_name
 from search.workspace import Workspace, open_workspace
 
 
@@ -126,6 +126,13 @@ def _of_run(row: TrialRow, run: Any, runs: Any, objective: str) -> Iterator[str]
     told = sorted((metric.step, metric.value) for metric in runs.client.get_metric_history(run.id, objective))
     if told != list(row.history.items()):
         yield f"MLflow: trial {row.number} has {told}, the ledger {list(row.history.items())}"
+    data = runs.client.get_run(run.id).data
+    params = {param_name(path): str(value) for path, value in row.settings.items()}
+    if data.params != params:
+        yield f"MLflow: trial {row.number} has the settings {data.params}, the ledger {params}"
+    metrics = {metric_name(name): value for name, value in row.metrics.items()}
+    if not metrics.items() <= data.metrics.items():
+        yield f"MLflow: trial {row.number} has at last {data.metrics}, the ledger {metrics}"
 
 
 def left_behind(place: Workspace, status: StudyStatus) -> Iterator[str]:

@@ -35,10 +35,15 @@ space:
 
 
 class FakeTraining:
-    """Learns towards a level that its settings give; `WAIT` seconds an epoch, misbehaves as `FAULT` says."""
+    """Learns towards a level that its settings give; `WAIT` seconds an epoch, misbehaves as `FAULT` says.
+
+    What it has learnt goes on from what it had learnt: with the state of another trial, or of another epoch, its values
+    would be others.
+    """
 
     def __init__(self, settings: Mapping[str, Any], job: Any, seed: int) -> None:
         self.settings, self.seed, self.epoch, self.folder = settings, seed, 0, job.folder
+        self.learnt = 0.0
 
     def step(self) -> dict[str, float]:
         time.sleep(float(os.environ.get("FAKE_WAIT", "0")))
@@ -46,8 +51,9 @@ class FakeTraining:
         self._misbehave()
         self.epoch += 1
         lr = float(self.settings["optimizer.adamw.lr"])
-        level = 1 - abs(np.log10(lr) + 3) / 2 + (self.seed % 97) / 10000
-        value = level * (1 - 0.5**self.epoch) if self._value is None else self._value
+        level = float(1 - abs(np.log10(lr) + 3) / 2 + (self.seed % 97) / 10000)
+        self.learnt += (level - self.learnt) / 2
+        value = self.learnt if self._value is None else self._value
         return {"mean_auc": value, "train_loss": 1 - value, "auc_rare": float("nan"), "examples": 6.0 * self.epoch}
 
     def _misbehave(self) -> None:
@@ -57,7 +63,7 @@ class FakeTraining:
         if not fault.exists():
             return
         plan = json.loads(fault.read_text())
-        if self.epoch != plan.get("epoch", 0):
+        if self.epoch != plan.get("epoch", 0) or self.seed != plan.get("seed", self.seed):
             return
         if plan["what"] == "nan":
             raise NonFiniteLossError("the loss is nan")
@@ -83,10 +89,10 @@ class FakeTraining:
         raise ValueError("broken")
 
     def state_dict(self) -> dict[str, Any]:
-        return {"epoch": self.epoch}
+        return {"epoch": self.epoch, "learnt": self.learnt}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        self.epoch = state["epoch"]
+        self.epoch, self.learnt = state["epoch"], state["learnt"]
 
     def predict(self) -> np.ndarray:
         return np.full((3, 3), 1 / 3)
@@ -126,20 +132,25 @@ class SlowToClean(FakeTraining):
 
 
 class HostedTraining(FakeTraining):
-    """Notes on which node it runs, in ``nodes.txt`` beside the checkpoints, and goes no further until there are two."""
+    """Notes node, seed and epoch, in ``nodes.txt`` beside the checkpoints, and goes no further until two nodes have."""
 
     def __init__(self, settings: Mapping[str, Any], job: Any, seed: int) -> None:
         import ray
 
         super().__init__(settings, job, seed)
         job.folder.mkdir(parents=True, exist_ok=True)
-        self.notes = job.folder / "nodes.txt"
+        self.notes, self.node = job.folder / "nodes.txt", ray.get_runtime_context().get_node_id()
+        self._note()
+
+    def _note(self) -> None:
         with self.notes.open("a") as file:
-            file.write(f"{ray.get_runtime_context().get_node_id()}\n")
+            file.write(f"{self.node} {self.seed} {self.epoch}\n")
 
     def step(self) -> dict[str, float]:
         wait_for_lines(self.notes, 2)
-        return super().step()
+        metrics = super().step()
+        self._note()
+        return metrics
 
 
 def wait_for_lines(notes: Path, kinds: int) -> None:

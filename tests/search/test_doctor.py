@@ -113,7 +113,7 @@ def test_files_that_crashes_leave(place: Workspace) -> None:
     search(place)
     folder = place.checkpoints("tiny")
     (folder / "0" / ".epoch-0003.ckpt.77.partial").write_bytes(b"half")
-    (folder / "1" / "predictions.partial").write_bytes(b"half")
+    (folder / "1" / ".predictions.npz.77ab.partial").write_bytes(b"half")
     with (folder / "1" / "epoch-0001.ckpt").open("r+b") as file:
         file.truncate(40)
     checkpoint(folder / "7", 1)
@@ -133,6 +133,26 @@ def test_files_that_crashes_leave(place: Workspace) -> None:
     )  # fmt: skip
     assert (folder / "7" / "predictions.npz").exists()
     assert sorted(path.name for path in (folder / "1").iterdir()) == ["epoch-0002.ckpt", "predictions.npz"]
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("unmirrored")
+def test_a_checkpoint_that_the_storage_does_not_give_is_not_deleted(
+    place: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    search(place, trials=1)
+    [first, last] = sorted(place.trial("tiny", 0).glob("*.ckpt"))
+    opens = Path.open
+
+    def refuse(self: Path, *arguments: Any, **options: Any) -> Any:
+        if self == last:
+            raise OSError(5, "Input/output error")
+        return opens(self, *arguments, **options)
+
+    monkeypatch.setattr(Path, "open", refuse)
+    assert kinds(place, fix=True) == ["unreadable checkpoint"]
+    assert first.exists()
+    assert last.exists()
 
 
 @pytest.mark.slow
@@ -219,6 +239,9 @@ def test_runs_that_crashes_leave(place: Workspace) -> None:
     mirror_of(place, "tiny", ledger.identity).spool.append(mirrored.epoch_of(2, 1, {"mean_auc": 0.1, "ece": 0.5}))
     spool = mirror_of(place, "tiny", ledger.identity)
     spool.rejected.append({"trial": 0, "error": "too long", **vars(Change({"note": "short"}, {}, {1: (now, {})}))})
+    # Refused with its end: all that matters is told, and the run is RUNNING.
+    spool.rejected.append({"trial": 1, "error": "bad name", **vars(Change(tags={"lesion.state": "running"}, time=now))})
+    runs.client.update_run(runs.runs()[1].id, status="RUNNING")
     other = place.spool / f"tiny.{'a' * 32}.jsonl"
     other.write_text("{}\n")
     expected = ["zombie row", "events wait", "rejected events", "spool of a lost ledger"]

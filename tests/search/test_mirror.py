@@ -1,3 +1,5 @@
+import threading
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -10,7 +12,7 @@ from search.identity import Identity
 from search.mirror import Mirror, deliver_all, ended, epoch_of, events_of, mirror_of, provenance, started, study_event
 from search.rows import TrialRow
 from search.spool import Spool
-from search.tracking import PARENT, Change, StudyRuns
+from search.tracking import PARENT, Change, StudyRuns, client_of, metric_name
 from search.workspace import open_workspace
 
 IDENTITY = Identity("tiny", "d1", "holdout", "s1", "mean_auc", "maximize", {"epochs": 3})
@@ -104,6 +106,31 @@ def test_what_mlflow_will_never_take_is_put_aside(spools: tuple[Spool, Spool]) -
     assert mirror.close(5)
     [kept] = spools[1].events()
     assert (kept["trial"], kept["error"]) == (0, "too long")
+
+
+def test_of_what_mlflow_refuses_the_rest_arrives(spools: tuple[Spool, Spool]) -> None:
+    """One epoch is refused: settings, the other epoch, tags and the end of the run are not put aside with it."""
+
+    class Picky(Server):
+        def write(self, number: int, change: Change) -> None:
+            if 2 in change.epochs:
+                raise RefusalError("bad name")
+            super().write(number, change)
+
+    server = Picky()
+    mirror = Mirror(server, *spools)
+    mirror._waiting.extend(events_of(row(), "mean_auc"))  # all at once, as after an outage
+    mirror.start()
+    assert mirror.close(5)
+    written = [change for _, change in server.log]
+    assert {name for change in written for name in change.params} == {*row().settings} - {
+        "balancing.copies+cap.cap.count"
+    } | {"balancing.copies-cap.cap.count"}
+    assert written[-1].state == "complete"
+    assert any(change.tags.get("lesion.state") == "complete" for change in written)
+    assert [epoch for change in written for epoch in change.epochs] == [1]
+    [kept] = spools[1].events()
+    assert ([*kept["epochs"]], kept["params"], kept["tags"]) == (["2"], {}, {})
 
 
 def test_a_full_disk_does_not_reach_the_search(spools: tuple[Spool, Spool], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -234,3 +261,66 @@ def test_what_is_missing_is_rebuilt_from_the_ledger(tmp_path: Path, tracking: st
     statuses = {number: run.info.status for number, run in runs.items() if number != PARENT}
     assert statuses == {0: "FINISHED", 1: "KILLED", 2: "FAILED", 3: "KILLED"}
     assert [steps(again, runs[number]) for number in range(4)] == [[1, 2], [1, 2], [], [1]]
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy")
+def test_classes_may_be_called_anything(tmp_path: Path, tracking: str) -> None:
+    """Metrics are called after classes, and MLflow refuses brackets; it did so with all that came beside them."""
+    identity = replace(IDENTITY, objective="auc_BCC (nodular)")
+    labels = ("BCC (nodular)", "BCC [nodular]", "a//b", "../c", "nævus", "50 %", "x" * 300, "plain", "c/", "line\n")
+    for _ in range(2):
+        mirror = mirror_of(open_workspace(tmp_path), "named", identity, tracking)
+        mirror.start()
+        mirror.put(started(row(), provenance(identity)))
+        for epoch in (1, 2):
+            mirror.put(epoch_of(0, epoch, {f"auc_{label}": epoch / 10 for label in labels}))
+        mirror.put(ended(row()))
+        mirror.put(study_event("complete", {}))
+        assert mirror.close(60), mirror.problem
+        assert mirror.rejected.events() == []
+    run = runs_of(mirror)[0]
+    assert run.info.status == "FINISHED"
+    assert len(run.data.metrics) == len(labels)
+    assert {name for name in run.data.metrics if name.startswith("auc_plain")} == {"auc_plain"}
+    told = mirror.runs.client.get_metric_history(run.info.run_id, metric_name("auc_BCC (nodular)"))
+    assert [metric.step for metric in told] == [1, 2]
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy")
+@pytest.mark.parametrize("state", ["complete", "running"])
+def test_a_run_whose_tags_are_right_and_that_is_running_is_ended(tmp_path: Path, tracking: str, state: str) -> None:
+    """A mirror that died between tags and status; or in a second session that recorded nothing."""
+    place = open_workspace(tmp_path)
+    mirror = mirror_of(place, f"zombie {state}", IDENTITY, tracking)
+    tags = {"lesion.state": state, "lesion.epoch": "2"}
+    mirror.runs.write(0, Change(epochs={e: (1, {"mean_auc": e / 10}) for e in (1, 2)}, tags=tags, state="running"))
+    again = mirror_of(place, f"zombie {state}", IDENTITY, tracking)
+    deliver_all(again, [row(0, state)], 60)
+    run = runs_of(again)[0]
+    assert run.info.status == {"complete": "FINISHED", "running": "KILLED"}[state]
+    assert steps(again, run) == [1, 2]
+
+
+@pytest.mark.slow
+def test_a_database_is_made_by_one_process_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """MLflow makes tables when its first client is; of two at once, one failed with "duplicate column name"."""
+    at_once: list[int] = []
+    busy: list[int] = []
+
+    def make(uri: str, registry_uri: str) -> str:
+        busy.append(1)
+        time.sleep(0.3)
+        at_once.append(len(busy))
+        busy.pop()
+        return uri
+
+    monkeypatch.setattr("mlflow.tracking.MlflowClient", make)
+    uri = f"sqlite:///{tmp_path / 'mlflow.db'}"
+    threads = [threading.Thread(target=client_of, args=(uri,)) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert at_once == [1, 1, 1]

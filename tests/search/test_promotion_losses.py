@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,14 +13,17 @@ from drawn_study import NO_GATES, searched, workspace_with_data
 from lesion.data.packed import PackedDataset, open_data, open_test
 from lesion.errors import DataError
 from lesion.predictor import Predictor
+from search.doctor import examine
 from search.errors import PromotionError
 from search.identity import Identity
 from search.members import Members
 from search.predictions import PREDICTIONS, save_predictions
 from search.promotion import model_folder, promote
+from search.registered import KEY, Registry
 from search.reopened import data_of, open_test_of, through_task
 from search.selection import select
 from search.study import study_status
+from search.versions import alone
 from search.workspace import Workspace, open_workspace
 
 pytestmark = [
@@ -92,6 +96,66 @@ def test_what_was_promoted_needs_no_checkpoints_to_be_promoted_again(place: Work
         checkpoint.unlink()
     again = promote("kept", place, views=1, gates=NO_GATES)
     assert (again.repeated, again.version) == (True, first.version)
+
+
+@pytest.mark.parametrize("after", ["its run was made", "its version was made", "its run was ended"])
+def test_a_promotion_that_was_killed_is_completed_and_leaves_no_run_running(
+    place: Workspace, monkeypatch: pytest.MonkeyPatch, after: str
+) -> None:
+    name = f"killed-{len(after)}"
+    study(place, name)
+    registry = Registry(place.tracking_uri, place.artifacts)
+    with monkeypatch.context() as patch:
+        strike(patch, after)
+        with pytest.raises(Killed):
+            promote(name, place, views=1, gates=NO_GATES)
+    runs = registry.client.search_runs([registry.client.get_experiment_by_name(name).experiment_id])
+    assert [run.info.status for run in runs] == ["FINISHED" if after == "its run was ended" else "RUNNING"]
+
+    found = [finding.kind for finding in examine(place, name).findings]
+    assert ("zombie promotion" in found) == (after != "its run was ended")
+    promoted = promote(name, place, views=1, gates=NO_GATES)
+    assert (promoted.version, promoted.champion, promoted.opened) == (1, True, 1)
+    assert promoted.repeated == (after != "its run was made")
+    assert promote(name, place, views=1, gates=NO_GATES).version == 1
+    assert [version.tags[KEY] != "" for version in registry.versions(name)] == [True]
+    runs = registry.client.search_runs([registry.client.get_experiment_by_name(name).experiment_id])
+    promotions = sorted(run.info.status for run in runs if KEY in run.data.tags)
+    assert promotions == (["FAILED", "FINISHED"] if after == "its run was made" else ["FINISHED"])
+
+    registry.client.update_run(promoted.run_id, status="RUNNING")
+    with alone(place, "another model"):  # at work, as far as anybody can tell
+        assert "zombie promotion" not in [finding.kind for finding in examine(place, name).findings]
+    examine(place, name, fix=True)
+    assert registry.client.get_run(promoted.run_id).info.status == "FINISHED"
+
+
+class Killed(BaseException):
+    """What a kill -9 looks like: nothing on its way may answer it, so `strike` silences who would."""
+
+
+def strike(patch: pytest.MonkeyPatch, after: str) -> None:
+    """Have the next promotion die in the middle of its registration."""
+
+    def die(*arguments: object, **options: object) -> None:
+        raise Killed
+
+    def do_nothing(*arguments: object, **options: object) -> None:
+        pass
+
+    logs = Registry._log_model
+
+    def log_and_die(self: Registry, run_id: str, name: str, folder: Path) -> int:
+        logs(self, run_id, name, folder)
+        raise Killed
+
+    if after == "its run was ended":
+        patch.setattr(Registry, "tag", die)
+        return
+    patch.setattr(Registry, "_log_model", log_and_die if after == "its version was made" else die)
+    from mlflow.tracking import MlflowClient
+
+    patch.setattr(MlflowClient, "set_terminated", do_nothing)
 
 
 def test_a_binary_task_is_promoted_as_one(place: Workspace) -> None:

@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 
 from search.errors import LedgerError, TrialError
+from search.fence import SupersededError, require_latest
 from search.identity import Identity
 from search.ledger import Ending, Ledger, open_ledger
 from search.mirror import ended as ended_event
@@ -31,6 +32,11 @@ def ledger(tmp_path: Path) -> Ledger:
 @pytest.fixture
 def told() -> list[Told]:
     return []
+
+
+@pytest.fixture(autouse=True)
+def _in_a_folder_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
 
 
 def searcher(ledger: Ledger, told: list[Told], target: int = 2) -> LedgerSearcher:
@@ -143,6 +149,43 @@ def test_a_hung_trial_gets_one_more_worker(ledger: Ledger, told: list[Told]) -> 
         2.0,
         4.0,
     )  # noted with every epoch: nothing of the failed trial is left out of a budget
+
+
+def test_every_attempt_fences_the_one_before_off(ledger: Ledger, told: list[Told], tmp_path: Path) -> None:
+    ask = searcher(ledger, told)
+    taken = ask.suggest("a")
+    assert taken is not None
+    folder, first = taken["job"].folder / "0", taken["order"].attempt
+    require_latest(folder, first)
+    second = ask.died("a", Death("lost", "its raylet died"), last=False).attempt
+    require_latest(folder, second)
+    with pytest.raises(SupersededError, match="of attempt 2 of a by now, this is 1 of a"):
+        require_latest(folder, first)
+    # A ledger restored from a copy, or begun anew, counts from 1 again.
+    again = open_ledger(f"sqlite:///{tmp_path / 'anew.db'}", "tiny", IDENTITY, 7)
+    third = searcher(again, told).suggest("b")
+    assert third is not None
+    require_latest(folder, third["order"].attempt)
+    with pytest.raises(SupersededError):
+        require_latest(folder, second)
+
+
+def test_two_sessions_in_one_folder_are_told_apart(ledger: Ledger, told: list[Told]) -> None:
+    """Each with a ledger of its own, so that no lock keeps them from each other."""
+    ask = searcher(ledger, told)
+    ask.suggest("a")
+    ask.on_trial_complete("a", {"number": 0, "epoch": 0, "over": True, "superseded": True, "done": True})
+    assert "another session has begun trial 0 in checkpoints" in str(ask.problem)
+    assert ledger.row(0).state == "running"
+
+
+def test_a_storage_that_does_not_answer_fails_no_trial(ledger: Ledger, told: list[Told]) -> None:
+    ask = searcher(ledger, told)
+    ask.suggest("a")
+    assert not ask.died("a", Death("storage", "epoch-0001.ckpt cannot be read"), last=False).over
+    assert ask.died("a", Death("storage", "epoch-0001.ckpt cannot be read"), last=True).over
+    assert str(ask.problem) == "trial 0 cannot go on: epoch-0001.ckpt cannot be read. No trial is lost"
+    assert (ledger.row(0).state, ledger.row(0).attempt) == ("running", 2)
 
 
 def test_memory_that_ran_out_is_not_tried_again(ledger: Ledger, told: list[Told]) -> None:

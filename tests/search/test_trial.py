@@ -1,3 +1,4 @@
+import errno
 import itertools
 import json
 import pickle
@@ -12,9 +13,10 @@ import torch
 from fake_training import FakeTraining, make_data
 
 from lesion.devices import spoils_its_process
-from lesion.errors import DataError
+from lesion.errors import CheckpointAccessError, DataError
 from lesion.tasks import Task
 from search.errors import WorkerError
+from search.fence import raise_fence
 from search.predictions import load_predictions
 from search.trial import Job, Order, TrialRun, Worker, build_training, failure_class
 
@@ -158,6 +160,60 @@ def test_memory_that_runs_out_while_resuming_is_no_damage(job: Job, monkeypatch:
     [result] = run_to_end(TrialRun(job, replace(ORDER, reported=3)))
     assert (result["failure"], result["damage"]) == ("out-of-memory", "")
     assert len(list((job.folder / "0").glob("*.ckpt"))) == 2
+
+
+def test_a_storage_that_does_not_give_the_checkpoints_costs_none_of_them(
+    job: Job, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is no result of the trial either, which would be failed for good: Ray gives it to another worker."""
+    whole = essence(run_to_end(TrialRun(job, ORDER)))
+    before = {path: path.read_bytes() for path in (job.folder / "0").glob("*.ckpt")}
+
+    def refuse(self: Path) -> bytes:
+        raise OSError(errno.ESTALE, "Stale file handle")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "read_bytes", refuse)
+        with pytest.raises(CheckpointAccessError, match="Stale file handle"):
+            TrialRun(job, replace(ORDER, reported=2)).step()
+    assert {path: path.read_bytes() for path in (job.folder / "0").glob("*.ckpt")} == before
+    assert not (job.folder / "0" / "error.txt").exists()
+    assert essence(run_to_end(TrialRun(job, replace(ORDER, reported=2)))) == whole[2:]
+
+
+def test_an_attempt_that_was_given_up_writes_nothing_more(job: Job) -> None:
+    """Its node was cut off, and it trains on beside its successor on the same storage."""
+    folder = job.folder / "0"
+    whole = essence(run_to_end(TrialRun(replace(job, folder=job.folder / "whole"), ORDER)))
+    raise_fence(folder, "1 of a")
+    old = TrialRun(job, replace(ORDER, attempt="1 of a"))
+    assert essence([old.step()]) == whole[:1]
+    raise_fence(folder, "2 of a")
+    new = TrialRun(job, replace(ORDER, reported=1, attempt="2 of a"))
+    assert essence(run_to_end(new)) == whole[1:]
+    before = {path: path.read_bytes() for path in folder.iterdir()}
+    nothing = {"number": 0, "epoch": 0, "over": True, "superseded": True, "done": True}
+    assert old.step() == nothing
+    assert TrialRun(job, replace(ORDER, attempt="1 of a")).step() == nothing  # nor does it read, or discard
+    fault(job, what="broken", epoch=1)
+    late = TrialRun(job, ORDER)
+    late.order = replace(ORDER, attempt="1 of a")
+    late._training = FakeTraining(SETTINGS, job, 5)
+    late._training.epoch = 1
+    assert late.step()["failure"] == "error"
+    assert {path: path.read_bytes() for path in folder.iterdir()} == before
+
+
+def test_where_the_fence_cannot_be_moved_it_falls(job: Job, monkeypatch: pytest.MonkeyPatch) -> None:
+    raise_fence(job.folder / "0", "1 of a")
+
+    def full(*arguments: Any) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("lesion.checkpoints.os.fsync", full)
+    raise_fence(job.folder / "0", "2 of a")
+    monkeypatch.undo()
+    assert len(run_to_end(TrialRun(job, replace(ORDER, attempt="2 of a")))) == 3
 
 
 def test_an_order_that_is_over_trains_nothing(job: Job) -> None:

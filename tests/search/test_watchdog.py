@@ -128,6 +128,16 @@ def test_losses_count_in_a_row_without_one_more_epoch_and_never_for_a_machine_th
     assert [losses.count(1, 2, each) for each in (lost, gone, gone, gone, lost)] == [1, 1, 1, 1, 2]
 
 
+def test_a_storage_that_gives_no_checkpoint_is_told_from_a_worker_that_died() -> None:
+    words = (
+        "1 ray.exceptions.RayTaskError(CheckpointAccessError): ray::Worker.train() (pid=3) OSError: [Errno 5] "
+        "The above exception was the direct cause: lesion.errors.CheckpointAccessError: epoch-0002.ckpt cannot be "
+        "read: [Errno 5] Input/output error"
+    )
+    died = Coroner(lambda: 0).death(words, None, here=True)
+    assert died == Death("storage", "epoch-0002.ckpt cannot be read: [Errno 5] Input/output error")
+
+
 def test_the_kernel_counts_in_the_control_group_or_everywhere(tmp_path: Path) -> None:
     vmstat = tmp_path / "vmstat"
     vmstat.write_text("nr_free_pages 12\noom_kill 3\n")

@@ -1,0 +1,49 @@
+"""The fence: of all attempts at one trial, only the one that the driver began last writes into the trial's folder.
+
+A worker whose node was cut off, or whose raylet died, may train on beside its successor, on the same shared storage. So
+the driver gives each attempt a name, notes it in the folder before the order goes out, and a worker looks there before
+it writes: where another attempt's name stands, it writes nothing more and ends.
+
+Names are compared, not counted: a ledger that was restored from an older copy, or begun anew, counts attempts from
+lower numbers. Between looking and writing there are milliseconds, in which a successor has its model still to build.
+"""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from pathlib import Path
+
+NOTE = "attempt"
+
+
+class SupersededError(Exception):
+    """Another attempt at the trial has begun; this one is to write nothing more."""
+
+
+def raise_fence(folder: Path, attempt: str) -> None:
+    """Note in the folder of a trial which attempt may write there from now on, and close it to all others.
+
+    On a full disk the note of the attempt before goes, so that the new one is not taken for superseded. Raises OSError
+    where not even that can be done.
+    """
+    from lesion.checkpoints import write_atomically  # noqa: PLC0415 - torch takes seconds
+
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for left in folder.glob(f".{NOTE}.*.partial"):  # by a driver that was killed
+            left.unlink(missing_ok=True)
+        write_atomically(folder / NOTE, attempt.encode())
+    except OSError:
+        (folder / NOTE).unlink(missing_ok=True)
+
+
+def require_latest(folder: Path, attempt: str) -> None:
+    """Raise SupersededError where the folder of a trial is another attempt's by now; an empty name is never fenced.
+
+    A note that is not there, or cannot be read, keeps nobody out.
+    """
+    noted = attempt
+    with suppress(OSError, ValueError):
+        noted = (folder / NOTE).read_text()
+    if attempt and noted != attempt:
+        raise SupersededError(f"{folder} is of attempt {noted} by now, this is {attempt}")
