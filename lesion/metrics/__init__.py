@@ -15,7 +15,7 @@ Two families, kept apart on purpose:
 (1.0, 0.3333333333333333)
 """
 
-from lesion.metrics.catalogue import METRICS, Metric, metric_named, metrics_of, objectives
+from lesion.metrics.catalogue import METRICS, Metric, metric_named, metrics_of, objectives, of_every_epoch
 from lesion.metrics.intervals import Interval, bootstrap, intervals_of, resamples
 from lesion.metrics.official import OfficialScores, official_categories, official_scores, official_weights
 from lesion.metrics.paired import Paired, delong, holm, mcnemar, paired_bootstrap
@@ -47,6 +47,7 @@ __all__ = [
     "metric_named",
     "metrics_of",
     "objectives",
+    "of_every_epoch",
     "official_categories",
     "official_scores",
     "official_weights",
