@@ -59,9 +59,9 @@ def counts(labels: NDArray[np.int64], classes: Sequence[str]) -> dict[str, int]:
     return dict(zip(classes, np.bincount(labels, minlength=len(classes)).tolist(), strict=True))
 
 
-def class_counts(data: PackedDataset) -> dict[str, Any]:
-    """Images of each class, by part of the source and by side of the default split."""
-    labels, split = data.labels, data.split()
+def class_counts(data: PackedDataset, split_name: str | None = None) -> dict[str, Any]:
+    """Images of each class, by part of the source and by side of a split, the default one unless named."""
+    labels, split = data.labels, data.split(split_name)
     parts = data.table["part"]
     return {
         "parts": {str(part): counts(labels[(parts == part).to_numpy()], data.classes) for part in parts.unique()},

@@ -22,7 +22,7 @@ SIZES = 12
 
 
 def class_counts_figure(found: Mapping[str, Any], name: str) -> Figure:
-    """Draw the images of each class, on both sides of the default split; the bars are labelled with their count."""
+    """Draw the images of each class, on both sides of the split counted; the bars are labelled with their count."""
     classes = list(found["train"])
     figure, axes = canvas(7.2, 1.6 + 0.5 * len(classes))
     places = np.arange(len(classes))
