@@ -40,14 +40,18 @@ class Gradients:
         self._logits, self._loss, self._device = logits, loss, device
         self.parts = 1
 
-    def accumulate(self, batch: Batch, optimizer: torch.optim.Optimizer) -> torch.Tensor:
-        """Leave the gradients of `batch` in the parameters; returns its loss, a scalar that stays on the device."""
+    def accumulate(self, batch: Batch, optimizer: torch.optim.Optimizer) -> tuple[torch.Tensor, torch.Tensor]:
+        """Leave the gradients of `batch` in the parameters.
+
+        Returns its loss, a scalar, and its logits, as the model gave them; both stay on the device.
+        """
         while True:
             optimizer.zero_grad()
             try:
                 whole = self._loss.masses(batch.labels).sum()
-                losses = [self._backward(piece, whole) for piece in batch.split(self.parts)]
-                return torch.stack(losses).sum()
+                pieces = [self._backward(piece, whole) for piece in batch.split(self.parts)]
+                losses, logits = zip(*pieces, strict=True)
+                return torch.stack(losses).sum(), torch.cat(logits)
             except (RuntimeError, MemoryError) as problem:
                 if not is_out_of_memory(problem) or 4 * self.parts > len(batch):
                     raise
@@ -56,9 +60,9 @@ class Gradients:
             if self._device.type == "cuda":
                 torch.cuda.empty_cache()
 
-    def _backward(self, batch: Batch, whole: torch.Tensor) -> torch.Tensor:
+    def _backward(self, batch: Batch, whole: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         logits = self._logits(batch).float()
         labels = batch.labels.to(self._device, non_blocking=True)
         loss = self._loss.terms(logits, labels).sum() / whole.to(self._device, non_blocking=True)
         loss.backward()  # type: ignore[no-untyped-call]
-        return loss.detach()
+        return loss.detach(), logits.detach()

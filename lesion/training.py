@@ -25,9 +25,10 @@ from lesion.embeddings import Embeddings
 from lesion.errors import CheckpointError, NonFiniteLossError, SettingError
 from lesion.losses import Loss, losses, weighted
 from lesion.material import gather, people
-from lesion.metrics import summary
+from lesion.metrics import confusion_matrix, summary
 from lesion.models import Model, build_model
 from lesion.optimisation import Follower, Schedule, optimizers, schedules
+from lesion.outputs import Outputs
 from lesion.pace import Pace
 from lesion.prediction import predict_probabilities, to_model_input
 from lesion.registry import Value
@@ -91,16 +92,17 @@ class Training:
     def step(self) -> dict[str, float]:
         """Train one epoch and judge it on the validation part.
 
-        Returns `epoch`, `train_loss`, `lr`, `examples` (seen so far), `seconds` (of this epoch) and the metrics
-        of `lesion.metrics.summary`, of the best epoch so far where the best is kept. Raises NonFiniteLossError.
+        Returns `epoch`, `train_loss`, the scores of `lesion.outputs`, `lr`, `examples` (seen so far), `seconds` (of
+        this epoch) and the metrics of `lesion.metrics.summary`, of the best epoch so far where the best is kept.
+        Raises NonFiniteLossError.
         """
         start = time.perf_counter()
-        train_loss = self._train()
+        trained = self._train()
         self.epoch += 1
         self._judge()
         return {
             "epoch": float(self.epoch),
-            "train_loss": train_loss,
+            **trained,
             "lr": float(self.optimizer.param_groups[-1]["lr"]),
             "examples": float(self.epoch * self._material.steps * self._material.batch_size),
             "seconds": time.perf_counter() - start,
@@ -117,6 +119,10 @@ class Training:
         if self._validated is None:
             self._validated = self._probabilities(self.predicting_model)
         return self._validated
+
+    def confusion(self) -> NDArray[np.int64]:
+        """Counts (true class, decided class) of `predict`, (classes, classes + 1): the last column is undecided."""
+        return confusion_matrix(self.predict(), self.data.labels[self.split.validation], self.data.classes)
 
     @property
     def predicting_model(self) -> Model:
@@ -202,33 +208,35 @@ class Training:
                 f"the head spells along taxonomy {spelled.name}, the loss teaches {taught.name}: give both the same"
             )
 
-    def _train(self) -> float:
-        """One pass; its mean loss."""
+    def _train(self) -> dict[str, float]:
+        """One pass; its mean loss, and how right the outputs of its steps were."""
         # Dropout draws from torch's global generator, the only one it knows.
         torch.manual_seed(self._stream("dropout", self.epoch))
         self.model.train()
-        total = torch.zeros((), device=self.device)
+        total, outputs = torch.zeros((), device=self.device), Outputs(self.data.classes, self._paths)
         first, pinned = self.epoch * self._material.steps, self.device.type == "cuda"
         for index, batch in enumerate(self._material.epoch(self.epoch, workers=self._workers, pinned=pinned)):
-            total += self._update(batch, first + index)
+            loss, logits = self._update(batch, first + index)
+            total += loss
+            outputs.add(logits, batch.labels)
             if index % LOOKED_AT == 0 and not torch.isfinite(total):
                 break
-        loss = float(total) / self._material.steps
-        if not math.isfinite(loss):
-            raise NonFiniteLossError(f"the loss is {loss} in epoch {self.epoch + 1}; a lower lr is the usual cure")
-        return loss
+        mean = float(total) / self._material.steps
+        if not math.isfinite(mean):
+            raise NonFiniteLossError(f"the loss is {mean} in epoch {self.epoch + 1}; a lower lr is the usual cure")
+        return {"train_loss": mean, **outputs.scores()}
 
-    def _update(self, batch: Batch, step: int) -> torch.Tensor:
-        """One optimizer step; returns the loss before it, a scalar that stays on the device."""
+    def _update(self, batch: Batch, step: int) -> tuple[torch.Tensor, torch.Tensor]:
+        """One optimizer step; returns the loss, a scalar, and the logits before it, which stay on the device."""
         for group, rate in zip(self.optimizer.param_groups, self._rates, strict=True):
             group["lr"] = rate * self._schedule(step)
-        loss = self._gradients.accumulate(batch, self.optimizer)
+        before = self._gradients.accumulate(batch, self.optimizer)
         if clip := self.plan.general["clip"]:
             torch.nn.utils.clip_grad_norm_(self.model.parameters(), clip)
         self.optimizer.step()
         if self._average is not None:
             self._average.update(self.model, step)
-        return loss
+        return before
 
     def _logits(self, batch: Batch) -> torch.Tensor:
         people = None if batch.people is None else batch.people.to(self.device, non_blocking=True)
@@ -252,6 +260,12 @@ class Training:
             self._validated = probabilities
         if self._best is not None and better:
             self._best.load_state_dict(self._current.state_dict())
+
+    @property
+    def _paths(self) -> NDArray[np.int64] | None:
+        """The words of each class (classes, steps) where the head spells them."""
+        taxonomy = getattr(self.model.head, "taxonomy", None)
+        return None if taxonomy is None else taxonomy.paths(self.data.classes)
 
     @property
     def _follows(self) -> bool:

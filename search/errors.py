@@ -104,3 +104,8 @@ class ReportError(SearchError):
 
 class SimulationError(SearchError):
     """Recorded curves cannot be read, or are too few to simulate with."""
+
+
+def first_line(problem: BaseException) -> str:
+    """What went wrong, in one line, where somebody else's library says it in many."""
+    return f"{type(problem).__name__}: {str(problem).strip()}".splitlines()[0][:200]

@@ -44,6 +44,7 @@ from search.series import (
     series_of,
 )
 from search.session import Plan, Session
+from search.showing import show
 from search.standings import Standing, standings
 from search.study import StudyResult, StudyStatus, study_status
 from search.trial import Builds, Job, build_training
@@ -134,9 +135,10 @@ def run_finalists(
         mirror = mirror_of(place, ledger.entries.series, ledger.identity, tracking_uri, experiment=study)
         ended = Session(plan, ledger, mirror, interrupts, progress).run()
         series = Series(ledger.entries.series, study, ledger.identity, tuple(ledger.rows()))
+        unshown = show(place, series, mirror, interrupts, tracking_uri)
     return FinalistsResult(
         series.name, series.identity, series.rows, False, ended, plan.target, time.monotonic() - began,
-        mirror.pending, mirror.problem, study=study, notes=notes,
+        mirror.pending, mirror.problem, unshown=unshown, study=study, notes=notes,
         standings=standings(place, series, status.rows, through_task(status.identity, stored)),
     )  # fmt: skip
 

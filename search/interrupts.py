@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import signal
 import threading
+import time
+from collections.abc import Callable
 from types import FrameType, TracebackType
 from typing import Any
 
@@ -28,6 +30,16 @@ class Interrupts:
     def ask(self, why: str) -> None:
         """Ask for the end of the session."""
         self.asked = self.asked or why
+
+    @property
+    def signalled(self) -> bool:
+        """Whether a signal came: somebody waits for the end."""
+        return self._count > 0
+
+    def within(self, seconds: float) -> Callable[[], bool]:
+        """Whether it is time to leave off what nobody depends on: a signal came, or `seconds` from now are over."""
+        end = time.monotonic() + seconds
+        return lambda: self.signalled or time.monotonic() > end
 
     def install(self) -> None:
         """Take the signals over; again after `ray.init`, which takes SIGTERM for itself."""

@@ -19,6 +19,7 @@ import numpy.typing as npt
 
 from lesion.errors import CheckpointError
 from lesion.registry import Value
+from search.errors import first_line
 
 
 class Trains(Protocol):
@@ -35,6 +36,9 @@ class Trains(Protocol):
 
     def predict(self) -> npt.NDArray[np.floating[Any]]:
         """Probabilities of the validation part, (images, classes)."""
+
+    def confusion(self) -> npt.NDArray[np.integer[Any]]:
+        """Counts (true class, decided class) of `predict`, (classes, classes + 1), undecided images in the last."""
 
     @property
     def finished(self) -> bool:
@@ -74,7 +78,7 @@ def resume(folder: Path, key: str, build: Callable[[], Trains]) -> Resumed:
         except (RuntimeError, ValueError, KeyError, TypeError, AttributeError) as problem:
             if is_out_of_memory(problem):
                 raise
-            damage.append(f"{path} does not fit this program's model: {_first_line(problem)}")
+            damage.append(f"{path} does not fit this program's model: {first_line(problem)}")
             training = build()  # what was loaded in part is of no use
     discard_checkpoints(folder)
     return Resumed(training, [], damage)
@@ -96,7 +100,3 @@ def forget_beyond(folder: Path, epoch: int) -> None:
     for path in folder.glob("epoch-*.ckpt"):
         if path.name > f"epoch-{epoch:04d}.ckpt":
             path.unlink(missing_ok=True)
-
-
-def _first_line(problem: Exception) -> str:
-    return f"{type(problem).__name__}: {problem}".splitlines()[0][:200]

@@ -38,6 +38,7 @@ from search.progress import StudyState
 from search.rows import TrialRow, best_row, row_of
 from search.series import series_of, study_of
 from search.session import Plan, Session
+from search.showing import show, show_all
 from search.space import Given, Space, load
 from search.trial import Builds, Job, build_training
 from search.unchanged import Unchanged
@@ -72,7 +73,8 @@ class StudyStatus:
 class StudyResult(StudyStatus):
     """What a session left: `ended` is "complete", "SIGINT", "SIGTERM", "hours", "device_hours" or "flat".
 
-    `left` is what was still to be gained, where that was asked for.
+    `left` is what was still to be gained, where that was asked for; `unshown` says in words which tables and figures
+    MLflow lacks, and why (empty where it lacks none, or was not asked).
     """
 
     ended: str = "complete"
@@ -81,6 +83,7 @@ class StudyResult(StudyStatus):
     unmirrored: int = 0
     mirror_problem: str | None = None
     left: Left | None = None
+    unshown: str = ""
 
     @property
     def complete(self) -> bool:
@@ -105,6 +108,10 @@ class StudyResult(StudyStatus):
             )
         if self.unmirrored:
             text += f". {self.unmirrored} events wait for MLflow: run 'lesion-search sync {self.root}' once it answers"
+        elif self.unshown:
+            text += (
+                f". MLflow lacks some tables and figures ({self.unshown}): 'lesion-search sync {self.root}' makes them"
+            )
         return text
 
     @property
@@ -181,9 +188,10 @@ def run_study(
         session = Session(plan, ledger, mirror, interrupts, progress)
         ended = session.run()
         rows = tuple(ledger.rows())
+        unshown = show(place, StudyStatus(study, identity, rows, True), mirror, interrupts, tracking_uri)
     seconds = time.monotonic() - began
     return StudyResult(
-        study, identity, rows, False, ended, plan.target, seconds, mirror.pending, mirror.problem, session.left
+        study, identity, rows, False, ended, plan.target, seconds, mirror.pending, mirror.problem, session.left, unshown
     )
 
 
@@ -244,17 +252,20 @@ def studies(workspace: Workspace | Path | str | None = None) -> list[str]:
     return sorted(_summaries(existing_workspace(workspace)))
 
 
-def sync(workspace: Workspace | Path | str | None, name: str, tracking_uri: str | None = None) -> None:
+def sync(workspace: Workspace | Path | str | None, name: str, tracking_uri: str | None = None) -> str:
     """Bring MLflow up to the ledger, finalists included: what waits in the spool, then whatever is missing.
 
-    Raises MirrorError when MLflow does not take it, and LedgerError while another process drives the study.
+    Tables and figures come last; returns in words which of them are missing all the same, and why, or nothing. Raises
+    MirrorError when MLflow does not take the rest, and LedgerError while another process drives the study.
     """
     place = open_workspace(workspace)
     status = study_status(place, name)
     with driving(place.lock(name), name, place.ledger_url):
         deliver_all(mirror_of(place, name, status.identity, tracking_uri), status.rows)
-        for series in series_of(place, name):
+        every = series_of(place, name)
+        for series in every:
             deliver_all(mirror_of(place, series.name, series.identity, tracking_uri, experiment=name), series.rows)
+        return show_all(place, status, every, tracking_uri)
 
 
 def _summaries(place: Workspace) -> list[str]:

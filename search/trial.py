@@ -31,7 +31,7 @@ from lesion.registry import Value
 from lesion.tasks import Task
 from search.errors import TrialError, WorkerError
 from search.fence import SupersededError, require_latest
-from search.predictions import PREDICTIONS, save_predictions
+from search.predictions import CONFUSION, PREDICTIONS, save_predictions
 from search.remote.luggage import enter
 from search.resumption import Trains, checkpoint_key, resume
 from search.rows import ERROR, HOST_MEMORY, NON_FINITE, OUT_OF_MEMORY
@@ -132,7 +132,9 @@ class TrialRun:
             record = self.records[min(self._reported, len(self.records) - 1)]
             self._reported = int(record["epoch"])
             done = self._over and self._reported == len(self.records)
-            return {**record, **self._cost(record), "done": done, "damage": "; ".join(self.damage)}
+            # The confusion matrix lies with the predictions; nobody needs it before the trial is over.
+            told = {name: value for name, value in record.items() if name != CONFUSION}
+            return {**told, **self._cost(record), "done": done, "damage": "; ".join(self.damage)}
         except CheckpointAccessError:
             self._training = None
             raise
@@ -169,6 +171,7 @@ class TrialRun:
         started = time.perf_counter()
         metrics = {name: float(value) for name, value in training.step().items()}
         record = {**self._record(metrics, time.perf_counter() - started), "over": training.finished}
+        record[CONFUSION] = training.confusion().tolist()
         self._keep(training, record)
         return record
 
@@ -198,12 +201,12 @@ class TrialRun:
     def _keep(self, training: Trains, record: dict[str, Any]) -> None:
         from lesion import checkpoints  # noqa: PLC0415
 
-        records = [json.dumps(each) for each in (*self.records, record)]
-        state = {"epoch": record["epoch"], "key": self._key, "records": records}
+        records = [*self.records, record]
+        state = {"epoch": record["epoch"], "key": self._key, "records": [json.dumps(each) for each in records]}
         probabilities = training.predict()
         require_latest(self.folder, self.order.attempt)
         try:
-            save_predictions(self.folder / PREDICTIONS, probabilities, record)
+            save_predictions(self.folder / PREDICTIONS, probabilities, record, records)
             checkpoints.save({**state, "training": training.state_dict()}, self.folder)
         except OSError as error:
             # A full disk says nothing about the trial: it goes on, and after an interruption from further back.

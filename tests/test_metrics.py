@@ -15,6 +15,7 @@ from lesion.metrics import (
     metric_named,
     metrics_of,
     objectives,
+    of_every_epoch,
     report,
     summary,
 )
@@ -41,7 +42,8 @@ def test_areas_equal_scikit_learn(kind, weighted):
 def test_decisions_and_calibration_equal_scikit_learn(weighted):
     probabilities, labels = drawn(classes=4, kind="learnt", seed=4)
     weights = np.random.default_rng(2).uniform(0.5, 2, len(labels)) if weighted else None
-    ours = report(probabilities, labels, names(4), weights)
+    ours = summary(probabilities, labels, names(4), weights)
+    assert report(probabilities, labels, names(4), weights).items() >= ours.items()
     decided = probabilities.argmax(axis=1)
     rest = {"sample_weight": weights}
     assert ours["accuracy"] == pytest.approx(sk.accuracy_score(labels, decided, **rest), **CLOSE)
@@ -132,10 +134,18 @@ def test_a_certain_mistake_has_a_finite_log_loss():
     )
 
 
+def test_precision_of_what_is_never_called_is_undefined_and_no_objective():
+    scores = summary([[0.8, 0.2], [0.7, 0.3]], [0, 1], names(2))
+    precision, f1 = (scores[f"{metric}_{names(2)[1]}"] for metric in ("precision", "f1"))
+    assert np.isnan(precision)
+    assert f1 == 0.0
+    assert not [name for name in objectives(names(2)) if name.startswith("precision")]
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_scores_are_the_catalogue_within_its_bounds(kind):
     probabilities, labels = drawn(classes=3, kind=kind)
-    assert set(summary(probabilities, labels, ISIC_2017)) == set(objectives(ISIC_2017))
+    assert set(summary(probabilities, labels, ISIC_2017)) == set(of_every_epoch(ISIC_2017)) > set(objectives(ISIC_2017))
     scores = report(probabilities, labels, ISIC_2017)
     catalogue = metrics_of(ISIC_2017)
     assert set(scores) == set(catalogue)

@@ -83,9 +83,9 @@ def divisions(data: PackedDataset) -> dict[str, NDArray[np.bool_]]:
     return {"train": ~validates, "validation": validates}
 
 
-def class_counts(data: PackedDataset) -> dict[str, Any]:
-    """Images of each class, by part of the source and by side of the default split."""
-    labels, split = data.labels, data.split()
+def class_counts(data: PackedDataset, split_name: str | None = None) -> dict[str, Any]:
+    """Images of each class, by part of the source and by side of a split, the default one unless named."""
+    labels, split = data.labels, data.split(split_name)
     return {
         "parts": {part: counts(labels[chosen], data.classes) for part, chosen in parts(data).items()},
         "split": split.name,

@@ -15,7 +15,7 @@ Two families, kept apart on purpose:
 (1.0, 0.3333333333333333)
 """
 
-from lesion.metrics.catalogue import METRICS, Metric, metric_named, metrics_of, objectives
+from lesion.metrics.catalogue import METRICS, Metric, metric_named, metrics_of, objectives, of_every_epoch
 from lesion.metrics.intervals import (
     Interval,
     bootstrap,
@@ -65,6 +65,7 @@ __all__ = [
     "metric_named",
     "metrics_of",
     "objectives",
+    "of_every_epoch",
     "official_categories",
     "official_ranking",
     "official_scores",

@@ -70,8 +70,13 @@ PER_CLASS: Mapping[str, Metric] = MappingProxyType(
 )
 """Metrics of one class; `<metric>_<class>` is the name."""
 
-EVERY_EPOCH = ("auc", "sensitivity", "specificity")
+EVERY_EPOCH = ("auc", "sensitivity", "specificity", "precision", "f1")
 """Metrics of one class that are cheap enough, and few enough, for every epoch."""
+JUDGED_BY = ("auc", "sensitivity", "specificity")
+"""Those that a search may optimise: whether they are defined is a matter of the labels alone.
+
+The precision of a class is undefined as long as no image is called it, which is where many a training begins.
+"""
 
 
 def metrics_of(classes: Sequence[str]) -> dict[str, Metric]:
@@ -79,9 +84,14 @@ def metrics_of(classes: Sequence[str]) -> dict[str, Metric]:
     return _named(classes, tuple(PER_CLASS))
 
 
-def objectives(classes: Sequence[str]) -> dict[str, Metric]:
-    """Metrics that are known after every epoch, the keys of `summary`: what a search may optimise."""
+def of_every_epoch(classes: Sequence[str]) -> dict[str, Metric]:
+    """Metrics that are recorded after every epoch, the keys of `summary`."""
     return _named(classes, EVERY_EPOCH)
+
+
+def objectives(classes: Sequence[str]) -> dict[str, Metric]:
+    """Metrics that are known after every epoch, whatever a model predicts: what a search may optimise."""
+    return _named(classes, JUDGED_BY)
 
 
 def metric_named(name: str, classes: Sequence[str] = ()) -> Metric:

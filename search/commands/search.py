@@ -225,6 +225,9 @@ def sync(args: argparse.Namespace) -> int:
     from search.display import say  # noqa: PLC0415
     from search.study import sync as deliver  # noqa: PLC0415
 
-    deliver(args.workspace, args.study)
-    say(f"MLflow holds all of {args.study}")
+    missing = deliver(args.workspace, args.study)
+    if missing:
+        say(f"MLflow holds all trials of {args.study}, and lacks some tables and figures: {missing}", style="yellow")
+    else:
+        say(f"MLflow holds all of {args.study}")
     return 0

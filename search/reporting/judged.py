@@ -22,7 +22,7 @@ from lesion.metrics import (
     sampled_summary,
 )
 from search.errors import SearchError
-from search.predictions import PREDICTIONS, load_predictions
+from search.predictions import PREDICTIONS, load_confusions, load_predictions
 from search.reopened import data_of, through_task
 from search.rows import TrialRow
 from search.study import StudyStatus
@@ -67,6 +67,15 @@ class Judge:
             return None
         fits = epoch == row.epoch and found.shape == (len(self.rows), len(self.data.classes))
         return np.asarray(found, np.float64) if fits else None
+
+    def confusions(self, row: TrialRow) -> dict[int, npt.NDArray[np.int64]]:
+        """Counts (classes, classes + 1) of (true, decided) after each epoch of a trial, as far as they were kept."""
+        try:
+            found = load_confusions(self.place.trial(self.status.name, row.number) / PREDICTIONS)
+        except (OSError, ValueError, KeyError):
+            return {}
+        fits = (len(self.data.classes), len(self.data.classes) + 1)
+        return {epoch: counts for epoch, counts in found.items() if counts.shape == fits and epoch <= row.epoch}
 
 
 @dataclass(frozen=True)
@@ -121,14 +130,15 @@ def ranked(judge: Judge, rows: Sequence[TrialRow], *, seed: int = 0) -> list[Ran
     return found
 
 
-def evaluated(judge: Judge, row: TrialRow, *, seed: int = 0) -> Evaluation | None:
-    """Everything about a trial's validation predictions; None where they are not to be had."""
+def evaluated(judge: Judge, row: TrialRow, *, seed: int = 0, samples: int = SAMPLES) -> Evaluation | None:
+    """Everything about a trial's validation predictions, intervals of so many draws; None where there are none."""
     probabilities = judge.probabilities(row)
     if probabilities is None:
         return None
     return evaluate(
-        probabilities, judge.labels, judge.data.classes, images=judge.images, groups=judge.groups, seed=seed
-    )
+        probabilities, judge.labels, judge.data.classes,
+        images=judge.images, groups=judge.groups, seed=seed, samples=samples,
+    )  # fmt: skip
 
 
 def hardest(judge: Judge, rows: Sequence[TrialRow], count: int = HARDEST) -> list[Hard]:

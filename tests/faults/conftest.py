@@ -26,6 +26,12 @@ def one_ray() -> Iterator[None]:
 
 
 @pytest.fixture(autouse=True)
+def _no_figures(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Sessions of the test's own process end without figures, which take seconds (tests/search/test_artifacts.py)."""
+    monkeypatch.setattr("search.study.show", lambda *_: "")
+
+
+@pytest.fixture(autouse=True)
 def _no_driver_outlives_its_test() -> Iterator[None]:
     yield
     from drivers import STARTED

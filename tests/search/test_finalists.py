@@ -336,8 +336,18 @@ def test_an_interrupted_session_is_continued_and_nothing_is_run_twice(shared_ray
     tags = runs[more.rows[0].number][1]
     assert (tags["lesion.role"], tags["lesion.finalist_of"]) == ("finalist", str(more.rows[0].finalist_of))
     assert tags["mlflow.runName"] == f"trial {more.rows[0].label}"
+    assert more.unshown == ""
+    client, shown = _client_and_ids(place, more)
+    for number in range(6):
+        files = {Path(file.path).name for file in client.list_artifacts(shown[number], "evaluation")}
+        assert {"roc.png", "confusion.png", "per_class.csv", "per_image.csv", "confusion_by_epoch.csv"} <= files
     sync(place, "tiny")
     assert _runs(place, more).keys() == runs.keys()
+
+
+def _client_and_ids(place: Workspace, result: StudyStatus) -> tuple[Any, dict[int, str]]:
+    runs = mirror_of(place, result.name, result.identity, experiment="tiny").runs
+    return runs.client, {number: run.id for number, run in runs.runs().items()}
 
 
 def _runs(place: Workspace, result: StudyStatus) -> dict[int, tuple[str, Any]]:

@@ -52,7 +52,9 @@ def shared_ray() -> Iterator[None]:
 
 
 @pytest.fixture
-def workspace(tmp_path: Path) -> Path:
+def workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """With data; sessions in it end without figures, which take seconds each."""
+    monkeypatch.setattr("search.study.show", lambda *_: "")
     make_data(tmp_path)
     return tmp_path
 
@@ -102,6 +104,23 @@ def test_a_study_runs_extends_and_refuses_other_data(shared_ray: None, workspace
     make_data(workspace, label=2)
     with pytest.raises(StudyError, match="other images or labels than before"):
         run_study(space, workspace, build=FakeTraining)
+
+
+@slow
+@mlflow_speaks
+def test_a_session_ends_with_tables_figures_and_pictures_in_mlflow(shared_ray: None, tmp_path: Path) -> None:
+    make_data(tmp_path)
+    result = run_study(make_space(tmp_path, trials=2, epochs=2), tmp_path, build=FakeTraining)
+    assert (result.unshown, result.message) == ("", "tiny: all 2 trials have ended")
+    runs = mirror_of(open_workspace(tmp_path), "tiny", result.identity).runs
+    assert {run.status for run in runs.runs().values()} == {"FINISHED"}
+    for number in (0, 1):
+        names = {Path(file.path).name for file in runs.client.list_artifacts(runs.runs()[number].id, "evaluation")}
+        assert {"roc.png", "confusion.png", "per_class.csv", "per_image.csv", "wide.csv"} <= names
+        told = Path(runs.client.download_artifacts(runs.runs()[number].id, "evaluation/confusion_by_epoch.csv"))
+        epochs = [line.split(",")[0] for line in told.read_text().splitlines()]
+        assert epochs == ["epoch", "1", "1", "1", "2", "2", "2"]
+    assert runs.client.list_artifacts(runs.runs()[PARENT].id, "data")
 
 
 @slow

@@ -17,7 +17,7 @@ from lesion.errors import CheckpointAccessError, DataError
 from lesion.tasks import Task
 from search.errors import WorkerError
 from search.fence import raise_fence
-from search.predictions import load_predictions
+from search.predictions import load_confusions, load_predictions
 from search.trial import Job, Order, TrialRun, Worker, build_training, failure_class
 
 SETTINGS = {"image_size": 32, "optimizer": "adamw", "optimizer.adamw.lr": 1e-3, "loss": "cross_entropy"}
@@ -61,6 +61,23 @@ def test_predictions_of_the_last_epoch_lie_beside_the_checkpoints(job: Job) -> N
     probabilities, epoch, value = load_predictions(job.folder / "0" / "predictions.npz")
     assert (probabilities.shape, epoch, value) == ((3, 3), 3, results[-1]["value"])
     np.testing.assert_allclose(probabilities.sum(1), 1)
+
+
+def test_the_confusion_of_every_epoch_lies_there_too_across_attempts(job: Job) -> None:
+    told = TrialRun(job, ORDER).step()
+    assert "confusion" not in told  # it goes through no queue and no database
+    again = TrialRun(job, replace(ORDER, reported=1))
+    again.step()
+    found = load_confusions(job.folder / "0" / "predictions.npz")
+    assert list(found) == [1, 2]
+    np.testing.assert_array_equal(found[1], [[0, 0, 0, 1]] * 3)
+
+
+def test_predictions_of_an_earlier_release_hold_no_confusion(tmp_path: Path) -> None:
+    with (tmp_path / "predictions.npz").open("wb") as file:
+        np.savez(file, probabilities=np.full((3, 3), 1 / 3), epoch=1, value=0.5)
+    assert load_confusions(tmp_path / "predictions.npz") == {}
+    assert load_predictions(tmp_path / "predictions.npz")[1:] == (1, 0.5)
 
 
 def test_goes_on_where_it_was_left(job: Job) -> None:
