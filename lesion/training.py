@@ -29,7 +29,7 @@ from lesion.metrics import summary
 from lesion.models import Model, build_model
 from lesion.optimisation import Follower, Schedule, optimizers, schedules
 from lesion.pace import Pace
-from lesion.prediction import predict_probabilities, to_model_input
+from lesion.prediction import Chosen, predict_probabilities, to_model_input
 from lesion.registry import Value
 from lesion.settings import on_frozen_backbone, resolve
 from lesion.stepping import Batch, Gradients
@@ -272,7 +272,7 @@ class Training:
             return self._embeddings.predict(model, self.split.validation, self._people, general["views"])
         return predict_probabilities(
             model,
-            self.data.images[self.split.validation],
+            Chosen(self.data.images, self.split.validation),
             people=self._people,
             image_size=general["image_size"],
             views=general["views"],
