@@ -29,7 +29,8 @@ from typing import Any
 import numpy as np
 import optuna
 
-from search.ledger import derived_seed, sampler
+from search.ledger import derived_seed
+from search.proposals import History, Proposal
 from search.reporting.additive import posterior
 from search.reporting.design import Factor, Number
 
@@ -51,10 +52,10 @@ def searched(
     effects: Mapping[str, np.ndarray], pairs: np.ndarray, trials: int, rng: np.random.Generator, seed: int
 ) -> tuple[list[dict[str, Any]], np.ndarray]:
     """Settings and values of one study."""
-    study = optuna.create_study(direction="maximize", sampler=sampler(seed))
+    study, history = optuna.create_study(direction="maximize"), History("maximize")
     settings, values = [], []
     for number in range(trials):
-        study.sampler = sampler(derived_seed(seed, "sampler", number))
+        study.sampler = Proposal(derived_seed(seed, "sampler", number), history)
         trial = study.ask()
         chosen: dict[str, Any] = {
             name: trial.suggest_categorical(name, list(range(count))) for name, count in FACTORS.items()

@@ -1,6 +1,6 @@
 """Feature maps of a frozen backbone for all images of a packed set: made once, on disk, shared by trials.
 
-A head that learns on a frozen backbone sees the same maps every epoch. They stand in a cache folder as a float16 array
+A head that learns on a frozen backbone sees the same maps every epoch. They stand in a cache folder as an array
 (N, C, H, W), one for each view (flip or quarter turn) that somebody asked for, beside a manifest with its checksum. The
 name is a hash of all that they depend on: images, weights, architecture, size. One process makes them while others
 wait; they are written beside and renamed, and what is damaged is noticed and made again.
@@ -11,11 +11,12 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+import math
 import shutil
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from functools import cached_property, lru_cache
+from functools import cached_property, lru_cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +29,7 @@ from torch import nn
 from lesion.augment import resize
 from lesion.errors import DataError
 from lesion.models import Model
-from lesion.prediction import dihedral, to_model_input, views_shown
+from lesion.prediction import Chosen, Images, dihedral, to_model_input, views_shown
 from lesion.registry import Value
 
 FORMAT = 1
@@ -37,23 +38,25 @@ BATCH = 64
 SPARE = 1 << 26
 """Bytes that stay free on the disk."""
 
-Images = NDArray[np.uint8]
-Maps = np.memmap[Any, np.dtype[np.float16]]
+Maps = np.memmap[Any, np.dtype[Any]]
+"""Feature maps (N, C, H, W), float16 or float32, mapped and read-only."""
 Network = Callable[[torch.Tensor], torch.Tensor]
+Embed = Callable[[NDArray[np.uint8]], NDArray[Any]]
+"""Maps of a batch of images."""
 
 _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, eq=False)
 class Embeddings:
-    """The feature maps of `images` (N, H, H, 3) by the backbone of `model`, as it sees them at `image_size`.
+    """The feature maps of `images` (N, H, H, 3) by the backbone of `model`, as it sees them at `image_size`; float16.
 
     `data` is the hash of the images; `backbone` its name and settings, for what its weights do not tell. Nothing is
     computed before it is asked for, and the backbone must not change after that.
     """
 
     model: Model
-    images: Images
+    images: NDArray[np.uint8]
     image_size: int
     data: str
     backbone: Mapping[str, Value]
@@ -85,7 +88,7 @@ class Embeddings:
         values are too large.
         """
         if view not in self._open:
-            with _evaluating(self.model):
+            with evaluating(self.model):
                 self._open[view] = cached_maps(
                     lambda images: self.model.features(dihedral(images, view)),
                     f"{self.key[:32]}-view{view}",
@@ -96,35 +99,62 @@ class Embeddings:
                 )
         return self._open[view]
 
+    def shown(self, rows: NDArray[np.int64], view: int, *, turned_first: bool = False) -> Chosen:
+        """Maps (M, C, H, W) of the images at `rows` (M,) in one of the eight views.
+
+        `turned_first` says whether an image is turned before it is resized, as a copy is, or after, as a view.
+        """
+        return Chosen(self.maps(view), rows)  # in float16 the two are the same
+
+    def as_given(self, maps: torch.Tensor) -> torch.Tensor:
+        """Stored maps (B, C, H, W) as a head takes them."""
+        return maps.float()
+
     def predict(
         self, model: Model, rows: NDArray[np.int64], people: torch.Tensor | None, views: int
     ) -> NDArray[np.float64]:
         """Class probabilities (N, classes) of the images at `rows` by the head of `model`, averaged over `views`."""
-        shown = [self.maps(view) for view in views_shown(views)]
+        shown = [self.shown(rows, view) for view in views_shown(views)]
         probabilities = []
-        with _evaluating(model), torch.inference_mode():
+        with evaluating(model), torch.inference_mode():
             for start in range(0, len(rows), BATCH):
                 batch = slice(start, start + BATCH)
                 known = None if people is None else people[batch]
-                each = torch.stack([_judged(model, maps[rows[batch]], known) for maps in shown])
+                each = torch.stack([self._judged(model, maps[batch], known) for maps in shown])
                 probabilities.append(each.mean(dim=0))  # (views, B, classes) → (B, classes)
         return torch.cat(probabilities).cpu().numpy()
 
+    def _judged(self, model: Model, maps: NDArray[Any], people: torch.Tensor | None) -> torch.Tensor:
+        """Class probabilities (B, classes) of feature maps (B, C, H, W)."""
+        device = model.mean.device
+        features = self.as_given(torch.from_numpy(maps).to(device))
+        return model.classify(features, None if people is None else people.to(device)).double().softmax(dim=1)
+
 
 def cached_maps(
-    network: Network, key: str, images: Images, folder: Path, *, image_size: int, device: torch.device
+    network: Network,
+    key: str,
+    images: Images,
+    folder: Path,
+    *,
+    image_size: int,
+    device: torch.device,
+    dtype: type[np.floating[Any]] = np.float16,
+    memory: float = math.inf,
 ) -> Maps:
-    """What `network` makes of all images (N, H, H, 3), float16 (N, C, H, W), out of `folder` or made and put there.
+    """What `network` makes of all images (N, H, H, 3), (N, C, H, W), out of `folder` or made and put there.
 
-    `key` is a file name that stands for network and images. A process that comes while another one makes the same maps
-    waits for it. Raises DataError where the folder cannot be written, the disk is too full or values overflow float16.
+    `key` is a file name that stands for network, images and `dtype`. A process that comes while another one makes the
+    same maps waits for it. Raises DataError where the folder cannot be written, the disk is too full, they would take
+    more than `memory` bytes, or values overflow float16.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with filelock.FileLock(folder / f".{key}.lock"):
             place = folder / key
             if not _is_sound(place, len(images)):
-                _make(place, network, images, image_size, device)
+                embedded = partial(_embedded, network, image_size=image_size, device=device, dtype=dtype)
+                _make(place, embedded, images, memory)
             return _mapped(place)
     except OSError as problem:
         raise DataError(
@@ -142,15 +172,9 @@ def weights_hash(network: nn.Module) -> str:
     return digest.hexdigest()
 
 
-def _judged(model: Model, maps: NDArray[np.float16], people: torch.Tensor | None) -> torch.Tensor:
-    """Class probabilities (B, classes) of feature maps (B, C, H, W)."""
-    device = model.mean.device
-    features = torch.from_numpy(maps.astype(np.float32)).to(device)
-    return model.classify(features, None if people is None else people.to(device)).double().softmax(dim=1)
-
-
 @contextmanager
-def _evaluating(model: nn.Module) -> Iterator[None]:
+def evaluating(model: nn.Module) -> Iterator[None]:
+    """A model in evaluation mode, and then in the mode it came in."""
     was_training = model.training
     model.eval()
     try:
@@ -159,14 +183,14 @@ def _evaluating(model: nn.Module) -> Iterator[None]:
         model.train(was_training)
 
 
-def _make(place: Path, network: Network, images: Images, image_size: int, device: torch.device) -> None:
+def _make(place: Path, embedded: Embed, images: Images, memory: float) -> None:
     """Compute the maps beside `place` and rename; what stood there, and what a killed process left, goes."""
     beside = place.with_name(f".{place.name}.partial")
     for old in (beside, place):
         shutil.rmtree(old, ignore_errors=True)
     beside.mkdir()
     try:
-        _write(beside / MAPS, network, images, image_size, device)
+        _write(beside / MAPS, embedded, images, memory)
         manifest = {"format": FORMAT, "sha256": _sha256(beside / MAPS)}
         (beside / MANIFEST).write_text(json.dumps(manifest), encoding="utf-8")
         beside.rename(place)
@@ -175,20 +199,30 @@ def _make(place: Path, network: Network, images: Images, image_size: int, device
         raise
 
 
-def _write(file: Path, network: Network, images: Images, image_size: int, device: torch.device) -> None:
-    first = _embedded(network, images[:1], image_size, device)
+def _write(file: Path, embedded: Embed, images: Images, memory: float) -> None:
+    first = embedded(images[:BATCH])
     shape = (len(images), *first.shape[1:])
-    _require_space(file.parent, shape)
-    maps = np.lib.format.open_memmap(file, mode="w+", dtype=np.float16, shape=shape)
-    for start in range(0, len(images), BATCH):
-        maps[start : start + BATCH] = _embedded(network, images[start : start + BATCH], image_size, device)
+    _require_space(file.parent, shape, first.dtype.itemsize, memory)
+    maps = np.lib.format.open_memmap(file, mode="w+", dtype=first.dtype, shape=shape)
+    maps[:BATCH] = first
+    for start in range(BATCH, len(images), BATCH):
+        maps[start : start + BATCH] = embedded(images[start : start + BATCH])
     maps.flush()
 
 
-def _embedded(network: Network, images: Images, image_size: int, device: torch.device) -> NDArray[np.float16]:
+def _embedded(
+    network: Network,
+    images: NDArray[np.uint8],
+    *,
+    image_size: int,
+    device: torch.device,
+    dtype: type[np.floating[Any]],
+) -> NDArray[Any]:
     resized = np.stack([resize(np.asarray(image), image_size) for image in images])
     with torch.inference_mode():
         maps = network(to_model_input(torch.from_numpy(resized), device)).cpu().float()
+    if dtype is np.float32:
+        return maps.numpy()
     largest = float(maps.abs().max())
     # Not a comparison with "greater": it would let NaN pass.
     if not largest <= torch.finfo(torch.float16).max:
@@ -199,8 +233,13 @@ def _embedded(network: Network, images: Images, image_size: int, device: torch.d
     return maps.half().numpy()
 
 
-def _require_space(folder: Path, shape: tuple[int, ...]) -> None:
-    needed, free = 2 * int(np.prod(shape, dtype=np.int64)) + SPARE, shutil.disk_usage(folder).free
+def _require_space(folder: Path, shape: tuple[int, ...], itemsize: int, memory: float) -> None:
+    size = itemsize * int(np.prod(shape, dtype=np.int64))
+    if size > memory:
+        raise DataError(
+            f"the feature maps {shape} need {size / 2**30:.2f} GiB of memory, {memory / 2**30:.2f} GiB are available"
+        )
+    needed, free = size + SPARE, shutil.disk_usage(folder).free
     if free < needed:
         raise DataError(
             f"the feature maps {shape} need {needed / 2**30:.2f} GiB in {folder.parent}, {free / 2**30:.2f} GiB are "

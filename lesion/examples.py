@@ -91,10 +91,10 @@ class StoredMaps:
     """
 
     def __init__(self, embeddings: Embeddings, rows: Indices, draws: Draws) -> None:
-        self._rows, self._draws = rows, draws
+        self._draws = draws
         # Opened here: a loading worker must not make maps, nor check them anew every epoch.
         copies = np.unique([draws.copy, draws.partner_copy])
-        self._maps = {int(copy): embeddings.maps(VIEWS[int(copy)]) for copy in copies}
+        self._maps = {int(copy): embeddings.shown(rows, VIEWS[int(copy)], turned_first=True) for copy in copies}
 
     def example(self, index: int, epoch: int, position: int) -> torch.Tensor:
         """The map of draw `index`, or what lies between two."""
@@ -105,7 +105,7 @@ class StoredMaps:
         return torch.from_numpy(shown)
 
     def _map(self, row: int, copy: int) -> NDArray[np.float32]:
-        stored: NDArray[np.float32] = self._maps[int(copy)][self._rows[row]].astype(np.float32)
+        stored: NDArray[np.float32] = self._maps[int(copy)][row].astype(np.float32)
         return stored
 
 

@@ -11,13 +11,14 @@ import torch
 from numpy.typing import NDArray
 
 from lesion.augment import Augmenter, augmentations
-from lesion.balancing import Draws, Part, Vectors
+from lesion.balancing import VIEWS, Draws, Part, Vectors
 from lesion.balancing.store import drawn
 from lesion.balancing.vectors import Features, Pixels
 from lesion.classes import ClassCounts
 from lesion.data.packed import PackedDataset, Split
 from lesion.embeddings import Embeddings
 from lesion.examples import Epoch, ExampleOrder, Photos, Source, StoredMaps, batches
+from lesion.frozen import FrozenMaps
 from lesion.metadata import encode
 from lesion.settings import Plan
 from lesion.stepping import Batch
@@ -30,7 +31,8 @@ Stream = Callable[[str], int]
 class Material:
     """The examples of a training; `steps` batches of `batch_size` make an epoch.
 
-    `labels` (M,) and `people` (M, width), None where the model does not ask for them, are of the draws.
+    `labels` (M,) and `people` (M, width), None where the model does not ask for them, are of the draws. `embeddings`
+    made the feature maps that are the examples; None where those are photos.
     """
 
     counts: ClassCounts
@@ -41,6 +43,7 @@ class Material:
     steps: int
     order: ExampleOrder
     source: Source
+    embeddings: Embeddings | None = None
 
     def epoch(self, epoch: int, *, workers: int, pinned: bool) -> Iterator[Batch]:
         """Batches of epoch `epoch`, counted from 0: photos uint8 (B, S, S, 3), or feature maps float32 (B, C, H, W)."""
@@ -61,12 +64,14 @@ def gather(
 ) -> Material:
     """Balance the training part of `split` and lay out its order; SettingError when it cannot be balanced so.
 
-    With `embeddings` the examples are their feature maps, else augmented photos. What is drawn among neighbours is kept
-    in `cache`.
+    With `embeddings` the examples are their feature maps, else augmented photos; photos as well where feature maps
+    would only save time and cannot. What is drawn among neighbours is kept in `cache`.
     """
     part = _part(plan, data, split, embeddings)
     choice = plan.choices["balancing"]
     draws = drawn(part, choice.name, choice.settings, np.random.default_rng(stream("balancing")), cache)
+    if isinstance(embeddings, FrozenMaps) and not _stored(embeddings, plan, split, draws):
+        embeddings = None
     general = plan.general
     batch_size = min(general["batch_size"], len(draws))
     steps = max(1, (len(part) if general["epoch"] == "equal" else len(draws)) // batch_size)
@@ -81,6 +86,7 @@ def gather(
         source=_photos(plan, data, split, draws, stream)
         if embeddings is None
         else StoredMaps(embeddings, split.train, draws),
+        embeddings=embeddings,
     )
 
 
@@ -96,6 +102,12 @@ def _part(plan: Plan, data: PackedDataset, split: Split, embeddings: Embeddings 
     if embeddings is not None:
         vectors["features"] = Features(embeddings, split.train)
     return Part(data.labels[split.train], data.classes, vectors, key=f"{data.content_hash}/{split.hash}")
+
+
+def _stored(maps: FrozenMaps, plan: Plan, split: Split, draws: Draws) -> bool:
+    """Whether all that this training shows is among feature maps; what lies between two photos is not."""
+    copies = [VIEWS[int(copy)] for copy in np.unique(draws.copy)]
+    return not draws.synthetic.any() and maps.all_made(split.train, copies, split.validation, plan.general["views"])
 
 
 def _photos(plan: Plan, data: PackedDataset, split: Split, draws: Draws, stream: Stream) -> Photos:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from typing import Any, Protocol
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -11,9 +14,34 @@ from lesion.devices import autocast, precision_for
 from lesion.models import Model
 
 
+class Images(Protocol):
+    """RGB images (N, H, H, 3), uint8, read a batch at a time: an array, a mapped file, or some of it."""
+
+    def __len__(self) -> int:
+        """N."""
+
+    def __getitem__(self, where: slice, /) -> NDArray[np.uint8]:
+        """A batch of them."""
+
+
+@dataclass(frozen=True, eq=False)
+class Chosen:
+    """The entries of `array` (N, …), such as a mapped file, at `rows` (M,), copied only when they are read."""
+
+    array: NDArray[Any]
+    rows: NDArray[np.int64]
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, where: Any, /) -> NDArray[Any]:
+        chosen: NDArray[Any] = self.array[self.rows[where]]
+        return chosen
+
+
 def predict_probabilities(
     model: Model,
-    images: NDArray[np.uint8],
+    images: Images,
     *,
     people: torch.Tensor | None = None,
     image_size: int,
@@ -44,7 +72,7 @@ def predict_probabilities(
 
 def predict_views(
     model: Model,
-    images: NDArray[np.uint8],
+    images: Images,
     *,
     people: torch.Tensor | None = None,
     image_size: int,

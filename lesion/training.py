@@ -23,6 +23,7 @@ from lesion.data.packed import PackedDataset
 from lesion.devices import autocast, best_device, precision_for
 from lesion.embeddings import Embeddings
 from lesion.errors import CheckpointError, NonFiniteLossError, SettingError
+from lesion.frozen import FrozenMaps, shows_the_same
 from lesion.losses import Loss, losses, weighted
 from lesion.material import gather, people
 from lesion.metrics import confusion_matrix, summary
@@ -30,7 +31,7 @@ from lesion.models import Model, build_model
 from lesion.optimisation import Follower, Schedule, optimizers, schedules
 from lesion.outputs import Outputs
 from lesion.pace import Pace
-from lesion.prediction import predict_probabilities, to_model_input
+from lesion.prediction import Chosen, predict_probabilities, to_model_input
 from lesion.registry import Value
 from lesion.settings import on_frozen_backbone, resolve
 from lesion.stepping import Batch, Gradients
@@ -82,8 +83,9 @@ class Training:
         torch.manual_seed(self._stream("weights"))  # torch's layers initialise from the global generator
         self.model = build_model(self.plan, data.classes).to(self.device)
         self.model.to(memory_format=torch.channels_last)
-        self._embeddings = self._embedded(cache)
-        self._material = gather(self.plan, data, self.split, self._stream, embeddings=self._embeddings, cache=cache)
+        stored = self._embedded(cache)
+        self._material = gather(self.plan, data, self.split, self._stream, embeddings=stored, cache=cache)
+        self._embeddings = self._material.embeddings
         self._people = people(self.plan, data, self.split.validation)
         self._pace = Pace(general["monitor"], data.classes, general["early_stopping"])
         self._validated: NDArray[np.float64] | None = None
@@ -167,13 +169,14 @@ class Training:
         self.epoch, self._gradients.parts, self._validated = state["epoch"], state["parts"], None
 
     def _embedded(self, cache: Path | None) -> Embeddings | None:
-        """The feature maps that take the place of photos where the head alone learns."""
-        if not self.plan.on_features:
+        """The feature maps that take, or may take, the place of photos where the head alone learns."""
+        saves_time = cache is not None and shows_the_same(self.plan, self.model)
+        if not self.plan.on_features and not saves_time:
             return None
         if cache is None:
             raise SettingError("a head that learns on features needs a folder for them: give Training a cache")
         backbone = self.plan.choices["backbone"]
-        return Embeddings(
+        facts = (
             self.model,
             self.data.images,
             self.plan.general["image_size"],
@@ -182,6 +185,7 @@ class Training:
             {"name": backbone.name, **backbone.settings},
             cache / "features",
         )
+        return Embeddings(*facts) if self.plan.on_features else FrozenMaps(*facts, precision=self._precision)
 
     def _build(self) -> None:
         optimizer, schedule, loss = (self.plan.choices[k] for k in ("optimizer", "schedule", "loss"))
@@ -242,7 +246,8 @@ class Training:
         people = None if batch.people is None else batch.people.to(self.device, non_blocking=True)
         labels = batch.labels.to(self.device, non_blocking=True) if self._loss.spells else None
         if self._embeddings is not None:
-            return self.model.classify(batch.examples.to(self.device, non_blocking=True), people, labels)
+            maps = self._embeddings.as_given(batch.examples.to(self.device, non_blocking=True))
+            return self.model.classify(maps, people, labels)
         with autocast(self.device, self._precision):
             logits: torch.Tensor = self.model(to_model_input(batch.examples, self.device), people, labels)
         return logits
@@ -286,7 +291,7 @@ class Training:
             return self._embeddings.predict(model, self.split.validation, self._people, general["views"])
         return predict_probabilities(
             model,
-            self.data.images[self.split.validation],
+            Chosen(self.data.images, self.split.validation),
             people=self._people,
             image_size=general["image_size"],
             views=general["views"],

@@ -11,7 +11,6 @@ import argparse
 import os
 import sys
 from collections.abc import Sequence
-from importlib.metadata import version
 from typing import Any, NoReturn
 
 from lesion.errors import Failure, LesionError
@@ -72,6 +71,8 @@ class _Version(argparse.Action):
     """Looks the version up only when it is asked for."""
 
     def __call__(self, parser: argparse.ArgumentParser, *args: Any, **options: Any) -> None:
+        from importlib.metadata import version  # noqa: PLC0415 - half as long as all else that --help imports
+
         print(f"lesion-search {version('lesion-search')}")
         parser.exit()
 

@@ -1,8 +1,11 @@
 """From images to probabilities, by a model that sees where each pixel is."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 import torch
+from small_data import small_data, small_training
 from torch import nn
 
 from lesion.prediction import dihedral, predict_probabilities, to_model_input
@@ -80,3 +83,20 @@ def test_pixels_become_numbers_from_0_to_1_with_channels_last_in_memory():
 def test_images_of_another_size_are_resized(model):
     bigger = IMAGES.repeat(3, axis=1).repeat(3, axis=2)
     np.testing.assert_allclose(predict(model, bigger), predict(model, IMAGES), atol=1e-6)
+
+
+def test_a_batch_of_validation_is_read_when_it_is_judged():
+    class Watched:
+        def __init__(self, images):
+            self.images, self.read = images, []
+
+        def __getitem__(self, rows):
+            self.read.append(np.size(rows))
+            return self.images[rows]
+
+    many = small_data(validation=(60, 20, 20))
+    watched = Watched(many.images)
+    training = small_training(dataclasses.replace(many, images=watched))
+    training.step()
+    assert sum(size for size in watched.read if size > 1) == 100
+    assert max(watched.read) == 64  # not all of them at once

@@ -56,6 +56,13 @@ class Backbone(nn.Module):
             images = stage(images)
         return images
 
+    @property
+    def still(self) -> bool:
+        """Whether nothing in it ever changes, so that an image has the same map in every epoch: all of it is frozen."""
+        kept = {id(module) for module in self._still}
+        inside = (module for stage in self.stages for module in stage.modules())
+        return not any(p.requires_grad for p in self.parameters()) and all(id(module) in kept for module in inside)
+
     def train(self, mode: bool = True) -> Backbone:
         """As in torch, but what is frozen stays in evaluation mode.
 

@@ -1,0 +1,59 @@
+"""The programs that searches are compared with: they train one trial of one epoch, so that they cannot rot."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from lesion.data.prepare import prepare
+from lesion.data.synthesise import synthesise
+
+BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
+SMALL = ("--size", "32", "--trials", "1", "--epochs", "1")
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+
+
+@pytest.fixture(scope="module")
+def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return synthesise(tmp_path_factory.mktemp("drawn") / "isic2017", images=(48, 24, 0), pixels=(48, 36))
+
+
+def run(script: str, *words: object) -> str:
+    environment = os.environ | {
+        "PYTHONPATH": str(BENCHMARKS.parent), "OMP_NUM_THREADS": "1", "NO_ALBUMENTATIONS_UPDATE": "1",
+        "RAY_worker_niceness": "0", "RAY_raylet_start_wait_time_s": "300",  # for where others have the machine
+    }  # fmt: skip
+    command = [sys.executable, str(BENCHMARKS / script), *map(str, words)]
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
+    assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-4000:]
+    return done.stdout
+
+
+def scores(told: str) -> list[float]:
+    found: list[float] = json.loads(told.splitlines()[-1])["scores"]
+    return found
+
+
+def test_plain_optuna(source: Path, tmp_path: Path) -> None:
+    prepare(source, tmp_path, name="isic2017", size=32)
+    (score,) = scores(run("plain_optuna.py", "isic2017", "--workspace", tmp_path, *SMALL, "--json"))
+    assert 0 <= score <= 1
+
+
+def test_the_stock_program(source: Path) -> None:
+    (score,) = scores(run("stock.py", source, *SMALL, "--json"))
+    assert 0 <= score <= 1
+
+
+def test_all_three_ways_in_turn(source: Path) -> None:
+    table = run("end_to_end.py", source, "--packed-size", "32", "--rounds", "1", *SMALL)
+    for way in ("ours", "stock", "plain Optuna"):
+        assert re.search(rf"\| {way} \| \d+\.\d \| \d+\.\d \| \d+\.\d\d \| [01]\.\d+ \|", table), table
+    assert "cores" in table
