@@ -95,6 +95,36 @@ def overruled(root: Node, overrides: Overrides, words: Vocabulary, mistakes: Mis
     return root
 
 
+def left_behind(root: Node, overrides: Overrides, words: Vocabulary) -> tuple[str, ...]:
+    """What of the file `root` goes with a component that an override replaces, though the new one could have it too.
+
+    Frozen layers go with the backbone that has them, and nobody sees that in the results.
+    """
+    notes = []
+    for override in overrides.given:
+        before = ((root.mapping or {}).get("space", root).mapping or {}).get(override.path)
+        if override.path not in words.kinds or before is None or set(_names(before)) & set(_names(override.value)):
+            continue
+        registry = words.kinds[override.path]
+        known = {setting for name in _names(override.value) if name in registry for setting in registry[name].settings}
+        given = {name for each in overrides.given for name in [each.path.rpartition(".")[2]]}
+        for name, settings in _settings(before).items():
+            if gone := [setting for setting in settings if setting in known - given]:
+                notes.append(f"{override}: what the file says of {name} goes with it ({', '.join(gone)})")
+    return tuple(notes)
+
+
+def _settings(component: Node) -> dict[str, Sequence[str]]:
+    """Names of the settings of each option of a component."""
+    entries = component.mapping or {}
+    if "choice" in entries:
+        inner = entries["choice"]
+        if inner.items is not None:
+            return {name: found for item in inner.items for name, found in _settings(item).items()}
+        entries = inner.mapping or {}
+    return {name: list(settings.mapping or {}) for name, settings in entries.items()}
+
+
 def _overruled(root: Node, override: Override, words: Vocabulary, mistakes: Mistakes) -> Node:
     path, value, place = override.path, override.value, override.place
     kind, _, rest = path.partition(".")

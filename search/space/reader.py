@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import TypeVar
 
@@ -14,7 +14,7 @@ from search.space.balance import check_balance
 from search.space.components import read_parts
 from search.space.domains import Domain
 from search.space.inherit import read_family
-from search.space.overrides import Given, Overrides, overruled, read_overrides
+from search.space.overrides import Given, Overrides, left_behind, overruled, read_overrides
 from search.space.points import read_points
 from search.space.resources import read_resources
 from search.space.space import Asha, Budget, Space
@@ -50,12 +50,13 @@ def load(
     words = vocabulary or of_lesion()
     root = read_family(path, words, mistakes)
     given = read_overrides(overrides, mistakes)
+    lost = left_behind(root, given, words)
     root = overruled(root, given, words, mistakes)
     if data is not None:
         root = root.put("data", Node(data, root.place))
     space = _File(root, path, words, given, mistakes).space(classes)
     mistakes.raise_any()
-    return space
+    return replace(space, notes=(*space.notes, *lost))
 
 
 class _File:

@@ -54,7 +54,8 @@ class Space:
     """A checked space file; picklable.
 
     `task` is as `lesion.tasks.spelled` gives it, None for the classes of the data set as they are. `start_with` holds
-    points in the names that Optuna knows; `notes` is what was left out of them because an override took it away.
+    points in the names that Optuna knows; `notes` is what was left out of them, and of components, because an override
+    took it away.
     """
 
     path: Path

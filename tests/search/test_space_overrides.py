@@ -170,7 +170,24 @@ def test_points_lose_what_an_override_took_away_and_it_is_said(tmp_path: Path) -
     assert space.notes == (
         f"{file}:15: this point loses backbone to --set backbone=net/small",
         f"{file}:16: this point loses backbone, backbone.vgg.depth to --set backbone=net/small",
+        "--set backbone=net/small: what the file says of resnet goes with it (stages)",
     )
+
+
+def test_settings_that_go_with_a_component_are_told(tmp_path: Path) -> None:
+    text = TEXT.replace("{vgg: {depth: {int: [11, 19]}}, resnet: {stages: 2}}", "{resnet18: {trainable_layers: 9}}")
+    text = text.partition("start_with")[0].replace("balancing: none", "balancing: none\n  optimizer: {sgd: {lr: 0.1}}")
+    (tmp_path / "my.yaml").write_text(text)
+    space = load(tmp_path / "my.yaml", overrides=["backbone=mobilenet_v2", "image_size=64"])
+    assert space.notes == (
+        "--set backbone=mobilenet_v2: what the file says of resnet18 goes with it (trainable_layers)",
+    )
+    for more in ("backbone.mobilenet_v2.trainable_layers=3", "backbone={resnet18: {weights: none}}"):
+        assert not load(
+            tmp_path / "my.yaml", overrides=["backbone=mobilenet_v2", more][more.startswith("backbone=") :]
+        ).notes
+    other = load(tmp_path / "my.yaml", overrides={"optimizer": "adamw"})
+    assert other.notes == ('--set optimizer="adamw": what the file says of sgd goes with it (lr)',)
 
 
 def test_a_point_that_agrees_with_the_override_loses_nothing(tmp_path: Path) -> None:
