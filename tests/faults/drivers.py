@@ -17,7 +17,12 @@ from typing import Any
 
 HERE = Path(__file__).parent
 NEIGHBOURS = f"{HERE}:{HERE.parent / 'search'}"
-WORKERS = {"PYTHONPATH": f"{NEIGHBOURS}:{os.environ.get('PYTHONPATH', '')}", "OMP_NUM_THREADS": "1"}
+WORKERS = {
+    "PYTHONPATH": f"{NEIGHBOURS}:{os.environ.get('PYTHONPATH', '')}",
+    "OMP_NUM_THREADS": "1",
+    # Workers of a driver that was killed wait a minute for it to come back, and the test for them.
+    "RAY_gcs_rpc_server_reconnect_timeout_s": "10",
+}
 """What workers need to find the fake training; for `monkeypatch.setenv` where the driver is the test itself."""
 
 

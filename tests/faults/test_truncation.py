@@ -161,15 +161,15 @@ def test_test_probabilities(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
 
     monkeypatch.setattr("search.evidence.replace", lambda model, **changes: model)
     model: Any = Model()
-    assert np.array_equal(evidence.tested(model, data, tmp_path / "reports", "c0ffee" * 4), whole)
-    [path] = (tmp_path / "reports").iterdir()
+    assert np.array_equal(evidence.tested(model, data, tmp_path / "reports", "c0ffee" * 4, "the part"), whole)
+    [path] = (tmp_path / "reports").glob("*.npy")
     for offset in cuts(path, 25):
         with pytest.raises(DataError, match=r"is damaged: .*delete it and promote again") as caught:
-            evidence.tested(model, data, tmp_path / "reports", "c0ffee" * 4)
+            evidence.tested(model, data, tmp_path / "reports", "c0ffee" * 4, "the part")
         assert str(path) in str(caught.value), offset
     np.save(path, whole[:5])  # whole, and of another part
     with pytest.raises(DataError, match=r"holds \(5, 3\), not 7 images of 3 classes"):
-        evidence.tested(model, data, tmp_path / "reports", "c0ffee" * 4)
+        evidence.tested(model, data, tmp_path / "reports", "c0ffee" * 4, "the part")
 
 
 @pytest.mark.slow

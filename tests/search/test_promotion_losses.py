@@ -115,7 +115,7 @@ def test_a_promotion_that_was_killed_is_completed_and_leaves_no_run_running(
     found = [finding.kind for finding in examine(place, name).findings]
     assert ("zombie promotion" in found) == (after != "its run was ended")
     promoted = promote(name, place, views=1, gates=NO_GATES)
-    assert (promoted.version, promoted.champion, promoted.opened) == (1, True, 1)
+    assert (promoted.version, promoted.champion, promoted.opened.own) == (1, True, 1)
     assert promoted.repeated == (after != "its run was made")
     assert promote(name, place, views=1, gates=NO_GATES).version == 1
     assert [version.tags[KEY] != "" for version in registry.versions(name)] == [True]

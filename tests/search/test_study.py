@@ -31,7 +31,8 @@ from search.workspace import open_workspace
 ASHA = "{asha: {grace: 1, reduction: 2}}"
 HERE = Path(__file__).parent
 # Workers find `fake_training` beside this file; Ray's niceness of 15 would starve them on a machine that is busy.
-WORKERS = {"PYTHONPATH": str(HERE), "RAY_worker_niceness": "0"}
+# Those of a driver that was killed would wait a minute for it to come back.
+WORKERS = {"PYTHONPATH": str(HERE), "RAY_worker_niceness": "0", "RAY_gcs_rpc_server_reconnect_timeout_s": "10"}
 
 
 def slow(test: Any) -> Any:
