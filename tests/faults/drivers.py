@@ -20,8 +20,6 @@ NEIGHBOURS = f"{HERE}:{HERE.parent / 'search'}"
 WORKERS = {
     "PYTHONPATH": f"{NEIGHBOURS}:{os.environ.get('PYTHONPATH', '')}",
     "OMP_NUM_THREADS": "1",
-    # Workers of a driver that was killed wait a minute for it to come back, and the test for them.
-    "RAY_gcs_rpc_server_reconnect_timeout_s": "10",
 }
 """What workers need to find the fake training; for `monkeypatch.setenv` where the driver is the test itself."""
 
@@ -51,8 +49,11 @@ class Driver:
         return int(lines[-1].split(" ", 2)[1]) if lines else 0
 
     def kill(self) -> None:
-        """SIGKILL, and wait until its children, Ray's processes, have noticed."""
-        children = offspring(self.process.pid)
+        """SIGKILL, and wait until Ray's processes under it have noticed: all that can run a trial, or hand one out.
+
+        Ray's agents take a minute, and do nothing meanwhile.
+        """
+        children = set(offspring(self.process.pid)) - set(offspring(self.process.pid, "gent"))
         self.process.kill()
         self.process.wait()
         wait_for(lambda: not any(alive(pid) for pid in children))

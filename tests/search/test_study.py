@@ -31,8 +31,7 @@ from search.workspace import open_workspace
 ASHA = "{asha: {grace: 1, reduction: 2}}"
 HERE = Path(__file__).parent
 # Workers find `fake_training` beside this file; Ray's niceness of 15 would starve them on a machine that is busy.
-# Those of a driver that was killed would wait a minute for it to come back.
-WORKERS = {"PYTHONPATH": str(HERE), "RAY_worker_niceness": "0", "RAY_gcs_rpc_server_reconnect_timeout_s": "10"}
+WORKERS = {"PYTHONPATH": str(HERE), "RAY_worker_niceness": "0"}
 
 
 def slow(test: Any) -> Any:
@@ -216,7 +215,8 @@ def test_a_killed_driver_loses_nothing(workspace: Path) -> None:
     children = offspring(process.pid)
     process.kill()
     process.wait()
-    wait_for(lambda: not [line for line in children if Path(f"/proc/{line.split()[0]}").exists()])
+    # Some of Ray's processes take a minute to notice.
+    wait_for(lambda: not [line for line in children if Path(f"/proc/{line.split()[0]}").exists()], seconds=150)
     assert study_status(workspace, "tiny").counts["interrupted"] == 2
     assert start(workspace, wait=0).wait(100) == 0
     status = study_status(workspace, "tiny")
