@@ -8,8 +8,8 @@ the backbone in every step. Medians of `--rounds` epochs that take turns, valida
 that of any metric of these epochs. The maps are made before, as the first trial of a study makes them for all others;
 that time is told below. Target: 20 times, same results.
 
-Not recorded yet: it needs a machine that nothing else uses. Processor time of one thread, 280 images of noise: 3.31 s an
-epoch with the backbone run, 0.054 s from the cache, 61 times, no difference in any metric.
+Not recorded yet: it needs a machine that nothing else uses. Processor time of one thread, 280 images of noise: 3.31 s
+an epoch with the backbone run, 0.054 s from the cache, 61 times, no difference in any metric.
 """
 
 from __future__ import annotations
