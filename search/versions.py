@@ -105,7 +105,8 @@ def rollback(
 ) -> Move:
     """Make the version before the champion, or version `to`, the champion again; the two change places.
 
-    Raises PromotionError where there is no such version, or nothing to go back to.
+    Raises PromotionError where there is no such version, or nothing to go back to, and for a version that a gate has
+    stopped: it never was the champion.
     """
     place = existing_workspace(workspace)
     name = checked_name(model)
@@ -120,6 +121,8 @@ def rollback(
             raise PromotionError(f"{name} has no version {target}; it has {', '.join(map(str, sorted(versions)))}")
         if target == now:
             raise PromotionError(f"version {target} of {name} is the champion already")
+        if to is not None and target not in {move.to for move in _moves(registry, name)}:
+            _require_passed(name, target, versions[target].tags)
         # The champion first: a process that dies between the two leaves the model that was asked for in its place.
         registry.alias(name, CHAMPION, target)
         if now is not None:
@@ -127,6 +130,14 @@ def rollback(
         move = Move(_now(), target, now, "rolled back")
         _write_move(registry, name, move)
     return move
+
+
+def _require_passed(name: str, number: int, tags: Mapping[str, str]) -> None:
+    if tags.get(GATES) == STOPPED:
+        raise PromotionError(
+            f"version {number} of {name} never was the champion: {tags.get(STOPPED_BY) or 'a gate'} stopped it; "
+            "promote it with gates that let it pass (--gates) if that is what you want"
+        )
 
 
 def history(model: str, workspace: Workspace | Path | str | None = None, *, tracking_uri: str | None = None) -> History:

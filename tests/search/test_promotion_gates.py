@@ -119,6 +119,9 @@ def test_a_model_that_is_worse_than_the_champion_is_stopped_and_rollback_goes_bo
     assert verdict.gate == f"accuracy against version {first.version}"
     assert verdict.outcome == ("failed" if first.metrics["accuracy"][0] else "passed")
     assert aliases(place, "ranked") == {"champion": first.version}
+    if not stopped.passed:
+        with pytest.raises(PromotionError, match=f"never was the champion: {verdict.gate} stopped it"):
+            rollback("ranked", place, to=stopped.version)
 
     second = promote("drawn", place, model="ranked", views=8, ensemble=1, gates=files["open"])
     assert second.version == stopped.version
