@@ -191,5 +191,5 @@ def test_every_schedule_stays_between_nothing_and_the_full_rate(name, given):
     factor = schedules[name].build(100, 10, **given)
     rates = [factor(step) for step in range(100)]
     assert all(0.0 <= rate <= 1.0 for rate in rates)
-    assert max(rates) > 0
-    assert given or max(rates) == 1.0
+    # A milestone at the very beginning has passed before the first step.
+    assert max(rates) == pytest.approx(0.1 if given in ({"first": 0.0}, {"second": 0.0}) else 1.0)
