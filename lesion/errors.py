@@ -38,6 +38,10 @@ class CheckpointAccessError(LesionError, Failure):
     """A checkpoint may be sound and could not be read just now: the storage did not answer. No reason to go without."""
 
 
+class RankError(LesionError, Failure):
+    """One of the processes that train a model together is lost: it died, or no longer answers."""
+
+
 class NonFiniteLossError(LesionError, Failure):
     """The loss became NaN or infinite; training on would only waste time."""
 

@@ -124,12 +124,17 @@ class Epoch(Dataset[tuple[torch.Tensor, int]]):
 
 
 def batches(
-    epoch: Epoch, batch_size: int, *, workers: int, pinned: bool
+    epoch: Epoch, batch_size: int, *, share: slice | None = None, workers: int, pinned: bool
 ) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-    """Batches in order: examples (B, …) and the indices of their draws (B,); the same whatever `workers` is."""
+    """Batches in order: examples (B, …) and the indices of their draws (B,); the same whatever `workers` is.
+
+    With `share` only those places of each batch, whose examples are what they are in the whole.
+    """
+    starts = range(0, len(epoch), batch_size)
+    places = [list(range(start, min(start + batch_size, len(epoch))))[share or slice(None)] for start in starts]
     loader = DataLoader(
         epoch,
-        batch_size=batch_size,
+        batch_sampler=places,
         num_workers=workers,
         pin_memory=pinned,
         generator=torch.Generator(),  # its own, or it would draw from the one that dropout uses

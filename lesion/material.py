@@ -19,6 +19,7 @@ from lesion.data.packed import PackedDataset, Split
 from lesion.embeddings import Embeddings
 from lesion.examples import Epoch, ExampleOrder, Photos, Source, StoredMaps, batches
 from lesion.frozen import FrozenMaps
+from lesion.group import ALONE, Group
 from lesion.metadata import encode
 from lesion.settings import Plan
 from lesion.stepping import Batch
@@ -45,12 +46,17 @@ class Material:
     source: Source
     embeddings: Embeddings | None = None
 
-    def epoch(self, epoch: int, *, workers: int, pinned: bool) -> Iterator[Batch]:
-        """Batches of epoch `epoch`, counted from 0: photos uint8 (B, S, S, 3), or feature maps float32 (B, C, H, W)."""
-        shown = Epoch(self.source, self.order.epoch(epoch), epoch)
-        for examples, indices in batches(shown, self.batch_size, workers=workers, pinned=pinned):
+    def epoch(self, epoch: int, *, workers: int, pinned: bool, group: Group = ALONE) -> Iterator[Batch]:
+        """Batches of epoch `epoch`, counted from 0: photos uint8 (B, S, S, 3), or feature maps float32 (B, C, H, W).
+
+        Of each batch the share of this rank of `group`, and the labels of the whole.
+        """
+        order, share = self.order.epoch(epoch), group.share(self.batch_size)
+        shown = batches(Epoch(self.source, order, epoch), self.batch_size, share=share, workers=workers, pinned=pinned)
+        for step, (examples, indices) in enumerate(shown):
             people = None if self.people is None else self.people[indices]
-            yield Batch(examples, people, self.labels[indices])
+            whole = order[step * self.batch_size : (step + 1) * self.batch_size]
+            yield Batch(examples, people, self.labels[indices], self.labels[whole])
 
 
 def gather(

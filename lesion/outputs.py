@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from lesion.group import ALONE, Group
 from lesion.metrics import summary
 
 OF_TRAINING = ("accuracy", "balanced_accuracy", "mean_auc")
@@ -23,10 +24,11 @@ class Outputs:
     """Logits and labels of the steps of one epoch.
 
     `paths` (classes, steps) are the words of each class, for a head that spells; such logits are (N, steps, words).
+    What the other ranks of a `group` have taken in counts as well.
     """
 
-    def __init__(self, classes: Sequence[str], paths: NDArray[np.int64] | None = None) -> None:
-        self._classes, self._paths = classes, paths
+    def __init__(self, classes: Sequence[str], paths: NDArray[np.int64] | None = None, group: Group = ALONE) -> None:
+        self._classes, self._paths, self._group = classes, paths, group
         self._logits: list[torch.Tensor] = []
         self._labels: list[torch.Tensor] = []
 
@@ -37,7 +39,10 @@ class Outputs:
 
     def scores(self) -> dict[str, float]:
         """`OF_TRAINING` of all steps, NaN where undefined; waits for the device."""
-        logits, labels = torch.cat(self._logits).cpu().double(), torch.cat(self._labels).cpu().numpy()
+        logits, labels = (self._group.gather(torch.cat(each)) for each in (self._logits, self._labels))
+        return self._of(logits.double(), labels.numpy())
+
+    def _of(self, logits: torch.Tensor, labels: NDArray[np.int64]) -> dict[str, float]:
         if self._paths is not None and logits.ndim == 3:
             right = (logits.argmax(dim=2).numpy() == self._paths[labels]).all(axis=1)
             return self._of_words(right, labels)

@@ -24,6 +24,7 @@ from lesion.devices import autocast, best_device, precision_for
 from lesion.embeddings import Embeddings
 from lesion.errors import CheckpointError, NonFiniteLossError, SettingError
 from lesion.frozen import FrozenMaps, shows_the_same
+from lesion.group import ALONE, Group
 from lesion.losses import Loss, losses, weighted
 from lesion.material import gather, people
 from lesion.metrics import confusion_matrix, summary
@@ -34,7 +35,7 @@ from lesion.pace import Pace
 from lesion.prediction import Chosen, predict_probabilities, to_model_input
 from lesion.registry import Value
 from lesion.settings import on_frozen_backbone, resolve
-from lesion.stepping import Batch, Gradients
+from lesion.stepping import Batch, Gradients, GroupGradients
 
 FORMAT, READS = 2, (1, 2)
 LOOKED_AT = 50  # steps between looks at the loss: a GPU would wait at each
@@ -57,7 +58,8 @@ class Training:
     `settings` are flat (see `lesion.settings`), `epochs` is the length that the learning-rate schedule is laid
     out for, `seed` decides all that is random. `workers` load and augment beside a GPU; on a CPU they would
     take the cores that train. `cache` is a folder for what trainings share: feature maps of a frozen backbone, draws
-    among neighbours. Raises SettingError, WeightsError, and DataError when the cache cannot be written.
+    among neighbours. In a `group` of several ranks each takes its share of every batch (`lesion.ranks`).
+    Raises SettingError, WeightsError, and DataError when the cache cannot be written.
     """
 
     def __init__(
@@ -71,13 +73,14 @@ class Training:
         device: torch.device | None = None,
         workers: int = 0,
         cache: Path | None = None,
+        group: Group = ALONE,
     ) -> None:
         self.plan = on_frozen_backbone(resolve(settings))
         self.device = device or best_device()
         self.epochs, self.epoch = epochs, 0
         self.data, self.split = data, data.split(split)
         self.identity = Identity(dict(settings), seed, epochs, data.content_hash, self.split.hash)
-        self._seed, self._workers = seed, workers
+        self._seed, self._workers, self._group = seed, workers, group
         general = self.plan.general
         self._precision = precision_for(self.device, general["precision"])
         torch.manual_seed(self._stream("weights"))  # torch's layers initialise from the global generator
@@ -85,6 +88,7 @@ class Training:
         self.model.to(memory_format=torch.channels_last)
         stored = self._embedded(cache)
         self._material = gather(self.plan, data, self.split, self._stream, embeddings=stored, cache=cache)
+        group.require_shares(self._material.batch_size)
         self._embeddings = self._material.embeddings
         self._people = people(self.plan, data, self.split.validation)
         self._pace = Pace(general["monitor"], data.classes, general["early_stopping"])
@@ -111,6 +115,16 @@ class Training:
             **self._scores(self.predict()),
         }
 
+    def accompany(self, schedule: Mapping[str, Any] | None) -> None:
+        """Train the epoch that rank 0 steps through at the same time; `schedule` is where that has its schedule.
+
+        Rank 0 alone judges, averages weights, and keeps the best. Raises NonFiniteLossError.
+        """
+        if isinstance(self._schedule, Follower) and schedule is not None:
+            self._schedule.load_state_dict(schedule)
+        self._train()
+        self.epoch += 1
+
     @property
     def finished(self) -> bool:
         """Whether nothing is left to do: the last epoch is over, or the patience with the validation part."""
@@ -131,6 +145,11 @@ class Training:
         """The model that is judged and kept: of the best epoch where the best is kept, else as it is now."""
         return self._current if self._best is None else self._best
 
+    @property
+    def schedule_state(self) -> dict[str, float] | None:
+        """Where a schedule that follows the validation part stands; None for any other."""
+        return self._schedule.state_dict() if isinstance(self._schedule, Follower) else None
+
     def state_dict(self) -> dict[str, Any]:
         """All that is needed to go on: tensors, which the next step changes, numbers and strings only."""
         return {
@@ -142,7 +161,7 @@ class Training:
             "average": None if self._average is None else self._average.state_dict(),
             "best": None if self._best is None else self._best.state_dict(),
             "optimizer": self.optimizer.state_dict(),
-            "schedule": self._schedule.state_dict() if isinstance(self._schedule, Follower) else None,
+            "schedule": self.schedule_state,
             "pace": self._pace.state_dict(),
         }
 
@@ -198,10 +217,11 @@ class Training:
         plain: Loss = losses[loss.name].build(self._material.counts, **loss.settings)
         self._loss = plain if self._material.class_weights is None else weighted(plain, self._material.class_weights)
         self._agree_on_words(plain)
-        self._gradients = Gradients(self._logits, self._loss, self.device)
+        own, group = (self._logits, self._loss, self.device), self._group
+        self._gradients = Gradients(*own) if group.alone else GroupGradients(self.model, *own, group)
         decay = self.plan.general["weight_average"]
-        self._average = WeightAverage(self.model, decay) if decay else None
-        best = self.plan.general["keep"] == "best"
+        self._average = WeightAverage(self.model, decay) if decay and group.leads else None
+        best = self.plan.general["keep"] == "best" and group.leads
         self._best = deepcopy(self._current).requires_grad_(False).eval() if best else None
 
     def _agree_on_words(self, loss: Loss) -> None:
@@ -215,11 +235,13 @@ class Training:
     def _train(self) -> dict[str, float]:
         """One pass; its mean loss, and how right the outputs of its steps were."""
         # Dropout draws from torch's global generator, the only one it knows.
-        torch.manual_seed(self._stream("dropout", self.epoch))
+        # Each rank has examples, and so masks, of its own.
+        torch.manual_seed(self._stream("dropout", self.epoch, *[self._group.rank] * (not self._group.leads)))
         self.model.train()
-        total, outputs = torch.zeros((), device=self.device), Outputs(self.data.classes, self._paths)
+        total, outputs = torch.zeros((), device=self.device), Outputs(self.data.classes, self._paths, self._group)
         first, pinned = self.epoch * self._material.steps, self.device.type == "cuda"
-        for index, batch in enumerate(self._material.epoch(self.epoch, workers=self._workers, pinned=pinned)):
+        shown = self._material.epoch(self.epoch, workers=self._workers, pinned=pinned, group=self._group)
+        for index, batch in enumerate(shown):
             loss, logits = self._update(batch, first + index)
             total += loss
             outputs.add(logits, batch.labels)

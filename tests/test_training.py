@@ -72,8 +72,10 @@ def test_the_learning_rate_goes_on_from_epoch_to_epoch():
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork:DeprecationWarning")
-def test_loading_workers_change_nothing():
-    alone, helped = small_training(augmentation="strong"), small_training(augmentation="strong", workers=2)
+@pytest.mark.filterwarnings("ignore:This DataLoader will create 4 worker processes:UserWarning")
+@pytest.mark.parametrize("workers", [2, 4])
+def test_loading_workers_change_nothing(workers):
+    alone, helped = small_training(augmentation="strong"), small_training(augmentation="strong", workers=workers)
     assert [told(alone.step()) for _ in range(2)] == [told(helped.step()) for _ in range(2)]
     assert same(alone.state_dict(), helped.state_dict())
 
