@@ -70,7 +70,7 @@ def measure(settings: Mapping[str, Value], classes: int, device: torch.device, s
     predict_probabilities(model, shown, image_size=size, device=device, precision=plan.general["precision"])
     on_gpu = device.type == "cuda"
     return Footprint(
-        host_bytes=_peak(),
+        host_bytes=peak_bytes(),
         device_bytes=torch.cuda.max_memory_reserved(device) if on_gpu else 0,
         images_per_second=plan.general["batch_size"] * steps / seconds,
         busy=busy,
@@ -130,7 +130,7 @@ def _timed(step: Callable[[], None], steps: int, device: torch.device) -> tuple[
     return seconds, min(1.0, computing / seconds)
 
 
-def _peak() -> int:
+def peak_bytes() -> int:
     """Bytes that this process has held at most."""
     status = Path("/proc/self/status")
     if status.exists():

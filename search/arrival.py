@@ -20,16 +20,20 @@ JOINING = 180.0
 """Seconds that the machines of a fixed list have to join after `ray up`."""
 
 
-def gpus_may_come(nodes: int, seconds: float) -> bool:
-    """Whether a machine with a GPU may join the cluster that has `nodes` now, after `seconds` of waiting for it."""
+def gpus_may_come(nodes: int, seconds: float, least: float = 0.0) -> bool:
+    """Whether a machine with a GPU, `least` of them, may join the cluster of `nodes`, after `seconds` of waiting."""
     if KUBERAY in os.environ:
         return True
     kinds = _kinds()
-    if any(kind.get("max_workers") and (kind.get("resources") or {}).get("GPU") for kind in kinds):
+    if any(kind.get("max_workers") and _gpus(kind) >= max(least, 1e-9) for kind in kinds):
         return True
     # Machines of one's own come all at once, and what they have shows when they are there.
     unknown = sum(int(kind.get("min_workers") or 0) for kind in kinds if not kind.get("resources"))
     return nodes < 1 + unknown and seconds < JOINING
+
+
+def _gpus(kind: Mapping[str, Any]) -> float:
+    return float((kind.get("resources") or {}).get("GPU") or 0)
 
 
 def _kinds() -> list[Mapping[str, Any]]:

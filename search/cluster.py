@@ -5,7 +5,7 @@ from __future__ import annotations
 import gc
 import logging
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -15,6 +15,7 @@ from ray._private import ray_constants
 
 from lesion.data.prepare import cores
 from search.errors import ClusterError, ClusterStartError
+from search.space.resources import SHARES, is_share
 
 QUIET = {
     # Ray writes and prints much about each trial that the ledger, MLflow and the progress table show better.
@@ -144,10 +145,12 @@ def resources_for(
     largest_node: int | None = None,
     missing: int | None = None,
     cpus_per_trial: int | None = None,
+    gpus_of_nodes: Sequence[float] | None = None,
 ) -> Share:
     """Share `cpus` cores and `gpus` GPUs out: a GPU a trial where there are any, else cores.
 
-    `gpus_per_trial` may be a fraction, or 0 to stay on CPUs; `largest_node` is the most cores of any node.
+    `gpus_per_trial` may be a fraction, or 0 to stay on CPUs; `largest_node` is the most cores of any node. Several GPUs
+    of a trial are on one of the nodes, whose GPUs are `gpus_of_nodes`; left out, all are on one.
     No more places are made than trials are `missing`: the last ones get the cores that nobody else will use, unless
     `cpus_per_trial` says how many a trial gets.
 
@@ -161,17 +164,20 @@ def resources_for(
     Share(concurrent=1, cpus=2, gpus=0.0)
     >>> resources_for(16, 2, gpus_per_trial=0.25, cpus_per_trial=4)
     Share(concurrent=4, cpus=4, gpus=0.25)
+    >>> resources_for(32, 8, gpus_per_trial=2, gpus_of_nodes=[4, 3, 1])
+    Share(concurrent=3, cpus=10, gpus=2.0)
     """
     if concurrent is not None and concurrent < 1:
         raise ClusterError(f"--concurrent is {concurrent}, must be at least 1")
     share = float(gpus > 0) if gpus_per_trial is None else float(gpus_per_trial)
-    if not 0 <= share <= 1:  # more would be booked and lie idle: a training uses one device
-        raise ClusterError(
-            f"--gpus-per-trial is {share:g}, must be 1, a share of a GPU, or 0: a trial uses one at most"
-        )
+    if not is_share(share):
+        raise ClusterError(f"--gpus-per-trial is {share:g}, must be {SHARES}")
     if share > gpus:
         raise ClusterError(f"--gpus-per-trial asks for {share:g} GPUs, there are {gpus:g}; leave it out")
-    places = _gpu_places(gpus, share) if share else max(1, min(cpus, concurrent or CONCURRENT_ON_CPU))
+    of_nodes = gpus_of_nodes or [gpus]
+    if share > max(of_nodes):
+        raise ClusterError(f"a trial asks for {share:g} GPUs of one machine, none has more than {max(of_nodes):g}")
+    places = _gpu_places(of_nodes, share) if share else max(1, min(cpus, concurrent or CONCURRENT_ON_CPU))
     if cpus_per_trial is not None:
         return _by_hand(cpus, cpus_per_trial, share, places if share else cpus, concurrent, largest_node, missing)
     together = max(1, min(concurrent or places, places, missing or places))
@@ -187,6 +193,8 @@ def _by_hand(
     return Share(max(1, min(concurrent or places, places, missing or places)), each, share)
 
 
-def _gpu_places(gpus: float, share: float) -> int:
+def _gpu_places(nodes: Sequence[float], share: float) -> int:
+    if share > 1:
+        return sum(int(gpus // share) for gpus in nodes)
     # A trial's share lies on one GPU: of 0.4 there are two on each, not five on two.
-    return int(gpus) * int(1 / share + 1e-9)
+    return int(sum(nodes)) * int(1 / share + 1e-9)

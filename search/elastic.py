@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from lesion.registry import Value
 from search.arrival import gpus_may_come
 from search.errors import ClusterStartError
-from search.kinds import follow
+from search.kinds import Followed, follow, whole_gpu
 from search.seats import Alike, Measured, Seat, Seats
 
 if TYPE_CHECKING:
@@ -41,6 +41,8 @@ def places(nodes: Iterable[Resources], shape: Resources) -> int:
     4
     >>> places([{"CPU": 8, "GPU": 2}, {"CPU": 3}], {"CPU": 2, "GPU": 0})
     5
+    >>> places([{"CPU": 16, "GPU": 3}, {"CPU": 16, "GPU": 1}], {"CPU": 4, "GPU": 2})
+    1
     """
     return sum(min((_parts(node, kind, share) for kind, share in shape.items() if share), default=0) for node in nodes)
 
@@ -88,7 +90,8 @@ class Growth:
             self._next = self._clock() + EVERY
             self.places = min(self.bound, places(self._nodes(), self.shape))
             self._return_room()
-            more = min(self.bound, left) - self.places
+            # A trial that holds a place on a machine that has left waits in Ray, which asks for it.
+            more = min(self.bound, left) - max(self.places, running)
             self._wait_for(more if running >= self.places and not self._rest else 0)
         return self.places
 
@@ -145,8 +148,7 @@ def seats_of(plan: Plan, missing: int, pause: Callable[[], object]) -> Seats:
     for while it may come, what the command asks for in any case. Measures what trials need where that is asked for.
     `pause` is called meanwhile.
     """
-    from search.cluster import alive_nodes  # noqa: PLC0415 - Ray takes seconds
-    from search.seating import seats_for  # noqa: PLC0415
+    from search.seating import seats_for  # noqa: PLC0415 - Ray takes seconds
 
     if plan.address is not None:
         _await_gpus(plan, pause)
@@ -159,13 +161,9 @@ def seats_of(plan: Plan, missing: int, pause: Callable[[], object]) -> Seats:
         missing=missing,
         tell=plan.warn,
         pause=pause,
+        alone=plan.address is None,
     )
-    if plan.address is None:
-        return seats
-    said_nothing = plan.gpus_per_trial is None and plan.resources.gpu is None and not plan.resources.auto
-    if said_nothing and not any(node.get("GPU") for node in alive_nodes()):
-        plan.warn("no GPU: trials run on CPUs; --gpus-per-trial 1 waits for a machine with one")
-    return growing(seats, plan.concurrent, missing)
+    return seats if plan.address is None else growing(seats, plan.concurrent, missing)
 
 
 def _await_gpus(plan: Plan, pause: Callable[[], object]) -> None:
@@ -183,7 +181,7 @@ def _await_gpus(plan: Plan, pause: Callable[[], object]) -> None:
         nodes = alive_nodes()
         if places(nodes, shape):  # where all are taken, Ray has the trials wait
             return False
-        return plan.gpus_per_trial is not None or gpus_may_come(len(nodes), time.monotonic() - began)
+        return plan.gpus_per_trial is not None or gpus_may_come(len(nodes), time.monotonic() - began, asked)
 
     if worth():
         await_machine(shape, pause, plan.warn, worth)
@@ -194,12 +192,13 @@ def growing(seats: Seats, concurrent: int | None, missing: int) -> Seats:
     from search.cluster import alive_nodes  # noqa: PLC0415 - Ray takes seconds
 
     bound = max(seats.concurrent, min(concurrent or missing, missing))
+    made: Followed | Growing
     if isinstance(seats, Measured):
-        return follow(seats, bound)
-    if not isinstance(seats, Alike):
+        made = follow(seats, Growth(whole_gpu(seats.kinds), bound, alive_nodes, Placeholder), missing)
+    elif isinstance(seats, Alike):
+        made = Growing(seats, Growth(seats.seat.bundle, bound, alive_nodes, Placeholder), missing)
+    else:
         return seats
-    growth = Growth(seats.seat.bundle, bound, alive_nodes, Placeholder)
-    made = Growing(seats, growth, missing)
     made.look()
     return made
 

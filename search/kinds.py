@@ -1,12 +1,21 @@
-"""Kinds of GPUs of a cluster whose machines come and go, for trials whose seats follow from what they need."""
+"""Kinds of GPUs of a cluster whose machines come and go, for trials whose seats follow from what they need.
+
+What the next trial will need is not known before it is proposed, and it is proposed when there is room. So machines are
+asked for by whole GPUs, as many as the trials that are left would fill if they were like those that run.
+"""
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
-from search.seats import Kind, Measured
+from lesion.registry import Value
+from search.seats import Kind, Measured, Seat
+
+if TYPE_CHECKING:
+    from search.elastic import Growth
 
 EVERY = 3.0
 """Seconds between two looks at the cluster."""
@@ -82,10 +91,61 @@ class Asked:
             return 0
 
 
-def follow(seats: Measured, bound: int) -> Measured:
-    """`seats` over the kinds that the cluster that is joined has at the time; `bound` trials at a time at most."""
+class Followed:
+    """Measured seats that ask for machines while every GPU is full; `left` trials have not ended."""
+
+    def __init__(self, seats: Measured, growth: Growth, left: int) -> None:
+        self.concurrent, self._seats, self._growth, self._left = growth.bound, seats, growth, left
+        self._held: set[int] = set()
+
+    @property
+    def full(self) -> bool:
+        """Whether no kind of GPU has any room."""
+        return self._seats.full
+
+    def in_use(self) -> Mapping[str, float]:
+        """What is held of "CPU" and "GPU" by all trials together."""
+        return self._seats.in_use()
+
+    def take(self, number: int, settings: Mapping[str, Value]) -> Seat:
+        """A seat that fits."""
+        self._held.add(number)
+        return self._seats.take(number, settings)
+
+    def leave(self, number: int) -> None:
+        """The trial has ended."""
+        self._held.discard(number)
+        self._left -= 1
+        self._seats.leave(number)
+
+    def look(self) -> None:
+        """Take over what has become of the kinds, and ask for GPUs; does so every few seconds."""
+        self._seats.look()
+        self._growth.shape = whole_gpu(self._seats.kinds)
+        held = self._seats.in_use()["GPU"]
+        trials = min(self.concurrent, self._left)
+        wanted = held / len(self._held) * trials if self._held else 0.0
+        # A kind that has come and is not known yet has places and no seats: what fills the others fills all.
+        taken = max(_whole(held), self._growth.places) if self.full else 0
+        self._growth.look(taken, _whole(wanted))
+
+
+def _whole(gpus: float) -> int:
+    return math.ceil(gpus - 1e-9)
+
+
+def whole_gpu(kinds: Sequence[Kind]) -> dict[str, float]:
+    """A GPU with as many cores as every kind has beside one: whichever comes, has room for it.
+
+    >>> whole_gpu([Kind("A100", 8, 80 * 2**30, 16), Kind("T4", 4, 16 * 2**30, 8)])
+    {'CPU': 8, 'GPU': 1}
+    """
+    return {"CPU": max(1, min(kind.cpus for kind in kinds)), "GPU": 1}
+
+
+def follow(seats: Measured, growth: Growth, left: int) -> Followed:
+    """`seats` over the kinds that the cluster that is joined has at the time, and may get."""
     from search.cluster import alive_nodes  # noqa: PLC0415 - Ray takes seconds
 
     seats.kinds_now = Follower(seats.kinds, alive_nodes, Asked)
-    seats.concurrent = max(seats.concurrent, bound)
-    return seats
+    return Followed(seats, growth, left)

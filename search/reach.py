@@ -1,22 +1,26 @@
 """Whether every node of a cluster reaches the workspace: the driver writes a token, each node reads and answers it.
 
 Without that a trial on another node would write its checkpoints where nobody finds them, and be lost at its first
-interruption; or find no data, and fail with all that come after it.
+interruption. Data without an address are read where they lie, in the workspace or elsewhere: a node that does not find
+them there would fail its trials, one after the other.
 """
 
 from __future__ import annotations
 
+import json
 import shutil
 import time
 import uuid
 from collections.abc import Callable, Mapping
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 
 import ray
 from ray.exceptions import RayError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
+from lesion.data.packed import MANIFEST
 from search.errors import ClusterError
 
 PATIENCE = 120
@@ -24,30 +28,56 @@ PATIENCE = 120
 EVERY = 3.0
 """Seconds between two looks for nodes that have joined."""
 FIX = "put the workspace on storage that every node mounts at the same path (--workspace), or take them out"
+DATA = "does not read the data"
+DATA_FIX = (
+    "put the data on storage that every node mounts at the same path, or give their address, from which each node has "
+    "a copy (--data file:///shared/…, s3://…)"
+)
 
 
-def require_reach(folder: Path, seconds: float = PATIENCE) -> None:
-    """Raise ClusterError, a line for every node that cannot read and write `folder`; one node alone is not asked."""
+@dataclass(frozen=True)
+class Data:
+    """The packed set at `path`, of this content hash, that trials read where it lies."""
+
+    path: Path
+    content_hash: str
+
+
+def require_reach(folder: Path, data: Data | None = None, seconds: float = PATIENCE) -> None:
+    """Raise ClusterError, a line for every node that cannot read and write `folder`, or does not find `data`.
+
+    One node alone is not asked.
+    """
     nodes = _alive()
     if len(nodes) < 2:
         return
-    question = Question(folder, nodes)
+    question = Question(folder, nodes, data)
     try:
         problems = question.problems(seconds)
     finally:
         question.end()
     silent = [f"node {nodes[node]}: did not answer in {seconds:.0f} s" for node in question.open]
     if problems or silent:
-        raise ClusterError("\n".join([*problems, *silent, FIX]))
+        raise ClusterError(_with_fixes([*problems, *silent]))
+
+
+def _with_fixes(problems: list[str]) -> str:
+    of_data = sum(DATA in problem for problem in problems)
+    fixes = [FIX] * (of_data < len(problems)) + [DATA_FIX] * (of_data > 0)
+    return "\n".join([*problems, *fixes])
 
 
 class Newcomers:
     """Nodes that join after `require_reach`, each asked once, in passing; `tell` hears of those that do not answer."""
 
     def __init__(
-        self, folder: Path, tell: Callable[[str], object], clock: Callable[[], float] = time.monotonic
+        self,
+        folder: Path,
+        tell: Callable[[str], object],
+        data: Data | None = None,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._folder, self._tell, self._clock = folder, tell, clock
+        self._folder, self._tell, self._data, self._clock = folder, tell, data, clock
         self._known = set(_alive())
         self._asked: list[tuple[float, Question]] = []
         self._next = clock() + EVERY
@@ -55,7 +85,7 @@ class Newcomers:
     def look(self) -> None:
         """Ask those that have come, and hear those that were asked; waits for nobody.
 
-        Raises ClusterError for a node that does not reach the folder.
+        Raises ClusterError for a node that does not reach the folder, or does not find the data.
         """
         if self._clock() < self._next:
             return
@@ -69,7 +99,7 @@ class Newcomers:
                 self._asked.remove((until, question))
                 question.end()
             if problems:
-                raise ClusterError("\n".join([*problems, FIX]))
+                raise ClusterError(_with_fixes(problems))
             for node in question.open & set(alive) if late else ():
                 self._tell(
                     f"node {alive[node]}: joined, and did not answer in {PATIENCE} s; does it reach {self._folder}?"
@@ -79,7 +109,7 @@ class Newcomers:
         # A workspace that cannot be written just now is asked about again at the next look.
         with suppress(OSError):
             if nodes:
-                self._asked.append((self._clock() + PATIENCE, Question(self._folder, nodes)))
+                self._asked.append((self._clock() + PATIENCE, Question(self._folder, nodes, self._data)))
             self._known |= set(nodes)
 
     def close(self) -> None:
@@ -92,7 +122,7 @@ class Newcomers:
 class Question:
     """A token for `nodes`, address by id, to read and answer; `open` are those that have not answered."""
 
-    def __init__(self, folder: Path, nodes: Mapping[str, str]) -> None:
+    def __init__(self, folder: Path, nodes: Mapping[str, str], data: Data | None = None) -> None:
         self._nodes, self._token = nodes, uuid.uuid4().hex
         self._place = folder / f".reach-{self._token}"
         self._place.mkdir()
@@ -100,7 +130,7 @@ class Question:
         self._asked = {
             node: ray.remote(num_cpus=0, max_retries=0)(answer)
             .options(scheduling_strategy=NodeAffinitySchedulingStrategy(node, soft=False))
-            .remote(self._place, self._token, node)
+            .remote(self._place, self._token, node, data)
             for node in nodes
         }
 
@@ -134,14 +164,26 @@ class Question:
         shutil.rmtree(self._place, ignore_errors=True)
 
 
-def answer(place: Path, token: str, name: str) -> str:
-    """On a node: read the token and write an answer beside it; what went wrong in words, or nothing."""
+def answer(place: Path, token: str, name: str, data: Data | None) -> str:
+    """On a node: read the token and write an answer beside it, look for `data`; what is wrong in words, or nothing."""
     try:
         if (place / "token").read_text() != token:
             return f"reads another {place.parent}"
         (place / name).write_text(token)
     except OSError as problem:
         return f"cannot read and write {place.parent} ({problem.strerror})"
+    return "" if data is None else _without(data)
+
+
+def _without(data: Data) -> str:
+    try:
+        found = json.loads((data.path / MANIFEST).read_text())
+    except OSError as problem:
+        return f"{DATA} {data.path} ({problem.strerror})"
+    except ValueError:
+        return f"{DATA} {data.path} (its {MANIFEST} is damaged)"
+    if found.get("content_hash") != data.content_hash:
+        return f"{DATA} {data.path} that this machine reads: another set lies there"
     return ""
 
 

@@ -14,10 +14,11 @@ from lesion.footprint import Footprint
 from search.cluster import alive_nodes, resources_for
 from search.probes import POLL, Key, Probes, measured
 from search.seats import Alike, Kind, Measured, Seats, memory_places
-from search.space.resources import Resources
+from search.space.resources import Resources, is_share
 
 Tell = Callable[[str], object]
 Pause = Callable[[], object]
+NO_GPU = "no GPU here: trials train on CPU cores"
 TYPE = "accelerator_type:"
 """How Ray calls the resource that says which GPU a node has."""
 
@@ -32,20 +33,22 @@ def seats_for(
     missing: int,
     tell: Tell,
     pause: Pause = lambda: None,
+    alone: bool = True,
 ) -> Seats:
     """Seats on the Ray session that is joined; `concurrent` and `gpus_per_trial` overrule what is `asked`.
 
-    `keys` tells what is to be measured where that is asked for, and `cache` is where it is kept.
+    `keys` tells what is to be measured where that is asked for, and `cache` is where it is kept; `alone` says that the
+    session is of this machine, which will not get a GPU.
 
-    `tell` hears what is measured, and that trials run on CPUs where the file asked for GPUs; `pause` is called while
-    something is measured, and raises where the session is to end.
+    `tell` hears what is measured, and that there is no GPU where none was ruled out; `pause` is called while something
+    is measured, and raises where the session is to end.
     """
     nodes = alive_nodes()
     gpus = sum(node.get("GPU", 0.0) for node in nodes)
     wanted = gpus_per_trial if gpus_per_trial is not None else asked.gpu
     on_cpus = not gpus or wanted == 0
-    if not gpus and (asked.auto or asked.gpu) and gpus_per_trial is None:
-        tell("no GPU: trials run on CPUs")
+    if not gpus and wanted != 0 and is_share(wanted or 0) and (alone or gpus_per_trial is None):
+        tell(NO_GPU if alone else f"{NO_GPU}; --gpus-per-trial 1 waits for a machine with one")
         wanted = 0.0
     if asked.auto and not on_cpus and gpus_per_trial is None:
         seats = measured_seats(nodes, keys(), cache, tell, pause)
@@ -56,30 +59,36 @@ def seats_for(
         found = Probes(cache, "cpu", partial(measured, pause=pause)).probe(keys(), tell)
         room = memory_places((node.get("memory", 0.0) for node in nodes), found)
     together = min(each for each in (concurrent, room, missing) if each is not None) if room else concurrent
-    cpus, largest = cores_of(nodes, on_gpus=not on_cpus)
-    share = resources_for(cpus, gpus, together, wanted, largest or None, missing, asked.cpu)
+    cpus, largest = cores_of(nodes, on_gpus=not on_cpus, each=wanted or 1.0)
+    of_nodes = [node.get("GPU", 0.0) for node in nodes]
+    share = resources_for(cpus, gpus, together, wanted, largest or None, missing, asked.cpu, of_nodes)
     if room is not None and concurrent is None and share.concurrent == room < missing:
         tell(f"memory holds {room} trials at a time")
     return Alike(share.concurrent, share.cpus, share.gpus)
 
 
-def cores_of(nodes: Iterable[Mapping[str, float]], *, on_gpus: bool) -> tuple[int, int]:
+def cores_of(nodes: Iterable[Mapping[str, float]], *, on_gpus: bool, each: float = 1.0) -> tuple[int, int]:
     """Cores for all trials together, and the most that one of them may hold.
 
-    Trials on GPUs get no cores of nodes without one, and where nodes differ, what the poorest has beside each of its
-    GPUs: every trial fits on every node that has a GPU.
+    Trials on GPUs, `each` on so many, get no cores of nodes that have too few, and where nodes differ, what the poorest
+    has beside each of its GPUs: every trial fits on every node that has GPUs enough.
 
     >>> cores_of([{"CPU": 16}, {"CPU": 8, "GPU": 1}, {"CPU": 32, "GPU": 2}], on_gpus=True)
     (24, 8)
     >>> cores_of([{"CPU": 16}, {"CPU": 8, "GPU": 1}], on_gpus=False)
     (24, 16)
+    >>> cores_of([{"CPU": 8, "GPU": 1}, {"CPU": 16, "GPU": 4}, {"CPU": 30, "GPU": 3}], on_gpus=True, each=2)
+    (24, 16)
     """
     if not on_gpus:
         cores = [node.get("CPU", 0.0) for node in nodes]
         return int(sum(cores)), int(max(cores, default=0))
-    having = [node for node in nodes if node.get("GPU", 0.0) >= 1]
+    each = max(1.0, each)
+    having = [node for node in nodes if node.get("GPU", 0.0) >= each]
     beside = min((node.get("CPU", 0.0) / node["GPU"] for node in having), default=0.0)
-    return int(beside * sum(node["GPU"] for node in having)), int(min((n.get("CPU", 0.0) for n in having), default=0))
+    # Of three GPUs one is left over where trials hold two.
+    used = sum(node["GPU"] // each * each for node in having)
+    return int(beside * used), int(min((node.get("CPU", 0.0) for node in having), default=0))
 
 
 def measured_seats(

@@ -13,11 +13,10 @@ from typing import Protocol
 
 from lesion.footprint import Footprint
 from lesion.registry import Value
+from lesion.sharing import bytes_of
 
 MOST = 8
 """Trials on one GPU at most: beyond, their processes fight over the host."""
-SPARE, CONTEXT = 1.15, 600 * 2**20
-"""What a training reserves is more in some steps than in others; bytes of a process's own on the GPU, before any."""
 
 
 @dataclass(frozen=True)
@@ -145,11 +144,6 @@ def in_all(seats: Iterable[Seat]) -> Mapping[str, float]:
     """What `seats` hold of "CPU" and "GPU" together."""
     held = list(seats)
     return {"CPU": float(sum(seat.cpus for seat in held)), "GPU": sum(seat.gpus for seat in held)}
-
-
-def bytes_of(needed: Footprint) -> int:
-    """GPU memory that a trial is given."""
-    return round(needed.device_bytes * SPARE) + CONTEXT
 
 
 def trials_on(kind: Kind, needed: Footprint) -> int:

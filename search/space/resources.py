@@ -2,6 +2,7 @@
 
 resources: auto                 # memory and use of the device are measured once, and as many trials run as fit
 resources: {cpu: 2, gpu: 0.5}   # by hand: cores and GPUs of a trial; a fraction shares a GPU
+resources: {cpu: 8, gpu: 2}     # a trial trains on two GPUs of one machine at once
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from lesion.errors import unknown
 from search.space.yaml_tree import Mistakes, Node
 
 KEYS = ("cpu", "gpu")
+SHARES = "a share of a GPU (0.5), a whole number of GPUs of one machine (1, 2), or 0"
 WANTED = "resources must be auto, or what a trial holds: {cpu: 2, gpu: 0.5}"
 
 
@@ -52,9 +54,17 @@ def _gpus(node: Node | None, mistakes: Mistakes) -> float | None:
     if node is None:
         return None
     value = node.value
-    number = isinstance(value, int | float) and not isinstance(value, bool)
-    if not number or not 0 <= float(value) <= 1:  # type: ignore[arg-type]
-        # More would be booked and lie idle: a training uses one device.
-        mistakes.add(node.place, "resources.gpu must be 1, a share of a GPU (0.5), or 0: a trial uses one at most")
+    if isinstance(value, bool) or not isinstance(value, int | float) or not is_share(float(value)):
+        mistakes.add(node.place, f"resources.gpu must be {SHARES}")
         return None
-    return float(value)  # type: ignore[arg-type]
+    return float(value)
+
+
+def is_share(gpus: float) -> bool:
+    """Whether a trial can hold so many GPUs.
+
+    >>> [is_share(gpus) for gpus in (0, 0.5, 1, 2, 1.5, -1)]
+    [True, True, True, True, False, False]
+    """
+    # Half of a second GPU would be booked and lie idle: ranks are as fast as the slowest of them.
+    return 0 <= gpus <= 1 or (gpus > 1 and float(gpus).is_integer())

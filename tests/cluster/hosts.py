@@ -128,6 +128,12 @@ class Host:
         """Plug its network cable in, or pull it."""
         _ip("-n", self.namespace, "link", "set", "eth0", "up" if up else "down")
 
+    def storage(self, seen: bool) -> None:
+        """Mount the shared storage, or take it away, under all that runs; what is left is an empty folder."""
+        mounted, away = STORAGE, "/run/away"
+        source, place = (away, mounted) if seen else (mounted, away)
+        self.run(f"mkdir -p {away} && mount --move {source} {place}")
+
     def popen(self, command: str, **options: object) -> subprocess.Popen[str]:
         """Begin a command in a login shell of the host."""
         assert self.process is not None
@@ -156,6 +162,16 @@ class Host:
         own = ("bash -c", "sshd", "ps -eo", "bash --login")
         words = [line.split(maxsplit=1)[1] for line in listed]
         return [word for word in words if not any(name in word for name in own) and "<defunct>" not in word]
+
+    def ports(self) -> list[str]:
+        """Addresses and ports on which something listens, besides sshd."""
+        listed = self.run("ss --no-header --listening --tcp --numeric").stdout.splitlines()
+        return [line.split()[3] for line in listed if not line.split()[3].endswith(":22")]
+
+    def files(self) -> set[str]:
+        """What lies in its home and in its /tmp, by full path; of folders the name alone."""
+        seen = {"/root": self.home, "/tmp": self.folder / "tmp"}
+        return {f"{name}/{path.name}" for name, folder in seen.items() for path in folder.iterdir()}
 
 
 @dataclass

@@ -13,6 +13,7 @@ import fsspec
 import numpy as np
 import pandas as pd
 import pytest
+from buckets import Buckets
 
 from lesion.data import packed, travel
 from lesion.data.packed import IMAGES, MANIFEST, TABLE, PackedDataset, open_data
@@ -81,6 +82,27 @@ def served(source: Path) -> Iterator[str]:
     server.server_close()
 
 
+@pytest.fixture
+def asked(source: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
+    """What S3 and Google Cloud Storage are asked for, played by a server on loopback whose bucket holds `source`."""
+    seen: list[str] = []
+    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(Buckets, folder=source.parent.parent, seen=seen))
+    server.daemon_threads = True
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    url = f"http://127.0.0.1:{server.server_port}"
+    keys = {"AWS_ACCESS_KEY_ID": "lab", "AWS_SECRET_ACCESS_KEY": "secret", "AWS_DEFAULT_REGION": "eu-central-1"}
+    # As a cluster's machines are told: by what stands in their environment.
+    for name, value in {**keys, "AWS_ENDPOINT_URL": url, "STORAGE_EMULATOR_HOST": url}.items():
+        monkeypatch.setenv(name, value)
+    # Else gcsfs asks Google itself, over gRPC, what kind of bucket it is.
+    monkeypatch.setenv("GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT", "false")
+    yield seen
+    for scheme in ("s3", "gs"):
+        fsspec.get_filesystem_class(scheme).clear_instance_cache()  # they remember this server
+    server.shutdown()
+    server.server_close()
+
+
 def in_memory(source: Path) -> str:
     memory = fsspec.filesystem("memory")
     for file in travel.FILES:
@@ -107,6 +129,20 @@ def test_a_copy_is_the_set_wherever_it_came_from(source: Path, served: str, node
         assert np.array_equal(copy.images, original.images)
         assert copy.content_hash == original.content_hash
         assert [path.name for path in place.parent.iterdir() if "partial" in path.name] == []
+
+
+@pytest.mark.slow  # their libraries take seconds to import
+@pytest.mark.parametrize("scheme", ["s3", "gs"])
+def test_a_copy_comes_from_a_bucket(source: Path, asked: list[str], scheme: str) -> None:
+    """With what `make install` installs, and so on a machine that `ray up` has set up."""
+    bucket = f"{scheme}://{source.parent.name}"
+    place = travel.local_copy(f"{bucket}/{source.name}")
+    copy = PackedDataset.open(place)
+    assert np.array_equal(copy.images, PackedDataset.open(source).images)
+    copy.verify()
+    assert any(IMAGES in request for request in asked)
+    with pytest.raises(DataError, match="no packed data set is there"):
+        travel.local_copy(f"{bucket}/nowhere")
 
 
 def test_a_copy_that_is_there_needs_no_source(source: Path, fetched: Any) -> None:

@@ -12,7 +12,7 @@ import pytest
 
 from search import arrival, cluster, elastic, seating
 from search.arrival import JOINING, gpus_may_come
-from search.errors import ClusterStartError
+from search.errors import ClusterError, ClusterStartError
 from search.seats import Alike
 from search.space.resources import Resources
 
@@ -36,6 +36,7 @@ def test_an_autoscaler_that_knows_gpus_may_bring_one(started: Any, monkeypatch: 
     assert not gpus_may_come(1, 0), "a cluster that was started by hand has no autoscaler"
     started(CLOUD)
     assert gpus_may_come(1, 1000)
+    assert not gpus_may_come(1, 0, least=2), "two GPUs of a trial are on one machine"
     started({**CLOUD, "gpu": {**CLOUD["gpu"], "max_workers": 0}})
     assert not gpus_may_come(1, 0)
     started(["not a cluster's"])
@@ -80,7 +81,8 @@ def seated(monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[str]]:
         monkeypatch.setattr(cluster, "alive_nodes", ray.alive)
         monkeypatch.setattr(elastic, "Placeholder", ray.placeholder)
         monkeypatch.setattr(elastic.time, "sleep", lambda seconds: None)
-        monkeypatch.setattr(seating, "seats_for", lambda *_, **given: Alike(1, 1, 0.0))
+        monkeypatch.setattr(seating, "alive_nodes", ray.alive)
+        monkeypatch.setattr(seating, "measured_seats", lambda *_: Alike(1, 1, 1.0))
         monkeypatch.setattr(elastic, "growing", lambda seats, *_: seats)
         made = SimpleNamespace(
             resources=resources, address=address, warn=told.append, keys=tuple, concurrent=None,
@@ -105,8 +107,9 @@ def test_what_the_space_asks_for_is_waited_for_where_it_may_come(
 
 def test_without_an_autoscaler_a_space_that_asks_for_a_gpu_does_not_wait(started: Any, seated: Any) -> None:
     ray = Ray(comes_after=None)
-    assert seated(ray, Resources(gpu=0.5)) == []
-    assert seated(ray, Resources(auto=True)) == []
+    for resources in (Resources(gpu=0.5), Resources(auto=True)):
+        [line] = seated(ray, resources)
+        assert line.startswith(seating.NO_GPU)
     assert ray.asked == []
 
 
@@ -114,7 +117,9 @@ def test_machines_that_all_came_without_a_gpu_end_the_waiting(started: Any, seat
     started(OWN)
     ray = Ray(comes_after=None)
     ray.ready = lambda: ray.nodes.append({"CPU": 4.0}) is not None  # type: ignore[method-assign]
-    assert len(seated(ray, Resources(gpu=0.5))) == 1
+    waited, line = seated(ray, Resources(gpu=0.5))
+    assert waited.startswith("no machine has room")
+    assert line.startswith(seating.NO_GPU)
     assert len(ray.nodes) >= 3
 
 
@@ -134,12 +139,26 @@ def test_a_gpu_that_is_there_is_not_waited_for_though_it_is_taken(started: Any, 
     assert ray.asked == []
 
 
-def test_a_cluster_without_a_gpu_is_told_where_nobody_asked_for_any(started: Any, seated: Any) -> None:
-    line = "no GPU: trials run on CPUs; --gpus-per-trial 1 waits for a machine with one"
+@pytest.mark.parametrize(("resources", "asked"), [(Resources(), None), (Resources(gpu=0.5), None), (Resources(), 0.5)])
+def test_one_machine_waits_for_no_gpu(started: Any, seated: Any, resources: Resources, asked: float | None) -> None:
+    started(CLOUD)
+    ray = Ray(comes_after=None)
+    assert seated(ray, resources, address=None, gpus_per_trial=asked) == [seating.NO_GPU]
+    assert ray.asked == []
+
+
+def test_that_there_is_no_gpu_is_told_once_unless_it_was_ruled_out(started: Any, seated: Any) -> None:
+    line = "no GPU here: trials train on CPU cores; --gpus-per-trial 1 waits for a machine with one"
     assert seated(Ray(comes_after=None), Resources()) == [line]
-    assert seated(Ray(comes_after=None), Resources(), address=None) == []
     assert seated(Ray(comes_after=None), Resources(gpu=0.0)) == []
     assert seated(Ray(comes_after=None), Resources(), gpus_per_trial=0.0) == []
     ray = Ray(comes_after=None)
     ray.nodes = [GPU]
     assert seated(ray, Resources()) == []
+
+
+def test_a_gpu_that_the_command_asked_for_and_that_left_again_is_an_error(started: Any, seated: Any) -> None:
+    ray = Ray(comes_after=0)
+    ray.alive = lambda: [{"CPU": 4.0}]  # type: ignore[method-assign]
+    with pytest.raises(ClusterError, match=r"--gpus-per-trial asks for 0\.5 GPUs, there are 0"):
+        seated(ray, Resources(), gpus_per_trial=0.5)

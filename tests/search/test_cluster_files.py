@@ -7,6 +7,7 @@ import os
 import re
 import shlex
 import subprocess
+import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,8 @@ ROOT = Path(__file__).parents[2]
 OURS = ROOT / "cluster.yaml"
 CLOUDS = [ROOT / "docs" / "clusters" / f"{name}.yaml" for name in ("aws", "gcp")]
 KUBERAY = ROOT / "docs" / "clusters" / "kuberay.yaml"
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+EXTRAS = PROJECT["optional-dependencies"]
 
 
 def prepared(path: Path) -> dict[str, Any]:
@@ -50,6 +53,51 @@ def test_clouds_scale_from_nothing_to_spot_gpus(path: Path) -> None:
     assert (workers["min_workers"], workers["max_workers"], workers["resources"]["GPU"]) == (0, 8, 1)
     assert "spot" in json.dumps(workers["node_config"]).lower()
     assert "RAY_enable_autoscaler_v2=0" not in " ".join(config["head_start_ray_commands"])
+
+
+@pytest.mark.parametrize("path", CLOUDS, ids=lambda path: path.stem)
+def test_machines_of_the_clouds_have_what_make_install_needs(path: Path) -> None:
+    # Ubuntu 22.04's Python is 3.10, which `make install` refuses; Debian and Ubuntu leave `venv` out of theirs.
+    (image,) = re.findall(r"^.*(?:ami-id|sourceImage).*$", path.read_text(), re.MULTILINE)
+    assert re.search(r"ubuntu-24\.?04", image)
+    (before,) = yaml.safe_load(path.read_text())["initialization_commands"]
+    installed = re.search(r"apt-get \S+ \S+ install -y -qq (.*?) &&", before)
+    assert installed
+    assert {"make", "python3-venv"} <= set(installed.group(1).split())
+
+
+def test_what_ray_up_installs_reads_data_on_s3_and_google_cloud() -> None:
+    assert "-e '.[test]'" in (ROOT / "Makefile").read_text()
+    (ours,) = (each for each in EXTRAS["test"] if each.startswith("lesion-search["))
+    assert "remote" in ours
+    pinned = {line.partition("==")[0] for line in (ROOT / "constraints.txt").read_text().splitlines()}
+    assert {re.split("[><=]", each)[0] for each in EXTRAS["remote"]} <= pinned
+    for path in (OURS, *CLOUDS):
+        commands = yaml.safe_load(path.read_text())["setup_commands"]
+        assert any("make --directory ~/lesion-search --silent install" in command for command in commands)
+
+
+def test_the_image_for_kubernetes_takes_what_is_there_and_the_manifest_s_ray() -> None:
+    (file,) = re.findall(r"```\n(FROM .*?)```", (ROOT / "docs" / "clusters" / "README.md").read_text(), re.DOTALL)
+    version = yaml.safe_load(KUBERAY.read_text())["spec"]["rayClusterSpec"]["rayVersion"]
+    assert file.startswith(f"FROM rayproject/ray:{version}-py312\n")
+    assert f"ray=={version}\n" in (ROOT / "constraints.txt").read_text()
+    copied = [word for line in re.findall("COPY (.*)", file) for word in line.split()[1:-1]]
+    assert {"pyproject.toml", "constraints.txt", "lesion", "search"} <= set(copied)
+    # What the package names of its own besides the two.
+    assert {PROJECT["readme"], *PROJECT["license-files"]} <= set(copied)
+    assert all((ROOT / name).exists() for name in copied)
+    (extras,) = re.findall(r"lesion-search\[(.*?)\]", file)
+    assert set(extras.split(",")) <= set(EXTRAS)
+    assert {"cluster", "remote"} <= set(extras.split(","))
+
+
+@pytest.mark.parametrize("path", [OURS, *CLOUDS], ids=lambda path: path.stem)
+def test_every_machine_is_told_where_its_copies_of_data_lie(path: Path) -> None:
+    from lesion.data.travel import VARIABLE
+
+    assert VARIABLE in settings_of(yaml.safe_load(path.read_text())["metadata"]["settings"])
+    assert VARIABLE in (ROOT / "docs" / "clusters" / "README.md").read_text()
 
 
 @pytest.mark.parametrize("path", CLOUDS, ids=lambda path: path.stem)

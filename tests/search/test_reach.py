@@ -1,14 +1,17 @@
 """Whether every node reaches the workspace; Ray is played by functions that answer at once."""
 
+from contextlib import nullcontext
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from fake_training import make_data
 
+from lesion.data.packed import PackedDataset
 from search import reach, session
 from search.errors import ClusterError
-from search.reach import EVERY, PATIENCE, Newcomers, answer, require_reach
+from search.reach import EVERY, PATIENCE, Data, Newcomers, answer, require_reach
 from search.session import Session
 
 
@@ -22,7 +25,7 @@ def nodes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
             {"Alive": i not in gone, "NodeID": node, "NodeManagerAddress": f"10.0.0.{i}"}
             for i, node in enumerate(by_node)
         ]
-        pinned = SimpleNamespace(remote=lambda place, token, node: (node, by_node[node](place, token, node)))
+        pinned = SimpleNamespace(remote=lambda *asked: (asked[2], by_node[asked[2]](*asked)))
         ray = SimpleNamespace(
             nodes=lambda: [*listed, {"Alive": False, "NodeID": "x", "NodeManagerAddress": ""}],
             remote=lambda **_: lambda function: SimpleNamespace(options=lambda **_: pinned),
@@ -42,15 +45,15 @@ def test_nodes_that_share_the_workspace_pass_and_leave_nothing(tmp_path: Path, n
 
 
 def test_each_node_that_does_not_is_named(tmp_path: Path, nodes: Any) -> None:
-    def elsewhere(place: Path, token: str, node: str) -> str:
+    def another(place: Path, token: str, node: str, data: Data | None) -> str:
         other = tmp_path / "elsewhere" / place.name
         other.mkdir(parents=True)
         (other / "token").write_text(token)
-        return answer(other, token, node)
+        return answer(other, token, node, data)
 
     nodes(
-        answer, lambda place, token, node: answer(place / "not here", token, node), elsewhere,
-        lambda place, token, node: answer(place, "another token", node), lambda *_: None,
+        answer, elsewhere, another, lambda place, token, node, data: answer(place, "another token", node, data),
+        lambda *_: None,
     )  # fmt: skip
     with pytest.raises(ClusterError) as told:
         require_reach(tmp_path, seconds=1)
@@ -68,6 +71,66 @@ def test_a_node_alone_is_not_asked(tmp_path: Path, nodes: Any) -> None:
     require_reach(tmp_path)
 
 
+def without(data: Path) -> Any:
+    """A node that mounts the workspace, and on which `data` are what lies in the folder of this name."""
+    return lambda place, token, node, asked: answer(place, token, node, Data(data, asked.content_hash))
+
+
+def test_data_that_a_node_does_not_read_are_named_with_what_to_do(tmp_path: Path, nodes: Any) -> None:
+    path, place = make_data(tmp_path / "head"), tmp_path / "workspace"
+    place.mkdir()
+    data = Data(path, PackedDataset.open(path).content_hash)
+    nodes(answer, answer)
+    require_reach(place, data)
+    torn = tmp_path / "torn"
+    torn.mkdir()
+    (torn / "manifest.json").write_text("{")
+    nodes(answer, without(tmp_path / "nothing"), without(make_data(tmp_path / "other", label=1)), without(torn))
+    with pytest.raises(ClusterError) as told:
+        require_reach(place, data)
+    first, second, third, fix = str(told.value).splitlines()
+    assert first == f"node 10.0.0.1: does not read the data {tmp_path}/nothing (No such file or directory)"
+    assert second.startswith("node 10.0.0.2: does not read the data ")
+    assert second.endswith(" that this machine reads: another set lies there")
+    assert third.endswith("torn (its manifest.json is damaged)")
+    assert "on storage that every node mounts at the same path, or give their address" in fix
+    assert "--data file:///" in fix
+    nodes(answer, elsewhere, without(torn))
+    with pytest.raises(ClusterError, match=r"(?s)--workspace.*\nput the data"):
+        require_reach(place, data)
+    assert list(place.iterdir()) == []
+
+
+def test_a_node_that_joins_without_the_data_ends_the_search(tmp_path: Path, nodes: Any) -> None:
+    clock = Clock()
+    nodes(answer)
+    newcomers = Newcomers(tmp_path, pytest.fail, Data(tmp_path / "data", "1234"), clock)
+    clock.seconds = EVERY
+    nodes(answer, answer)
+    with pytest.raises(ClusterError, match=r"node 10\.0\.0\.1: does not read the data .*\nput the data on storage"):
+        newcomers.look()
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("source", ["", "file:///shared/data/tiny"])
+def test_a_session_asks_for_data_by_path_and_not_for_those_that_travel(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, source: str
+) -> None:
+    asked: list[Any] = []
+    job = SimpleNamespace(source=source, data=tmp_path / "data", data_hash="1234")
+    made: Any = SimpleNamespace(
+        plan=SimpleNamespace(address=None, job=job, workspace=SimpleNamespace(path=tmp_path), warn=pytest.fail),
+        interrupts=SimpleNamespace(install=lambda: None), _run_seated=lambda: "complete",
+    )  # fmt: skip
+    monkeypatch.setattr(session, "joined", lambda address: nullcontext())
+    monkeypatch.setattr(session, "require_reach", lambda folder, data: asked.append(data))
+    monkeypatch.setattr(
+        session, "Newcomers", lambda folder, tell, data: asked.append(data) or SimpleNamespace(close=lambda: None)
+    )
+    assert Session._run_missing(made) == "complete"
+    assert asked == [None if source else Data(tmp_path / "data", "1234")] * 2
+
+
 class Clock:
     seconds = 0.0
 
@@ -75,8 +138,8 @@ class Clock:
         return self.seconds
 
 
-def elsewhere(place: Path, token: str, node: str) -> str:
-    return answer(place / "not here", token, node)
+def elsewhere(place: Path, token: str, node: str, data: Data | None) -> str:
+    return answer(place / "not here", token, node, data)
 
 
 def silent(*_: Any) -> None:
@@ -86,14 +149,14 @@ def silent(*_: Any) -> None:
 def test_nodes_that_join_are_asked_once_each_and_leave_nothing(tmp_path: Path, nodes: Any) -> None:
     asked: list[str] = []
 
-    def counted(place: Path, token: str, node: str) -> str:
+    def counted(place: Path, token: str, node: str, data: Data | None) -> str:
         asked.append(node)
-        return answer(place, token, node)
+        return answer(place, token, node, data)
 
     told: list[str] = []
     clock = Clock()
     nodes(counted)
-    newcomers = Newcomers(tmp_path, told.append, clock)
+    newcomers = Newcomers(tmp_path, told.append, clock=clock)
     for _ in range(3):
         nodes(counted, counted, counted)
         newcomers.look()
@@ -107,7 +170,7 @@ def test_nodes_that_join_are_asked_once_each_and_leave_nothing(tmp_path: Path, n
 def test_a_node_that_joins_without_the_workspace_ends_the_search(tmp_path: Path, nodes: Any) -> None:
     clock = Clock()
     nodes(answer)
-    newcomers = Newcomers(tmp_path, pytest.fail, clock)
+    newcomers = Newcomers(tmp_path, pytest.fail, clock=clock)
     clock.seconds = EVERY
     nodes(answer, elsewhere)
     with pytest.raises(ClusterError, match=r"node 10\.0\.0\.1: cannot read and write .*\nput the workspace on storage"):
@@ -119,7 +182,7 @@ def test_one_that_does_not_answer_is_told_and_one_that_has_gone_is_not(tmp_path:
     told: list[str] = []
     clock = Clock()
     nodes(answer)
-    newcomers = Newcomers(tmp_path, told.append, clock)
+    newcomers = Newcomers(tmp_path, told.append, clock=clock)
     clock.seconds = EVERY
     nodes(answer, silent, silent)
     newcomers.look()
@@ -135,7 +198,7 @@ def test_a_workspace_that_is_full_just_now_is_asked_about_again(
 ) -> None:
     clock = Clock()
     nodes(answer)
-    newcomers = Newcomers(tmp_path / "away", pytest.fail, clock)
+    newcomers = Newcomers(tmp_path / "away", pytest.fail, clock=clock)
     nodes(answer, elsewhere)
     clock.seconds = EVERY
     newcomers.look()

@@ -14,6 +14,7 @@ import pytest
 from search.remote import agent, checks, tracking_server, verdicts
 from search.remote.cluster_file import WORKER_PORTS, read_cluster
 from search.remote.requirements import required
+from search.workspace import open_workspace
 
 ROOT = Path(__file__).parents[2]
 CLUSTER = read_cluster(ROOT / "cluster.yaml")
@@ -133,6 +134,30 @@ def test_tokens_of_all_machines_are_one_and_private() -> None:
 def test_a_machine_without_python_and_one_without_ssh_are_told_apart() -> None:
     assert verdicts.ssh(CLUSTER, "192.0.2.11", "exec: python: not found").text == "no Python"
     assert "ssh -i" in verdicts.ssh(CLUSTER, "192.0.2.11", "Connection timed out").fix
+
+
+def test_the_server_of_the_head_is_on_loopback_with_its_own_names_and_database(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place = open_workspace(tmp_path)
+
+    def options() -> dict[str, str]:
+        words = tracking_server.server_words(place, 5001)
+        assert words[:4] == [sys.executable, "-m", "mlflow", "server"]
+        return dict(zip(words[4::2], words[5::2], strict=True))
+
+    monkeypatch.delenv("TRACKING_STORE", raising=False)
+    usual = options()
+    assert (usual["--host"], usual["--port"]) == ("127.0.0.1", "5001")
+    assert usual["--backend-store-uri"] == f"sqlite:///{place.path}/mlflow.db"
+    assert usual["--artifacts-destination"] == place.artifacts.as_uri()
+    # Names of this machine's own loopback: whoever comes by another, through a page in a browser say, is sent away.
+    names = usual["--allowed-hosts"].split(",")
+    assert {name.partition(":")[0] for name in names} == {"localhost", "127.0.0.1"}
+    monkeypatch.setenv("TRACKING_STORE", "postgresql+psycopg:///mlflow")
+    assert options() == {**usual, "--backend-store-uri": "postgresql+psycopg:///mlflow"}
+    monkeypatch.setenv("TRACKING_STORE", "")  # as the cluster file writes it where nobody has filled it in
+    assert options() == usual
 
 
 def test_a_server_is_started_again_until_the_head_is_gone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

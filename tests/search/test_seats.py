@@ -57,26 +57,61 @@ def test_by_hand(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     seats, told = seated(monkeypatch, space, [{"CPU": 3, "GPU": 2}])
     assert seats.concurrent == 1
     seats, told = seated(monkeypatch, space, [{"CPU": 16}])
-    assert (seats.concurrent, seats.take(0, {}), told) == (8, Seat(2, 0.0), ["no GPU: trials run on CPUs"])
+    assert (seats.concurrent, seats.take(0, {}), told) == (8, Seat(2, 0.0), [seating.NO_GPU])
     with pytest.raises(ClusterError, match=r"resources.cpu is 2, no node has more than 1 cores"):
         seated(monkeypatch, space, [{"CPU": 1}, {"CPU": 1}])
+
+
+def test_several_gpus_of_a_trial_are_on_one_machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    space = space_with(tmp_path, "{gpu: 2}")
+    nodes = [{"CPU": 8, "GPU": 1}, {"CPU": 16, "GPU": 4}, {"CPU": 30, "GPU": 3}, {"CPU": 64}]
+    seats, told = seated(monkeypatch, space, nodes)
+    # Two on the second, one on the third; the first has too few, and lends no cores.
+    assert (seats.concurrent, seats.take(0, {}), told) == (3, Seat(8, 2.0), [])
+    assert seats.take(0, {}).bundle == {"CPU": 8, "GPU": 2.0}
+    assert seats.in_use() == {"CPU": 8.0, "GPU": 2.0}
+    seats, _ = seated(monkeypatch, space, nodes, gpus_per_trial=4)
+    assert (seats.concurrent, seats.take(0, {})) == (1, Seat(16, 4.0))
+    seats, _ = seated(monkeypatch, space, nodes, gpus_per_trial=0.5)
+    assert seats.concurrent == 16
+    with pytest.raises(ClusterError, match="a trial asks for 5 GPUs of one machine, none has more than 4"):
+        seated(monkeypatch, space, nodes, gpus_per_trial=5)
+    with pytest.raises(ClusterError, match=r"--gpus-per-trial is 1.5, must be a share of a GPU \(0.5\), a whole"):
+        seated(monkeypatch, space, nodes, gpus_per_trial=1.5)
 
 
 def test_memory_bounds_trials_on_cpus_and_each_gets_more_cores(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     space = space_with(tmp_path, "auto")
     seats, told = seated(monkeypatch, space, [{"CPU": 4, "memory": 7 * GB}])
     assert (seats.concurrent, seats.take(0, {})) == (2, Seat(2, 0.0))
-    assert told[0] == "no GPU: trials run on CPUs"
+    assert told[0] == seating.NO_GPU
     assert len([line for line in told if line.startswith("measuring")]) == 4
     assert told[-1] == "memory holds 2 trials at a time"
     _, again = seated(monkeypatch, space, [{"CPU": 4, "memory": 40 * GB}])
-    assert again == ["no GPU: trials run on CPUs"]  # measured once, and memory is no bound
+    assert again == [seating.NO_GPU]  # measured once, and memory is no bound
 
 
-def test_nothing_said_is_as_ever(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_a_gpu_the_same_search_runs_on_cpus_and_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert seating.NO_GPU == "no GPU here: trials train on CPU cores"
+    space, nodes = space_with(tmp_path, ""), [{"CPU": 2, "memory": GB}]
+    for asked in (None, 0.5, 2):
+        seats, told = seated(monkeypatch, space, nodes, gpus_per_trial=asked)
+        assert (seats.concurrent, seats.take(0, {}), told) == (2, Seat(1, 0.0), [seating.NO_GPU])
+    _, told = seated(monkeypatch, space, nodes, gpus_per_trial=0.0)
+    assert told == []
+    for asked, words in ((-1, "is -1, must be a share of a GPU"), (1.5, "is 1.5, must be a share of a GPU")):
+        with pytest.raises(ClusterError, match=words):
+            seated(monkeypatch, space, nodes, gpus_per_trial=asked)
+    with pytest.raises(ClusterError, match=r"asks for 0\.5 GPUs, there are 0"):
+        seated(monkeypatch, space, nodes, gpus_per_trial=0.5, alone=False)
+
+
+def test_nothing_said_is_a_gpu_a_trial(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     space = space_with(tmp_path, "")
-    seats, told = seated(monkeypatch, space, [{"CPU": 2, "memory": GB}])
-    assert (seats.concurrent, seats.take(0, {}), told) == (2, Seat(1, 0.0), [])
+    seats, told = seated(monkeypatch, space, [{"CPU": 16, "GPU": 2}])
+    assert (seats.concurrent, seats.take(0, {}), told) == (2, Seat(8, 1.0), [])
     seats, told = seated(monkeypatch, space, [{"CPU": 16, "GPU": 4}], gpus_per_trial=0.5, missing=3)
     assert (seats.concurrent, seats.take(0, {}), told) == (3, Seat(5, 0.5), [])
 

@@ -11,6 +11,7 @@ import signal
 import socket
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +21,7 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file
 
+from lesion import onnx
 from lesion.predictor import Predictor
 from lesion.rules import OperatingPoint, Rules
 from search.cli import main
@@ -102,6 +104,37 @@ def test_a_served_model_is_told_of_the_people_it_asks_for(tmp_path: Path) -> Non
     }
     assert schemas == {"asks": ["image", "age", "sex", "site"], "silent": ["image"]}
     assert '"age": 45, "sex": "female", "site": "back"}]}\' | curl' in example_request("http://x", people=True)
+
+
+@pytest.mark.slow
+def test_a_model_becomes_one_file_that_is_compared_before_it_gets_its_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    onnxruntime = pytest.importorskip("onnxruntime")
+    pytest.importorskip("onnxscript")
+    monkeypatch.chdir(tmp_path)
+    model = Predictor((member(size=32),), CLASSES, views=4)
+    model.save(tmp_path / "model")
+    assert main(["export", "model", "--onnx", "model.onnx", "--views", "2", "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert told["file"] == "model.onnx"
+    assert told["bytes"] == Path("model.onnx").stat().st_size
+    assert told["difference"] <= 1e-4
+    assert (told["preprocessing"]["decoded_to"], told["preprocessing"]["then_to"]) == ([32, 32], [32])
+    photos = np.random.default_rng(0).integers(0, 255, (3, 32, 32, 3), np.uint8)
+    session = onnxruntime.InferenceSession("model.onnx", providers=["CPUExecutionProvider"])
+    shown = (photos / np.float32(255)).transpose(0, 3, 1, 2).astype(np.float32)
+    (found,) = session.run(None, {"images": shown})
+    np.testing.assert_allclose(found, replace(model, views=2).predict(list(photos)), atol=1e-4)
+
+    # A graph of other weights, as a fault of the exporter would write it, is found out and not kept.
+    other, traced = onnx.Exported(Predictor((member(1, size=32),), CLASSES)).eval(), onnx._trace
+    monkeypatch.setattr(onnx, "_trace", lambda network, names, path: traced(other, names, path))
+    before = Path("model.onnx").read_bytes()
+    assert main(["export", "model", "--onnx", "model.onnx", "--views", "1"]) == 2
+    assert "more than 0.0001" in " ".join(capsys.readouterr().err.split())
+    assert Path("model.onnx").read_bytes() == before
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["model", "model.onnx"]
 
 
 def test_a_member_s_backbone_is_written_and_the_next_command_named(
