@@ -6,7 +6,7 @@ The test part is not opened: a promotion keeps the members' plain probabilities 
 them (`promotion-*/test`). The temperature lies between the two, and by it the one is known to be of the other.
 Differences are of the same images, intervals by the same draws of lesions (`lesion.metrics.resamples`); below 0 is
 better than plain. The best temperature is the one that fits validation best, the promoted one the cautious one of
-`lesion.calibration`.
+`lesion.calibration`. Recorded in docs/promotion.md.
 """
 
 from __future__ import annotations

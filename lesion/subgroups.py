@@ -14,7 +14,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from lesion.metadata import UNKNOWN
-from lesion.metrics import Interval, difference_interval, lesions_of
+from lesion.metrics import Interval, Variance, interval_around, lesions_of, sampled_variance, unseen_variance
 
 Bools = npt.NDArray[np.bool_]
 Floats = npt.NDArray[np.float64]
@@ -92,24 +92,41 @@ def _subgroup(
     if not len(judged):
         nothing = float("nan")
         return Subgroup(column, name, images, names, nothing, Interval(nothing, nothing, nothing))
-    ones = np.ones((1, len(labels)))
-    own = _recall(ones, members, right, labels, judged)
-    gap = own - _recall(ones, np.ones_like(members), right, labels, judged)
-    sampled = _recall(samples, members, right, labels, judged)
-    sampled -= _recall(samples, np.ones_like(members), right, labels, judged)
-    # The group's rarest class limits how well its gap is known.
-    rarest = int(lesions_of(labels[members], classes, lesions[members])[judged].min())
-    return Subgroup(column, name, images, names, float(own[0]), difference_interval(float(gap[0]), sampled, rarest))
+    everyone, once = np.ones_like(members), np.ones((1, len(labels)))
+    each = _recalls(once, members, right, labels, judged)[:, 0]
+    gap = each.mean() - _recalls(once, everyone, right, labels, judged).mean()
+    gaps = _recalls(samples, members, right, labels, judged) - _recalls(samples, everyone, right, labels, judged)
+    # No Student's t: the variance of a share follows from the share, and what is coarse in one class evens out over
+    # several.
+    variance = 0.0
+    for k, of_class in zip(judged, gaps, strict=True):
+        inside, outside = members & (labels == k), ~members & (labels == k)
+        known = [int(lesions_of(labels[part], classes, lesions[part])[k]) for part in (inside, outside)]
+        variance += sampled_variance(of_class, known[0]).value + _unseen(right[inside], right[outside], known)
+    interval = interval_around(float(gap), Variance(variance / len(judged) ** 2))
+    return Subgroup(column, name, images, names, float(each.mean()), interval)
 
 
-def _recall(
+def _unseen(inside: Bools, outside: Bools, lesions: Sequence[int]) -> float:
+    """Variance of a class's gap where all are right, or wrong, on a side, which bootstrap samples do not show.
+
+    Of the share of those inside the group less the share outside, times the part of the class that is outside.
+    """
+    if not len(outside):
+        return 0.0
+    part = len(outside) / (len(inside) + len(outside))
+    sides = zip((inside, outside), lesions, strict=True)
+    return part**2 * sum(unseen_variance(float(side.mean()), count) for side, count in sides)
+
+
+def _recalls(
     samples: Floats, members: Bools, right: Bools, labels: npt.NDArray[np.int64], judged: npt.NDArray[np.int64]
 ) -> Floats:
-    """Mean over the classes `judged` of the share of members that are right, in each sample: (samples,)."""
+    """Share of members that are right, of each class of `judged` in each sample: (judged, samples)."""
     each = []
     for k in judged:
         inside = members & (labels == k)
         weights = samples[:, inside]
         with np.errstate(invalid="ignore"):
             each.append((weights @ right[inside]) / weights.sum(axis=1))
-    return np.asarray(np.mean(each, axis=0), np.float64)
+    return np.asarray(each, np.float64)

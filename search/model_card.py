@@ -17,14 +17,18 @@ from lesion.metrics import Interval
 from lesion.metrics.catalogue import METRICS
 from lesion.model_folder import Config
 from lesion.subgroups import Subgroup, subgroups
-from search.gates import Candidate, Verdict
+from search.gates import Candidate, Verdict, named, summed_up
 from search.identity import Identity
 from search.openings import Openings
 
 COLUMNS = ("age", "sex", "site")
 SCORES = ("mean_auc", "macro_auc", "balanced_accuracy", "accuracy", "macro_f1", "log_loss", "brier", "ece")
+CARD = "model_card.md"
+"""The file of the evidence that holds the whole card."""
 FEW = 30
 """Images of a class or a group below which its figures say little."""
+NAMED = 20
+"""Classes, groups or gates that are listed by name where a reader has room for little."""
 INTENDED = """\
 For research on classifying dermatoscopic images: comparing methods, studying errors, teaching. It is **not a medical
 device**: it must not be used to diagnose, to decide on treatment, or to reassure a patient. Whoever wants to do so has
@@ -48,30 +52,59 @@ class Facts:
 
 
 def model_card(facts: Facts) -> str:
-    """The card in Markdown; the first lines stand by themselves where a reader has room for little."""
+    """The card in Markdown. What nobody may miss comes first: the verdict, the intended use, the limits."""
     groups = _subgroups(facts.test)
-    sections = (
-        _head(facts),
-        f"## Intended use\n{INTENDED}",
-        _model(facts),
-        _data(facts),
-        _results(facts.test.evaluation, facts),
-        _people(groups),
-        _gates(facts.verdicts),
-        _limits(facts, groups),
-    )
-    return "\n\n".join(sections) + "\n"
+    return "\n\n".join([*_first(facts, groups), *_rest(facts, groups).values()]) + "\n"
 
 
-def _head(facts: Facts) -> str:
+def description(facts: Facts, longest: int) -> str:
+    """The card in at most `longest` characters: sections that do not fit are left out whole, and named.
+
+    Verdict, intended use and limits are always there; of many classes, groups or gates they name the first.
+    """
+    groups = _subgroups(facts.test)
+    rest = _rest(facts, groups)
+    left_out = list(rest)
+    sections = _first(facts, groups, NAMED)
+    if len(_joined(sections, left_out)) > longest:  # names of a hundred letters
+        sections = _first(facts, groups, 3)
+    for name, text in rest.items():
+        kept = [each for each in left_out if each != name]
+        if len(_joined([*sections, text], kept)) <= longest:
+            sections, left_out = [*sections, text], kept
+    return _joined(sections, left_out)
+
+
+def _joined(sections: Sequence[str], left_out: Sequence[str]) -> str:
+    told = f"Left out here for their length, and in `evidence/{CARD}`: {', '.join(left_out)}." if left_out else ""
+    return "\n\n".join([*sections, *filter(None, [told])]) + "\n"
+
+
+def _first(facts: Facts, groups: Sequence[Subgroup], most: int | None = None) -> list[str]:
+    """The sections that stand by themselves; lists in them have `most` names."""
+    return [_head(facts, most), f"## Intended use\n{INTENDED}", _limits(facts, groups, most)]
+
+
+def _rest(facts: Facts, groups: Sequence[Subgroup]) -> dict[str, str]:
+    """The other sections by their title."""
+    sections = {
+        "Results on the test part": _results(facts.test.evaluation, facts),
+        "Gates": _gates(facts.verdicts),
+        "Groups of people": _people(groups),
+        "Model": _model(facts),
+        "Data": _data(facts),
+    }
+    return {title: f"## {title}\n{text}" for title, text in sections.items()}
+
+
+def _head(facts: Facts, most: int | None) -> str:
     score = facts.test.evaluation.intervals
-    stopped = [verdict.gate for verdict in facts.verdicts if verdict.outcome == "failed"]
-    verdict = f"Stopped by: {', '.join(stopped)}." if stopped else "All gates passed."
     return (
         f"# {facts.name}, version {facts.version}\n"
-        f"Tells {', '.join(facts.config.classes)} apart on dermatoscopic photos. On {len(facts.test.table)} test "
+        f"**Not a medical device.** Gates: {summed_up(facts.verdicts, most)}.\n\n"
+        f"Tells {named(facts.config.classes, most)} apart on dermatoscopic photos. On {len(facts.test.table)} test "
         f"images: mean AUC {_shown(score['mean_auc'])}, balanced accuracy {_shown(score['balanced_accuracy'])} (95 % "
-        f"intervals). {verdict} Not a medical device."
+        "intervals)."
     )
 
 
@@ -86,18 +119,17 @@ def _model(facts: Facts) -> str:
     ]
     if rules.decision_weights is not None:
         weights = zip(config.classes, rules.decision_weights, strict=True)
-        named = ", ".join(f"{name} {weight:.2f}" for name, weight in weights)
-        lines.append(f"- Decisions by the largest probability times a weight, fair to rare classes: {named}")
+        each = ", ".join(f"{name} {weight:.2f}" for name, weight in weights)
+        lines.append(f"- Decisions by the largest probability times a weight, fair to rare classes: {each}")
     if rules.operating_point is not None:
         lines.append(f"- A photo is flagged for {rules.operating_point}")
-    return "## Model\n" + "\n".join(lines)
+    return "\n".join(lines)
 
 
 def _data(facts: Facts) -> str:
     identity, test = facts.identity, facts.test.evaluation
     counts = _counts(test)
     return (
-        "## Data\n"
         f"Data set `{identity.data}` (content {identity.data_hash[:12]}), split `{identity.split}`. The search saw "
         f"training and validation ({len(facts.validation.images)} images); the test part has {len(test.images)} images "
         f"({', '.join(f'{name} {count}' for name, count in counts.items())}) and has scored "
@@ -114,9 +146,8 @@ def _results(test: Evaluation, facts: Facts) -> str:
         (name, *(_shown(test.intervals[f"{score}_{name}"]) for score in ("auc", "sensitivity", "specificity")))
         for name in test.classes
     ]
-    return "\n\n".join(
+    return "\n" + "\n\n".join(
         [
-            "## Results on the test part",
             _table(("score", "test", "validation (seen by the search)", "meaning"), rows),
             _table(("class", "AUC", "sensitivity", "specificity"), per_class),
         ]
@@ -125,7 +156,7 @@ def _results(test: Evaluation, facts: Facts) -> str:
 
 def _people(groups: Sequence[Subgroup]) -> str:
     if not groups:
-        return "## Groups of people\nNothing is known of the age, sex or body site of the people in the test part."
+        return "Nothing is known of the age, sex or body site of the people in the test part."
     rows = [
         (
             f"{group.column} {group.name}",
@@ -137,10 +168,12 @@ def _people(groups: Sequence[Subgroup]) -> str:
         for group in groups
     ]
     head = ("group", "images", "balanced accuracy", "against all images", "over the classes")
-    return "## Groups of people\n\n" + _table(head, rows)
+    return "\n" + _table(head, rows)
 
 
 def _gates(verdicts: Sequence[Verdict]) -> str:
+    if not verdicts:
+        return "Its gates file asked for nothing."
     rows = [
         (
             verdict.gate,
@@ -150,10 +183,10 @@ def _gates(verdicts: Sequence[Verdict]) -> str:
         )
         for verdict in verdicts
     ]
-    return "## Gates\n\n" + _table(("gate", "found", "must be", "verdict"), rows)
+    return "\n" + _table(("gate", "found", "must be", "verdict"), rows)
 
 
-def _limits(facts: Facts, groups: Sequence[Subgroup]) -> str:
+def _limits(facts: Facts, groups: Sequence[Subgroup], most: int | None) -> str:
     test = facts.test.evaluation
     few = [name for name, count in _counts(test).items() if count < FEW]
     small = [f"{group.column} {group.name}" for group in groups if group.images < FEW or not group.classes]
@@ -162,9 +195,9 @@ def _limits(facts: Facts, groups: Sequence[Subgroup]) -> str:
         f"- It knows {len(test.classes)} diagnoses and puts every photo into one of them, whatever it shows.",
     ]
     if few:
-        lines.append(f"- Fewer than {FEW} test images each of {', '.join(few)}: their figures say little.")
+        lines.append(f"- Fewer than {FEW} test images each of {named(few, most)}: their figures say little.")
     if small:
-        lines.append(f"- Too few images to judge: {', '.join(small)}.")
+        lines.append(f"- Too few images to judge: {named(small, most)}.")
     if not groups:
         lines.append("- Whether it serves young and old, women and men alike is not known.")
     else:

@@ -89,22 +89,27 @@ def record(kept: Path, part: str) -> None:
 def _scored(place: Workspace, study: str, part: str, *, own: bool = True) -> set[str]:
     """What tells the models of `study` apart that the part has scored.
 
-    Probabilities of earlier releases do not say of which part they are: they are of the study's, if it is known.
+    Probabilities of earlier releases do not say of which part they are: they are of the study's, if it is known. Where
+    a note of it was cut, they count for every part: one opening too many is told, none too few.
     """
     folder = place.reports / study
-    told = {path.stem.removeprefix("tested-"): _recorded(path) for path in folder.glob("tested-*[0-9a-f].npy")}
+    kept = folder.glob("tested-*[0-9a-f].npy")
+    told: dict[str, str | None] = {path.stem.removeprefix("tested-"): _recorded(path) for path in kept}
     told |= {path.parent.name.removeprefix("promotion-"): "" for path in folder.glob(f"promotion-*/{OLD}")}
     if not told and any(folder.glob("promotion-*/test/per_image.csv")):
         told = {"whose probabilities were removed": ""}
     of_study = part if own else part_of(place, study) if "" in told.values() else ""
-    return {key for key, of in told.items() if not part or (of or of_study) == part}
+    return {key for key, of in told.items() if not part or of is None or (of or of_study) == part}
 
 
-def _recorded(kept: Path) -> str:
+def _recorded(kept: Path) -> str | None:
+    """Of which part kept probabilities are; "" where nothing says so, None where that was cut."""
     try:
         return str(json.loads(kept.with_suffix(".json").read_text())["test_part"])
-    except (OSError, ValueError, KeyError, TypeError):
+    except FileNotFoundError:
         return ""
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
 
 
 def _times(count: int) -> str:

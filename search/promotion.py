@@ -21,16 +21,16 @@ from pathlib import Path
 from lesion.evaluation import Evaluation
 from lesion.predictor import Predictor
 from search.errors import PromotionError
-from search.gates import Gates, Verdict, judge, passed
+from search.gates import Gates, Verdict, gates_of, judge, passed, summed_up
 from search.gates.champion import present_champion
-from search.model_card import Facts, model_card
+from search.model_card import CARD, Facts, description, model_card
 from search.openings import Openings
 from search.proposal import Made, Proposal, built, found_again, make
-from search.registered import CHAMPION, Registry
+from search.registered import CHAMPION, LONGEST_DESCRIPTION, Registry
 from search.retention import KEPT
 from search.rows import TrialRow
 from search.selection import Selection
-from search.versions import GATES, PASSED, STOPPED, STOPPED_BY, alone, champion_of, make_champion
+from search.versions import GATES, STOPPED_BY, alone, champion_of, make_champion
 from search.workspace import Workspace, existing_workspace
 
 Say = Callable[[str], None]
@@ -65,8 +65,13 @@ class Promotion:
 
     @property
     def passed(self) -> bool:
-        """Whether no gate stops it."""
+        """Whether no gate stops it; those that could not be judged are in `told`."""
         return passed(self.verdicts)
+
+    @property
+    def told(self) -> str:
+        """What the gates say together, in words."""
+        return summed_up(self.verdicts)
 
     @property
     def uri(self) -> str:
@@ -79,9 +84,10 @@ class Promotion:
         who = f"trial {self.members[0].label}" if len(self.members) == 1 else f"{len(self.members)} trials"
         text = f"{self.model} version {self.version} ({who}) is {self.uri}"
         if not self.passed:
-            stopped = ", ".join(verdict.gate for verdict in self.verdicts if verdict.outcome == "failed")
             stays = "it was the champion before and stays it" if self.champion else "the champion stays what it was"
-            text += f"; stopped by {stopped}: {stays}"
+            text += f"; {self.told}: {stays}"
+        elif self.verdicts:
+            text += f"; gates {self.told}"
         if self.repeated:
             text += "; it was promoted before, and the test part was not opened again"
         return f"{text}. {self.opened.warning}" if self.opened.warning else text
@@ -188,7 +194,7 @@ def _close(asked: Proposal, selection: Selection, made: Made, *, repeated: bool)
         name, number, asked.status.name, asked.status.identity, made.config, members, made.test,
         made.validation.evaluation, verdicts, opened,
     )  # fmt: skip
-    _write_down(asked, made, verdicts, model_card(facts))
+    _write_down(asked, made, facts)
     if passed(verdicts):
         make_champion(registry, name, number, f"promoted from {asked.status.name}")
     return Promotion(
@@ -207,22 +213,21 @@ def tag_of(gate: str) -> str:
     return re.sub(r"[^A-Za-z0-9_. :/-]", "", f"lesion.gate.{gate}")[:250]
 
 
-def _write_down(asked: Proposal, made: Made, verdicts: tuple[Verdict, ...], card: str) -> None:
+def _write_down(asked: Proposal, made: Made, facts: Facts) -> None:
     """Verdicts and card as evidence, tags and description of the version."""
-    registry, name, number = asked.registry, asked.name, made.registered.version
-    stopped = [verdict.gate for verdict in verdicts if verdict.outcome == "failed"]
+    registry, name, number, verdicts = asked.registry, asked.name, made.registered.version, facts.verdicts
     tags = {
-        GATES: STOPPED if stopped else PASSED,
-        STOPPED_BY: ", ".join(stopped),
+        GATES: summed_up(verdicts),
+        STOPPED_BY: ", ".join(gates_of(verdicts, "failed")),
         "lesion.gates_file": f"{Path(asked.gates.file).name} {asked.gates.digest[:12]}",
     }
     for verdict in verdicts:
         tags[tag_of(verdict.gate)] = verdict.in_words
     judged = {"file": asked.gates.file, "digest": asked.gates.digest, "gates": [each.to_dict() for each in verdicts]}
     with tempfile.TemporaryDirectory() as scratch:
-        for file, text in (("gates.json", json.dumps(judged, indent=2)), ("model_card.md", card)):
+        for file, text in (("gates.json", json.dumps(judged, indent=2)), (CARD, model_card(facts))):
             path = Path(scratch) / file
             path.write_text(text, encoding="utf-8")
             registry.log_evidence(made.registered.run_id, path)
     registry.tag(name, number, tags)
-    registry.describe(name, number, card)
+    registry.describe(name, number, description(facts, LONGEST_DESCRIPTION))

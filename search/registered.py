@@ -20,7 +20,8 @@ from typing import TYPE_CHECKING, Any
 import lesion
 from lesion.evaluation import Evaluation
 from search.errors import PromotionBlockedError, PromotionError
-from search.tracking import client_of, experiment_of, metric_name
+from search.tracking import experiment_of, metric_name
+from search.tracking_client import client_of
 
 if TYPE_CHECKING:
     from mlflow.tracking import MlflowClient
@@ -33,6 +34,7 @@ BATCH = 1000
 """Metrics that MLflow takes at once."""
 LONGEST_TAG, LONGEST_DESCRIPTION = 5000, 5000
 """Characters that MLflow's databases hold."""
+CUT = "\n\n[cut here: MLflow holds no more]"
 KEY, STUDY, ID, SOURCE, IMAGES = (
     f"lesion.{name}" for name in ("key", "promoted_study", "promoted_study_id", "promoted_hash", "test_images")
 )
@@ -183,9 +185,11 @@ class Registry:
             self.client.set_registered_model_tag(name, tag, value)
 
     def describe(self, name: str, number: int, text: str) -> None:
-        """Write the description of a version, cut to what MLflow takes."""
+        """Write the description of a version; one that MLflow does not take whole says where it is cut."""
+        if len(text) > LONGEST_DESCRIPTION:
+            text = text[: LONGEST_DESCRIPTION - len(CUT)] + CUT
         with self._asked():
-            self.client.update_model_version(name, str(number), text[:LONGEST_DESCRIPTION])
+            self.client.update_model_version(name, str(number), text)
 
     def evidence(self, run_id: str, path: str) -> Path:
         """A file of the evidence that was logged with a version, here; PromotionBlockedError where it is lost."""

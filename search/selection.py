@@ -11,6 +11,7 @@ take away.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import islice
@@ -19,7 +20,16 @@ import numpy as np
 import numpy.typing as npt
 
 from lesion.data.packed import PackedDataset
-from lesion.metrics import Interval, Paired, bootstrap, paired_bootstrap, summary
+from lesion.metrics import (
+    Interval,
+    bootstrap,
+    lesions_of,
+    limited_by,
+    resamples,
+    sampled_summary,
+    sampled_variance,
+    summary,
+)
 from search.candidates import Pool, fold_candidates, left_out, predictions_file, seed_candidates, sign_of, unpredicted
 from search.ensemble import Candidate, Step, forward_selection
 from search.errors import PromotionBlockedError, PromotionError
@@ -136,9 +146,14 @@ def _forward(
 
     groups = data.table["group"].iloc[pool.images].astype(str).tolist()
 
+    weights = resamples(labels, groups=groups, seed=0)
+    count = limited_by(status.identity.objective, data.classes, lesions_of(labels, data.classes, groups))
+
     def error(first: npt.NDArray[np.float64], second: npt.NDArray[np.float64]) -> float:
-        paired = paired_bootstrap(first, second, labels, data.classes, groups=groups, seed=0)
-        return _standard_error(paired[status.identity.objective])
+        drawn = [
+            sampled_summary(each, labels, data.classes, weights)[status.identity.objective] for each in (first, second)
+        ]
+        return math.sqrt(sampled_variance(drawn[0] - drawn[1], count).value)
 
     candidates, problems = list(pool.candidates), list(pool.problems)
     while candidates:
@@ -183,7 +198,7 @@ def _interval(
     return intervals[status.identity.objective]
 
 
-def _standard_error(interval: Interval | Paired) -> float:
+def _standard_error(interval: Interval) -> float:
     return (interval.high - interval.low) / (2 * 1.96)  # a 95 % interval is that many standard errors wide
 
 

@@ -1,9 +1,10 @@
 """How finalists stand: settings ranked on the mean of their fresh runs, and how much the search had flattered them.
 
-Intervals come from drawing lesions again (`lesion.metrics.bootstrap`), the same draws for every run that was judged on
-the same images, and from drawing among a setting's runs; so settings are compared on the same draws of patients. Drawn
-from R runs, a mean of R spreads as if there were R - 1, which is made good. On folds only lesions are drawn: folds
-differ in their lesions already.
+Intervals have two parts. That of the images comes from drawing lesions again (`lesion.metrics.bootstrap`), the same
+draws for every run that was judged on the same images, so settings are compared on the same draws of patients. That of
+the runs is the variance of a setting's fresh values, of R runs with R - 1 degrees of freedom: Student's t of both
+together (`lesion.metrics.variance`) goes far where three runs differ by more than their images explain. On folds only
+lesions are drawn: folds differ in their lesions already.
 
 The winner's curse: the search's score of a setting that was chosen for that score is too good. Its drop is that score
 minus the mean of the fresh ones; the expected drop is the mean over the settings, with a t interval. On fresh seeds
@@ -24,13 +25,15 @@ import numpy.typing as npt
 from lesion.data.packed import PackedDataset
 from lesion.metrics import (
     Interval,
-    difference_interval,
+    Variance,
+    interval_around,
+    interval_within,
     lesions_of,
     limited_by,
     metric_named,
     resamples,
     sampled_summary,
-    score_interval,
+    sampled_variance,
 )
 from search.predictions import PREDICTIONS, load_predictions
 from search.rows import TrialRow
@@ -74,6 +77,12 @@ class Standing:
     behind: Interval | None = None
     drop: float | None = None
 
+    @property
+    def of_runs(self) -> Variance:
+        """Of the mean, by which of all fresh runs there were; none is known of a single one."""
+        count = len(self.runs)
+        return Variance(self.deviation**2 / count, count - 1) if count > 1 else Variance(0.0)
+
 
 def standings(
     place: Workspace, series: Series, searched: Sequence[TrialRow], data: PackedDataset | None
@@ -100,14 +109,15 @@ def ranked(series: Series, searched: Sequence[TrialRow], draws: Draws | None) ->
     found.sort(key=lambda each: (len(each.runs) < most, -sign * each.mean, each.trial.number))
     if draws is None:
         return tuple(found)
-    drawn = [_drawn(series, each, draws.of) for each in found]
+    drawn = [_drawn(each, draws.of) for each in found]
+    runs = [Variance(0.0) if series.on_folds else each.of_runs for each in found]
     return tuple(
         replace(
             each,
-            interval=None if own is None else score_interval(each.mean, own, draws.lesions, draws.low, draws.high),
-            behind=_behind(sign * (found[0].mean - each.mean), sign, drawn[0], own, draws.lesions),
+            interval=_interval(each.mean, own, spread, draws),
+            behind=_behind(sign * (found[0].mean - each.mean), drawn[0], own, runs[0] + spread, draws.lesions),
         )
-        for each, own in zip(found, drawn, strict=True)
+        for each, own, spread in zip(found, drawn, runs, strict=True)
     )
 
 
@@ -169,21 +179,20 @@ def _standing(series: Series, trial: TrialRow, rows: Sequence[TrialRow], sign: f
     return Standing(trial, runs, len(rows), mean, deviation, drop=drop)
 
 
-def _drawn(series: Series, standing: Standing, samples: Mapping[int, Samples]) -> Samples | None:
+def _drawn(standing: Standing, samples: Mapping[int, Samples]) -> Samples | None:
     """Draws of a setting's mean; None where those of a run are not to be had."""
     if any(row.number not in samples for row in standing.runs):
         return None
-    table = np.stack([samples[row.number] for row in standing.runs])  # (runs, draws)
-    if series.on_folds or len(table) == 1:
-        return np.asarray(table.mean(axis=0))
-    rng = np.random.default_rng(standing.trial.number)
-    picks = rng.integers(len(table), size=table.shape)
-    mean = table.mean(axis=0)
-    moved = np.take_along_axis(table, picks, axis=0).mean(axis=0) - mean
-    return np.asarray(mean + moved * math.sqrt(len(table) / (len(table) - 1)))
+    return np.asarray(np.mean([samples[row.number] for row in standing.runs], axis=0))
 
 
-def _behind(value: float, sign: float, first: Samples | None, own: Samples | None, count: int) -> Interval | None:
+def _interval(mean: float, own: Samples | None, runs: Variance, draws: Draws) -> Interval | None:
+    if own is None:
+        return None
+    return interval_within(mean, sampled_variance(own, draws.lesions) + runs, draws.low, draws.high)
+
+
+def _behind(value: float, first: Samples | None, own: Samples | None, runs: Variance, count: int) -> Interval | None:
     if first is None or own is None:
         return None
-    return difference_interval(value, sign * (first - own), count)
+    return interval_around(value, sampled_variance(first - own, count) + runs)

@@ -24,7 +24,8 @@ MOVES = "lesion.moves"
 KEPT = 40
 """Moves that fit into a tag."""
 GATES, STOPPED_BY = "lesion.gates", "lesion.stopped_by"
-PASSED, STOPPED = "passed", "stopped"
+STOPPED = "stopped"
+"""How the tag of a version begins that a gate has stopped."""
 
 
 @dataclass(frozen=True)
@@ -39,7 +40,10 @@ class Move:
 
 @dataclass(frozen=True)
 class Version:
-    """One version: when it was made (ISO 8601, UTC), its aliases, and what the gates said, "" where none were asked."""
+    """One version: when it was made (ISO 8601, UTC), its aliases, and what the gates said, in words and by name.
+
+    `gates` is "" where a promotion was killed before they were written down.
+    """
 
     number: int
     created: str
@@ -133,7 +137,7 @@ def rollback(
 
 
 def _require_passed(name: str, number: int, tags: Mapping[str, str]) -> None:
-    if tags.get(GATES) == STOPPED:
+    if tags.get(GATES, "").startswith(STOPPED):
         raise PromotionError(
             f"version {number} of {name} never was the champion: {tags.get(STOPPED_BY) or 'a gate'} stopped it; "
             "promote it with gates that let it pass (--gates) if that is what you want"

@@ -6,9 +6,10 @@ from itertools import product
 import numpy as np
 import pytest
 from drawn_predictions import ISIC_2017, drawn
+from scipy.stats import t
 
 from lesion.errors import DataError
-from lesion.metrics import delong, holm, mcnemar, paired_bootstrap, summary
+from lesion.metrics import delong, holm, mcnemar, paired_bootstrap, resamples, sampled_summary, summary
 
 
 def slow_delong(first, second, positive):
@@ -126,6 +127,30 @@ def test_paired_bootstrap_is_narrower_than_two_scores_apart():
     # DeLong knows the standard error of an AUC's difference without drawing.
     exact = delong(probabilities[:, 0], swapped[:, 0], labels == 0)
     assert tests["auc_melanoma"].high - tests["auc_melanoma"].low == pytest.approx(exact.high - exact.low, rel=0.25)
+
+
+def test_the_bootstrap_s_p_and_interval_are_student_s_of_the_rarest_class():
+    labels = np.repeat([0, 1, 2], [12, 30, 60])
+    rng = np.random.default_rng(4)
+    logits = rng.normal(size=(102, 3)) + 1.5 * np.eye(3)[labels]
+    first, second = (np.exp(each) / np.exp(each).sum(axis=1, keepdims=True) for each in (
+        logits, logits + rng.normal(size=(102, 3))
+    ))  # fmt: skip
+    weights = resamples(labels, samples=400, seed=0)
+    drawn_first, drawn_second = (sampled_summary(each, labels, ISIC_2017, weights) for each in (first, second))
+    tests = paired_bootstrap(first, second, labels, ISIC_2017, samples=400, seed=0)
+    for name, count in {"mean_auc": 12, "balanced_accuracy": 12, "log_loss": 102, "sensitivity_nevus": 60}.items():
+        test = tests[name]
+        error = (drawn_first[name] - drawn_second[name]).std() * math.sqrt(count / (count - 1))
+        assert test.p == pytest.approx(2 * t.sf(abs(test.difference) / error, count - 1)), name
+        half = t.ppf(0.975, count - 1) * error
+        assert (test.low, test.high) == pytest.approx((test.difference - half, test.difference + half)), name
+        assert (test.p < 0.05) == (not test.low <= 0 <= test.high)
+    # Photos of one lesion count once.
+    pairs = [f"lesion {row // 2}" for row in range(102)]
+    fewer = paired_bootstrap(first, second, labels, ISIC_2017, groups=pairs, samples=400, seed=0)["mean_auc"]
+    error = (fewer.high - fewer.difference) / t.ppf(0.975, 5)
+    assert fewer.p == pytest.approx(2 * t.sf(abs(fewer.difference) / error, 5))
 
 
 def test_holm_is_never_less_and_keeps_the_order():

@@ -20,11 +20,14 @@ from lesion.metrics.intervals import (
     Interval,
     bootstrap,
     difference_interval,
+    interval_around,
+    interval_within,
     intervals_of,
     lesions_of,
     limited_by,
     resamples,
     score_interval,
+    share_interval,
 )
 from lesion.metrics.official import (
     OfficialScores,
@@ -43,6 +46,7 @@ from lesion.metrics.scores import (
     sampled_summary,
     summary,
 )
+from lesion.metrics.variance import Variance, sampled_variance, unseen_variance
 
 __all__ = [
     "METRICS",
@@ -51,6 +55,7 @@ __all__ = [
     "Metric",
     "OfficialScores",
     "Paired",
+    "Variance",
     "bootstrap",
     "calibration_table",
     "confusion_matrix",
@@ -58,6 +63,8 @@ __all__ = [
     "delong",
     "difference_interval",
     "holm",
+    "interval_around",
+    "interval_within",
     "intervals_of",
     "lesions_of",
     "limited_by",
@@ -74,6 +81,9 @@ __all__ = [
     "report",
     "resamples",
     "sampled_summary",
+    "sampled_variance",
     "score_interval",
+    "share_interval",
     "summary",
+    "unseen_variance",
 ]

@@ -9,8 +9,10 @@ An interval goes t standard errors of the samples to either side on the score's 
 no upper bound), so it stays inside the bounds and leans away from them. Student's t and the factor n / (n - 1) of the
 variance have n lesions of what the score hangs on: a sensitivity on those of its class, a specificity on all others, an
 AUC on the fewer of the two, a mean over classes on the rarest. Percentiles of the samples are too narrow for thirty
-melanomas: of an AUC near 0.97 they held the truth 860 times in a thousand (`benchmarks/intervals.py`). A difference of
-two scores has no bounds worth a transformation: its interval goes t standard errors to either side.
+melanomas: of an AUC near 0.97 they held the truth 860 times in a thousand (`benchmarks/intervals.py`). Sensitivity,
+specificity and accuracy are shares of images and have Wilson's interval, whose width is not that of the share which
+happened to be seen. A difference of two scores has no bounds worth a transformation: its interval goes t standard
+errors to either side.
 """
 
 from __future__ import annotations
@@ -21,15 +23,17 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from scipy.special import stdtrit
 
 from lesion.errors import DataError
 from lesion.metrics.catalogue import METRICS, PER_CLASS, metrics_of
 from lesion.metrics.curves import Floats
 from lesion.metrics.scores import Ints, checked, report, sampled_report
+from lesion.metrics.variance import Variance, sampled_variance
 
 POOLED = frozenset({"accuracy", "micro_auc", "weighted_auc", "log_loss", "brier", "ece"})
 """Scores of all images together, whatever their class."""
+SHARES = frozenset({"sensitivity", "specificity"})
+"""Scores of a class that are shares of images which are known beforehand; accuracy is one too."""
 LIMIT = 50.0
 """Largest reach on the logit scale: beyond it an interval holds all there is."""
 CELLS = 2_000_000
@@ -86,7 +90,9 @@ def intervals_of(
     """
     bounds = metrics_of(classes)
     return {
-        name: score_interval(
+        name: share_interval(value, sampled[name], limited_by(name, classes, lesions))
+        if name == "accuracy" or _of_class(name, classes)[0] in SHARES
+        else score_interval(
             value, sampled[name], limited_by(name, classes, lesions), bounds[name].low, bounds[name].high
         )
         for name, value in values.items()
@@ -115,8 +121,7 @@ def limited_by(name: str, classes: Sequence[str], lesions: npt.ArrayLike) -> int
         return int(counts.sum())
     if name in METRICS:
         return int(counts[counts > 0].min())
-    # By the whole name: "sensitivity_non_melanoma" ends like a score of melanoma.
-    metric, of = next((metric, k) for metric in PER_CLASS for k, c in enumerate(classes) if name == f"{metric}_{c}")
+    metric, of = _of_class(name, classes)
     own, others = int(counts[of]), int(counts.sum() - counts[of])
     return {"sensitivity": own, "specificity": others}.get(metric, min(own, others))
 
@@ -126,22 +131,42 @@ def score_interval(value: float, sampled: Floats, count: int, low: float = 0.0, 
 
     `count` lesions are what it hangs on (`limited_by`), `low` and `high` its bounds; an infinite `high` is none.
     """
-    defined = sampled[~np.isnan(sampled)]
-    if math.isnan(value) or not len(defined):
+    return interval_within(value, sampled_variance(sampled, count), low, high)
+
+
+def interval_within(value: float, variance: Variance, low: float = 0.0, high: float = 1.0) -> Interval:
+    """As `score_interval`, from the score's variance."""
+    if math.isnan(value) or math.isnan(variance.value):
         return _undefined()
-    error, count = float(defined.std()), max(2, count)
     if value in (low, high):
-        # Every sample is there too. As of a share: what would still show no exception once in forty times.
-        reach = (1 - 0.025 ** (1 / count)) * (high - low if math.isfinite(high) else 0.0)
+        # Every sample is there too.
+        reach = _no_exception(variance.freedom + 1) * (high - low if math.isfinite(high) else 0.0)
         return Interval(value, value, value + reach) if value == low else Interval(value, value - reach, value)
-    t = _errors(count)
     if math.isinf(high):
-        spread = math.exp(t * error / (value - low))
+        spread = math.exp(min(variance.reach / (value - low), LIMIT))
         return Interval(value, low + (value - low) / spread, low + (value - low) * spread)
     odds = (value - low) / (high - value)
-    spread = math.exp(min(t * error * (1 / (value - low) + 1 / (high - value)), LIMIT))
+    spread = math.exp(min(variance.reach * (1 / (value - low) + 1 / (high - value)), LIMIT))
     ends = (odds / spread, odds * spread)
     return Interval(value, *(low + (high - low) * end / (1 + end) for end in ends))
+
+
+def share_interval(value: float, sampled: Floats, count: int) -> Interval:
+    """95 % interval of a share of images from its bootstrap samples (samples,), of which NaN are left out.
+
+    Wilson 1927 with Student's t of the `count` lesions it hangs on, for as many independent images as would spread as
+    the samples do. Photos of one lesion are fewer than that, a threshold that was drawn as well makes fewer.
+    """
+    variance = sampled_variance(sampled, count)
+    if value in (0.0, 1.0) or math.isnan(value) or math.isnan(variance.value):
+        return interval_within(value, variance)
+    count = max(2, count)
+    drawn = variance.value * (count - 1) / count
+    images = value * (1 - value) / drawn if drawn > 0 else count
+    squared = Variance(1 / images, variance.freedom).reach ** 2
+    middle = (value + squared / 2) / (1 + squared)
+    half = math.sqrt(squared * (value * (1 - value) + squared / 4)) / (1 + squared)
+    return Interval(value, middle - half, middle + half)
 
 
 def difference_interval(value: float, sampled: Floats, count: int) -> Interval:
@@ -149,16 +174,29 @@ def difference_interval(value: float, sampled: Floats, count: int) -> Interval:
 
     `count` as of `score_interval`.
     """
-    defined = sampled[~np.isnan(sampled)]
-    if math.isnan(value) or not len(defined):
+    return interval_around(value, sampled_variance(sampled, count))
+
+
+def interval_around(value: float, variance: Variance) -> Interval:
+    """As `difference_interval`, from the difference's variance."""
+    if math.isnan(value) or math.isnan(variance.value):
         return _undefined()
-    half = _errors(max(2, count)) * float(defined.std())
-    return Interval(value, value - half, value + half)
+    return Interval(value, value - variance.reach, value + variance.reach)
 
 
-def _errors(count: int) -> float:
-    """Standard errors of bootstrap samples, which lack the factor n / (n - 1) of the variance, to either side."""
-    return float(stdtrit(count - 1, 0.975)) * math.sqrt(count / (count - 1))
+def _no_exception(count: float) -> float:
+    """How frequent what was not seen in `count` may be: so frequent that this happens once in forty times."""
+    return float(1 - 0.025 ** (1 / count))
+
+
+def _of_class(name: str, classes: Sequence[str]) -> tuple[str, int]:
+    """Metric and class of a score of one class; of one of all classes its name and -1.
+
+    By the whole name: "sensitivity_non_melanoma" ends like a score of melanoma.
+    """
+    if name in METRICS:
+        return name, -1
+    return next((metric, k) for metric in PER_CLASS for k, c in enumerate(classes) if name == f"{metric}_{c}")
 
 
 def _undefined() -> Interval:

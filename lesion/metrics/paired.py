@@ -24,11 +24,11 @@ from scipy.special import bdtr
 
 from lesion.errors import DataError
 from lesion.metrics.curves import Floats
-from lesion.metrics.intervals import resamples
+from lesion.metrics.intervals import interval_around, lesions_of, limited_by, resamples
 from lesion.metrics.scores import sampled_summary, summary
+from lesion.metrics.variance import Variance, sampled_variance
 
 Z = 1.959964
-ROUNDING = 1e-12
 
 
 @dataclass(frozen=True)
@@ -67,8 +67,7 @@ def delong(
     areas, above, below = _placements(scores, truth)
     covariance = _covariance(above - areas[:, None], below - areas[:, None], truth, groups)
     variance = float(covariance[0, 0] + covariance[1, 1] - 2 * covariance[0, 1])
-    error = math.sqrt(max(variance, 0.0)) if math.isfinite(variance) else math.nan
-    return _normal("DeLong", float(areas[0]), float(areas[1]), error)
+    return _tested("DeLong", float(areas[0]), float(areas[1]), Variance(max(variance, 0.0)))
 
 
 def mcnemar(first: npt.ArrayLike, second: npt.ArrayLike) -> Paired:
@@ -103,18 +102,16 @@ def paired_bootstrap(
 ) -> dict[str, Paired]:
     """Every score of `summary` of two sets of probabilities (N, classes), on the same samples of lesions.
 
-    Normal intervals and p from the samples' standard deviation: a difference has no bounds to stay inside of.
+    Intervals are those of `difference_interval`, p is Student's t of as many lesions (`limited_by`).
     """
     values = summary(first, labels, classes), summary(second, labels, classes)
+    lesions = lesions_of(labels, classes, groups)
     weights = resamples(labels, groups=groups, samples=samples, seed=seed)
     drawn = [sampled_summary(each, labels, classes, weights) for each in (first, second)]
     found = {}
     for name in values[0]:
-        moved = drawn[0][name] - drawn[1][name]
-        if np.isnan(moved).all() or np.isnan(values[0][name]):
-            found[name] = _undefined("bootstrap")
-        else:
-            found[name] = _normal("bootstrap", values[0][name], values[1][name], float(np.nanstd(moved)))
+        variance = sampled_variance(drawn[0][name] - drawn[1][name], limited_by(name, classes, lesions))
+        found[name] = _tested("bootstrap", values[0][name], values[1][name], variance)
     return found
 
 
@@ -178,13 +175,10 @@ def _corrected(count: int) -> float:
     return count / (count - 1)
 
 
-def _normal(test: str, first: float, second: float, error: float) -> Paired:
+def _tested(test: str, first: float, second: float, variance: Variance) -> Paired:
     difference = first - second
-    if math.isnan(error):
-        return Paired(test, first, second, difference, math.nan, math.nan, math.nan)
-    # The same probabilities differ by rounding, and so do their samples: not by 2.7 standard errors.
-    p = math.erfc(abs(difference) / error / math.sqrt(2)) if error > ROUNDING else float(abs(difference) < ROUNDING)
-    return Paired(test, first, second, difference, difference - Z * error, difference + Z * error, p)
+    interval = interval_around(difference, variance)
+    return Paired(test, first, second, difference, interval.low, interval.high, variance.p(difference))
 
 
 def _undefined(test: str) -> Paired:

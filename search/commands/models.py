@@ -133,8 +133,7 @@ def history(args: argparse.Namespace) -> int:
         return 0
     rows = [
         (
-            str(version.number), ", ".join(version.aliases), version.created, version.study,
-            version.gates + (f" by {version.stopped_by}" if version.stopped_by else ""),
+            str(version.number), ", ".join(version.aliases), version.created, version.study, version.gates,
         )
         for version in found.versions
     ]  # fmt: skip
@@ -156,6 +155,7 @@ def _promotion_json(promotion: Promotion) -> dict[str, object]:
         "test_images": promotion.test_images,
         "test": promotion.metrics,
         "passed": promotion.passed,
+        "told": promotion.told,
         "gates": [verdict.to_dict() for verdict in promotion.verdicts],
         "repeated": promotion.repeated,
         "opened": promotion.opened.own,
@@ -166,6 +166,7 @@ def _promotion_json(promotion: Promotion) -> dict[str, object]:
 
 def _show_rehearsal(args: argparse.Namespace, rehearsal: Rehearsal) -> int:
     from search.display import print_json, say  # noqa: PLC0415
+    from search.gates import summed_up  # noqa: PLC0415
 
     predictor, trials = rehearsal.predictor, [row.label for row in rehearsal.members]
     if args.json:
@@ -179,6 +180,7 @@ def _show_rehearsal(args: argparse.Namespace, rehearsal: Rehearsal) -> int:
             "temperature": predictor.rules.temperature,
             "validation": rehearsal.validation.to_dict()["metrics"],
             "gates_on_validation": [verdict.to_dict() for verdict in rehearsal.verdicts],
+            "told_on_validation": summed_up(rehearsal.verdicts),
             "notes": list(rehearsal.notes),
         })  # fmt: skip
         return 0
@@ -187,6 +189,7 @@ def _show_rehearsal(args: argparse.Namespace, rehearsal: Rehearsal) -> int:
     if predictor.rules.operating_point is not None:
         say(f"  flagged: {predictor.rules.operating_point}")
     _show_gates(rehearsal.verdicts, "gates on validation, which flatters: the search was chosen by it")
+    say(f"on validation: {summed_up(rehearsal.verdicts)}")
     say(*(f"note: {text}" for text in rehearsal.notes), style="yellow")
     if rehearsal.version is not None:
         say(f"these trials are version {rehearsal.version} already; they would be judged by what is known of it")

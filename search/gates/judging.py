@@ -1,10 +1,13 @@
-"""Gates and evidence → verdicts. What cannot be judged is said and stops nothing; what fails stops the promotion."""
+"""Gates and evidence → verdicts: what fails stops the promotion.
+
+What cannot be judged is said and stops nothing, unless the file requires it.
+"""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -19,7 +22,7 @@ from lesion.metrics import (
     limited_by,
     metrics_of,
     resamples,
-    score_interval,
+    share_interval,
 )
 from lesion.metrics.curves import rank
 from lesion.metrics.scores import sampled_report
@@ -96,17 +99,64 @@ def judge(gates: Gates, candidate: Candidate, champion: Champion | None) -> tupl
     """Every verdict, in the order of the file; PromotionError where the file names a class that the model has not."""
     verdicts = [_metric(gate, candidate.evaluation) for gate in gates.metrics]
     if gates.sensitivity is not None:
-        verdicts.append(_sensitivity(gates.sensitivity, candidate))
+        verdicts += _insisted(gates.sensitivity.required, [_sensitivity(gates.sensitivity, candidate)])
     if gates.subgroups is not None:
-        verdicts += _subgroups(gates.subgroups, candidate)
+        verdicts += _insisted(gates.subgroups.required, _subgroups(gates.subgroups, candidate))
     if gates.champion is not None:
-        verdicts += _champion(gates.champion, candidate, champion)
+        # Where there is no other there is nothing to be worse than: else no model could ever be the first.
+        required = gates.champion.required and champion is not None
+        verdicts += _insisted(required, _champion(gates.champion, candidate, champion))
     return tuple(verdicts)
 
 
 def passed(verdicts: Iterable[Verdict]) -> bool:
     """Whether nothing failed."""
-    return all(verdict.outcome != "failed" for verdict in verdicts)
+    return not gates_of(verdicts, "failed")
+
+
+def gates_of(verdicts: Iterable[Verdict], outcome: Outcome) -> list[str]:
+    """The gates with this outcome."""
+    return [verdict.gate for verdict in verdicts if verdict.outcome == outcome]
+
+
+def named(names: Sequence[str], most: int | None = None) -> str:
+    """The names, or the first `most` of them and how many others there are.
+
+    >>> named(["a", "b", "c", "d"], 2)
+    'a, b and 2 others'
+    """
+    others = 0 if most is None else len(names) - most
+    if others <= 0:
+        return ", ".join(names)
+    return f"{', '.join(names[:most])} and {others} other{'' if others == 1 else 's'}"
+
+
+def summed_up(verdicts: Sequence[Verdict], most: int | None = None) -> str:
+    """What the gates say together, and which of them said nothing; at most `most` are named of each kind.
+
+    >>> found = [Verdict("ece", "passed", None, ""), Verdict("champion", "not judged", None, "")]
+    >>> summed_up(found)
+    'passed, 1 not judged: champion'
+    >>> summed_up([Verdict("sex female", "failed", None, ""), *found])
+    'stopped by sex female, 1 not judged: champion'
+    """
+    if not verdicts:
+        return "none asked"
+    stopped, silent = gates_of(verdicts, "failed"), gates_of(verdicts, "not judged")
+    told = f"stopped by {named(stopped, most)}" if stopped else "passed"
+    return told + (f", {len(silent)} not judged: {named(silent, most)}" if silent else "")
+
+
+def _insisted(required: bool, verdicts: list[Verdict]) -> list[Verdict]:
+    """The verdicts; where they are `required`, what is not judged fails."""
+    if not required:
+        return verdicts
+    return [
+        replace(each, outcome="failed", why=f"required, and not judged: {each.why}")
+        if each.outcome == "not judged"
+        else each
+        for each in verdicts
+    ]
 
 
 def looked_for(of: tuple[str, ...] | None, classes: tuple[str, ...]) -> tuple[str, ...]:
@@ -157,7 +207,7 @@ def _sensitivity(gate: SensitivityGate, candidate: Candidate) -> Verdict:
     sampled = sensitivity_at(p, positive, candidate.samples, gate.specificity)
     found = int(sum(candidate.lesions[evaluation.classes.index(label)] for label in classes))
     fewer = min(found, int(candidate.lesions.sum()) - found)
-    score = score_interval(float(value[0]), sampled, fewer)
+    score = share_interval(float(value[0]), sampled, fewer)
     return _bounded(f"{name}, {' or '.join(classes)}", score, gate.at_least, gate.by)
 
 
@@ -176,10 +226,13 @@ def _subgroups(gate: SubgroupGate, candidate: Candidate) -> list[Verdict]:
         candidate.table, right, evaluation.labels, evaluation.classes, gate.columns, candidate.samples,
         per_class=gate.per_class,
     )  # fmt: skip
-    if not found:
-        why = f"nothing is known of {', '.join(gate.columns)} of these people"
-        return [Verdict("subgroups", "not judged", None, f"≥ {-gate.below_all:.3f} against all", why)]
-    return [_subgroup(gate, group) for group in found]
+    verdicts = [_subgroup(gate, group) for group in found]
+    unknown = [column for column in gate.columns if column not in {group.column for group in found}]
+    if not unknown:
+        return verdicts
+    name = f"subgroups by {', '.join(unknown)}" if found else "subgroups"
+    why = f"nothing is known of {', '.join(unknown)} of these people"
+    return [*verdicts, Verdict(name, "not judged", None, f"≥ {-gate.below_all:.3f} against all", why)]
 
 
 def _subgroup(gate: SubgroupGate, group: Subgroup) -> Verdict:
@@ -203,7 +256,7 @@ def _subgroup(gate: SubgroupGate, group: Subgroup) -> Verdict:
 def _champion(gate: ChampionGate, candidate: Candidate, champion: Champion | None) -> list[Verdict]:
     rule = f"not below {-gate.margin:.3f} beyond doubt"
     if champion is None:
-        return [Verdict("champion", "not judged", None, rule, "there is none yet")]
+        return [Verdict("champion", "not judged", None, rule, "there is no other model to compare with")]
     if champion.learnt:
         return [Verdict("champion", "not judged", None, rule, champion.learnt)]
     if champion.evaluation is None:

@@ -23,6 +23,8 @@ By = Literal["value", "low", "high"]
 Column = Literal["age", "sex", "site"]
 Kind = Literal["at_least", "at_most", "above_chance"]
 AUTO = "auto"
+REQUIRED, MAY_BE_REQUIRED = "required", ("sensitivity", "subgroups", "champion")
+"""The key, and the gates that may find that they cannot judge."""
 
 
 @dataclass(frozen=True)
@@ -37,12 +39,16 @@ class MetricGate:
 
 @dataclass(frozen=True)
 class SensitivityGate:
-    """The least sensitivity for the classes `of` (None: melanoma) at a specificity."""
+    """The least sensitivity for the classes `of` (None: melanoma) at a specificity.
+
+    `required`, here and in other gates: what cannot be judged fails.
+    """
 
     of: tuple[str, ...] | None
     specificity: float
     at_least: float
     by: By
+    required: bool = False
 
 
 @dataclass(frozen=True)
@@ -54,6 +60,7 @@ class SubgroupGate:
     per_class: int
     below_all: float
     by: By
+    required: bool = False
 
 
 @dataclass(frozen=True)
@@ -62,6 +69,7 @@ class ChampionGate:
 
     metrics: tuple[str, ...]
     margin: float
+    required: bool = False
 
 
 @dataclass(frozen=True)
@@ -146,6 +154,16 @@ class _Part:
             return low
         return float(value)
 
+    def flag(self, key: str) -> bool:
+        node = self.child(key)
+        if node is None:
+            return False
+        value = node.scalar if node.is_scalar else None
+        if not isinstance(value, bool):
+            self.mistakes.add(node.place, f"{key} is {_shown(node)}, must be true or false")
+            return False
+        return value
+
     def count(self, key: str, default: int) -> int:
         return int(self.number(key, 1, 10**9, default))
 
@@ -173,6 +191,15 @@ class _Part:
             else:
                 self.mistakes.add(item.place, f"{key} holds {_shown(item)}, must be a word or a list of words")
         return tuple(found)
+
+    def some(self, key: str, what: str) -> tuple[tuple[str, Node], ...]:
+        """As `words`, but without any the gate would judge nothing and say nothing."""
+        found = self.words(key)
+        node = self.child(key)
+        if node is None or node.items == ():
+            place = self.node.place if node is None else node.place
+            self.mistakes.add(place, f"{key} {'is missing' if node is None else 'is empty'}, must be {what}")
+        return found
 
     def classes(self) -> tuple[str, ...] | None:
         """`of`: class names, or None for auto."""
@@ -208,6 +235,10 @@ def _metric(name: str, part: _Part) -> MetricGate:
     given = [kind for kind in get_args(Kind) if kind in (part.node.mapping or {})]
     if len(given) != 1:
         part.mistakes.add(part.node.place, f"{name} needs one of {', '.join(get_args(Kind))}")
+    if REQUIRED in (part.node.mapping or {}):
+        part.child(REQUIRED)
+        why = f"{REQUIRED} is for {', '.join(MAY_BE_REQUIRED)}: a score that is not defined fails without it"
+        part.mistakes.add(part.node.key_place(REQUIRED), why)
     bounds = {kind: part.number(kind, -1e9, 1e9, 0.0) for kind in get_args(Kind)}
     kind = given[0] if given else "at_least"
     return MetricGate(name, cast(Kind, kind), bounds[kind], part.by())
@@ -218,28 +249,30 @@ def _is_metric(name: str) -> bool:
 
 
 def _sensitivity(part: _Part) -> SensitivityGate:
-    return SensitivityGate(part.classes(), part.number("specificity"), part.number("at_least"), part.by())
+    return SensitivityGate(
+        part.classes(), part.number("specificity"), part.number("at_least"), part.by(), part.flag(REQUIRED)
+    )
 
 
 def _subgroups(part: _Part) -> SubgroupGate:
     columns = []
-    for word, node in part.words("columns"):
+    for word, node in part.some("columns", f"some of {', '.join(get_args(Column))}"):
         if word in get_args(Column):
             columns.append(cast(Column, word))
         else:
             part.mistakes.add(node.place, unknown("column", word, get_args(Column)))
     images, per_class = part.count("images", 30), part.count("per_class", 10)
-    return SubgroupGate(tuple(columns), images, per_class, part.number("below_all"), part.by())
+    return SubgroupGate(tuple(columns), images, per_class, part.number("below_all"), part.by(), part.flag(REQUIRED))
 
 
 def _champion(part: _Part) -> ChampionGate:
     names = []
-    for word, node in part.words("metrics"):
+    for word, node in part.some("metrics", "a score or a list of scores"):
         if _is_metric(word):
             names.append(word)
         else:
             part.mistakes.add(node.place, unknown("metric", word, METRICS))
-    return ChampionGate(tuple(names), part.number("margin", default=0.0))
+    return ChampionGate(tuple(names), part.number("margin", default=0.0), part.flag(REQUIRED))
 
 
 def _shown(node: Node) -> str:

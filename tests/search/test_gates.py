@@ -12,10 +12,10 @@ from scipy.stats import t
 from sklearn.metrics import roc_curve
 
 from lesion.evaluation import Evaluation, evaluate
-from lesion.metrics import paired_bootstrap, resamples
+from lesion.metrics import paired_bootstrap, resamples, sampled_summary
 from lesion.subgroups import subgroups
 from search.errors import PromotionError, SpaceError
-from search.gates import DEFAULT, Candidate, Champion, Verdict, judge, passed, read_gates
+from search.gates import DEFAULT, Candidate, Champion, Verdict, judge, passed, read_gates, summed_up
 from search.gates.judging import sensitivity_at
 from search.gates.reading import SubgroupGate
 
@@ -116,6 +116,66 @@ def test_groups_that_are_too_small_are_shown_and_not_judged():
     assert verdict.why == "nothing is known of sex of these people"
 
 
+def test_a_column_of_which_nothing_is_known_is_named_beside_those_that_are_judged():
+    p, labels = drawn(300)
+    only = replace(ALL, metrics=(), sensitivity=None, champion=None)
+    ageless = people(300).assign(age=np.nan)
+    verdicts = judge(only, Candidate(evaluated(p, labels), ageless), None)
+    assert {verdict.gate.split()[0] for verdict in verdicts} == {"sex", "site", "subgroups"}
+    last = verdicts[-1]
+    assert (last.gate, last.outcome, last.why) == (
+        "subgroups by age", "not judged", "nothing is known of age of these people"
+    )  # fmt: skip
+    assert summed_up(verdicts) == "passed, 1 not judged: subgroups by age"
+
+
+def test_gates_together_say_what_they_could_not_judge():
+    p, labels = drawn(300)
+    nobody = people(300).assign(age=np.nan, sex="unknown", site="unknown")
+    verdicts = judge(ALL, Candidate(evaluated(p, labels), nobody), None)
+    assert passed(verdicts)
+    assert summed_up(verdicts) == "passed, 2 not judged: subgroups, champion"
+    guesses = np.random.default_rng(5).permutation(p)
+    stopped = judge(replace(ALL, sensitivity=None), Candidate(evaluated(guesses, labels), nobody), None)
+    assert summed_up(stopped) == "stopped by balanced_accuracy, ece, 2 not judged: subgroups, champion"
+    assert summed_up(stopped, 1) == "stopped by balanced_accuracy and 1 other, 2 not judged: subgroups and 1 other"
+
+
+REQUIRED = [
+    ("sensitivity: {of: auto, specificity: 0.8, at_least: 0.1%s}", "sensitivity at specificity 0.80"),
+    ("subgroups: {columns: [age, sex], below_all: 0.5, by: high%s}", "subgroups by age"),
+    ("subgroups: {columns: sex, images: 200, below_all: 0.5, by: high%s}", "sex male"),
+    ("champion: {metrics: accuracy%s}", "champion"),
+]
+
+
+@pytest.mark.parametrize(("text", "gate"), REQUIRED, ids=[gate for _, gate in REQUIRED])
+def test_what_is_required_fails_where_it_cannot_be_judged(tmp_path, text, gate):
+    p, labels = drawn(300)
+    names = ("benign", "seborrheic_keratosis", "nevus")  # nothing called melanoma
+    table = people(300).assign(age=np.nan, sex=np.resize(["female"] * 3 + ["male"], 300))
+    given = Candidate(evaluate(p, labels, names, images=[f"i{k}" for k in range(300)], samples=50), table)
+    other = Champion(1, None, learnt="version 1 learnt from them")
+    silent = judge(gates(tmp_path, text % ""), given, other)
+    assert passed(silent)
+    (why,) = (verdict.why for verdict in silent if verdict.gate == gate and verdict.outcome == "not judged")
+    assert judge(gates(tmp_path, text % ", required: false"), given, other) == silent
+    stopped = judge(gates(tmp_path, text % ", required: true"), given, other)
+    assert failed(stopped) == [gate]
+    (verdict,) = (verdict for verdict in stopped if verdict.gate == gate)
+    assert verdict.why == f"required, and not judged: {why}"
+    assert {v.gate: v.outcome for v in stopped if v.gate != gate} == {
+        v.gate: v.outcome for v in silent if v.gate != gate
+    }
+
+
+def test_a_required_champion_does_not_stop_the_first_model(tmp_path):
+    only = gates(tmp_path, "champion: {metrics: accuracy, required: true}\n")
+    given = candidate(*drawn(60))
+    assert summed_up(judge(only, given, None)) == "passed, 1 not judged: champion"
+    assert passed(judge(only, given, Champion(1, given.evaluation)))
+
+
 def test_the_gap_of_a_group_is_over_the_classes_it_has_on_both_sides():
     labels = np.repeat([0, 1, 2], 20)
     table = pd.DataFrame({"sex": ["female"] * 10 + ["male"] * 10 + ["female"] * 10 + ["male"] * 30})
@@ -130,28 +190,41 @@ def test_the_gap_of_a_group_is_over_the_classes_it_has_on_both_sides():
     assert men.gap.value == pytest.approx((0.25 + 0 + 0) / 3)
 
 
-def test_the_gap_of_a_group_is_as_uncertain_as_its_rarest_class_leaves_it():
+def test_the_gap_of_a_group_is_as_uncertain_as_its_classes_leave_it():
     labels = np.repeat([0, 1, 2], [60, 60, 180])
     rng = np.random.default_rng(0)
     table = pd.DataFrame({"sex": np.where(np.arange(300) % 3, "male", "female"), "group": ""})
     right = rng.random(300) < 0.7
     samples = resamples(labels, samples=4000, seed=0)
+
+    def half(*lesions):
+        # Each class: women are a third, so their share less that of all is 2/3 of women's less men's share of right
+        # ones. The variance of bootstrap samples lacks the factor n / (n - 1).
+        variance = 0.0
+        for k, count in enumerate(lesions):
+            each = [right[(labels == k) & (table["sex"] == name).to_numpy()] for name in ("female", "male")]
+            variance += (2 / 3) ** 2 * sum(part.var() / len(part) for part in each) / 9 * count / (count - 1)
+        return 1.96 * variance**0.5
+
     women, _ = subgroups(table, right, labels, CLASSES, ["sex"], samples)
-    # Each class: women are a third, so their share less that of all is 2/3 of women's less men's share of right ones.
-    # Student's t of 20 melanomas is 2.093, and the variance of bootstrap samples lacks the factor 20 / 19.
-    variance = 0.0
-    for k in range(3):
-        each = [right[(labels == k) & (table["sex"] == name).to_numpy()] for name in ("female", "male")]
-        variance += (2 / 3) ** 2 * sum(part.var() / len(part) for part in each) / 9
-    half = 2.093 * (20 / 19 * variance) ** 0.5
-    assert women.gap.high - women.gap.value == pytest.approx(half, rel=0.1)
-    assert women.gap.value - women.gap.low == pytest.approx(half, rel=0.1)
-    # Photos of one lesion are no more people: ten lesions of two photos each.
+    assert women.gap.high - women.gap.value == pytest.approx(half(20, 20, 60), rel=0.04)
+    assert women.gap.value - women.gap.low == pytest.approx(half(20, 20, 60), rel=0.04)
+    # Photos of one lesion are no more people: half as many lesions of two photos each.
     twice = table.assign(group=[f"lesion {k // 6} {k % 3}" for k in range(300)])
     fewer, _ = subgroups(twice, right, labels, CLASSES, ["sex"], samples)
-    assert (fewer.gap.high - fewer.gap.value) / half == pytest.approx(
-        2.2622 * (10 / 9) ** 0.5 / (2.093 * (20 / 19) ** 0.5), rel=0.1
-    )
+    wider = (fewer.gap.high - fewer.gap.value) / (women.gap.high - women.gap.value)
+    assert wider == pytest.approx(half(10, 10, 30) / half(20, 20, 60), rel=0.01)
+
+
+def test_a_group_that_is_all_right_is_not_certain_to_be():
+    """No bootstrap sample shows an error where there is none: the interval was 0.000 to 0.000."""
+    labels = np.repeat([0, 1], [20, 20])
+    table = pd.DataFrame({"sex": ["female", "male"] * 20, "group": ""})
+    women, _ = subgroups(table, np.ones(40, bool), labels, CLASSES, ["sex"], resamples(labels, samples=100, seed=0))
+    # Ten of ten of two classes each, women and men: half an error of eleven, and half of each class are men.
+    half = 1.95996 * (2 * 2 * (0.5 / 11) * (10.5 / 11) / 10 / 4 / 4) ** 0.5
+    assert (women.gap.value, women.gap.high) == (0.0, pytest.approx(half, rel=1e-4))
+    assert women.gap.low == pytest.approx(-half, rel=1e-4)
 
 
 def test_a_sensitivity_that_all_but_reaches_its_bound_is_not_certain():
@@ -172,12 +245,16 @@ def test_a_difference_to_the_champion_is_as_uncertain_as_the_rarest_class_leaves
     only = replace(ALL, metrics=(), sensitivity=None, subgroups=None)
     found = {verdict.gate: verdict.interval for verdict in judge(only, own, Champion(1, champion))}
     paired = paired_bootstrap(p, other, labels, CLASSES, groups=list(own.table["group"]), seed=0)
+    samples = [sampled_summary(each, labels, CLASSES, own.samples) for each in (p, other)]
     rarest = int(np.bincount(labels).min())
-    wider = float(t.ppf(0.975, rarest - 1)) * (rarest / (rarest - 1)) ** 0.5 / 1.959964
+    errors = float(t.ppf(0.975, rarest - 1)) * (rarest / (rarest - 1)) ** 0.5
     for name in ("mean_auc", "balanced_accuracy"):
-        interval, normal = found[f"{name} against version 1"], paired[name]
-        assert interval.value == pytest.approx(normal.difference)
-        assert interval.high - interval.low == pytest.approx(wider * (normal.high - normal.low))
+        interval, compared = found[f"{name} against version 1"], paired[name]
+        assert interval.high - interval.value == pytest.approx(errors * (samples[0][name] - samples[1][name]).std())
+        # `compare` says the same of the same two.
+        assert (interval.low, interval.value, interval.high) == pytest.approx(
+            (compared.low, compared.difference, compared.high)
+        )
 
 
 def test_sensitivity_at_a_specificity_is_read_off_the_curve_of_scikit_learn():
@@ -261,6 +338,17 @@ MISTAKES = [
     ("operating_point: {sensitivity: 90}", "gates.yaml:1: sensitivity is 90, must be a number from 0.01 to 1"),
     ("sensitivity: {of: 3, specificity: 0.8, at_least: 0.1}", "gates.yaml:1: of holds 3, must be a word"),
     ("metrics: {ece: {at_most: 0.1, by: middle}}", "gates.yaml:1: by is 'middle', must be value or low or high"),
+    (
+        "subgroups:\n  columns: [sex]\n  below_all: 0.1\n  required: yes",
+        "gates.yaml:4: required is 'yes', must be true or false",
+    ),
+    ("champion: {metrics: accuracy, required: 1}", "gates.yaml:1: required is 1, must be true or false"),
+    (
+        "metrics:\n  ece:\n    at_most: 0.1\n    required: true",
+        "gates.yaml:4: required is for sensitivity, subgroups, champion: a score that is not defined fails without it",
+    ),
+    ("a: 1\nsubgroups: {below_all: 0.1}", "gates.yaml:2: columns is missing, must be some of age, sex, site"),
+    ("champion: {metrics: []}", "gates.yaml:1: metrics is empty, must be a score or a list of scores"),
 ]
 
 

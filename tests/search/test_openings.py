@@ -65,10 +65,10 @@ def test_what_earlier_releases_scored_is_of_the_part_of_its_study(tmp_path: Path
     assert openings(place, "other", THERE) == Openings()
 
 
-def test_a_record_that_is_torn_is_one_that_is_not_there(place: Workspace) -> None:
+def test_a_record_that_is_torn_counts_for_every_part(place: Workspace) -> None:
     scored(place, "first", "01", HERE).with_suffix(".json").write_text("[")
     assert openings(place, "first", HERE) == Openings(1)
-    assert openings(place, "second", HERE) == Openings()
+    assert openings(place, "second", HERE) == openings(place, "second", THERE) == Openings(0, {"first": 1})
 
 
 @pytest.mark.parametrize(

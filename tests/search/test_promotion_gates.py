@@ -28,11 +28,13 @@ pytestmark = [
 ]
 OPEN = "calibration: temperature\ndecisions: balanced\noperating_point: {sensitivity: 0.9}\n"
 """Gates that stop nothing."""
+PEOPLE = "subgroups: {columns: [sex, site], images: 15, per_class: 3, below_all: 0.15, by: high%s}\n"
+"""Groups of people, as the package's own gates judge them, of the few people here: nothing is known of sites."""
 
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
-    place = workspace_with_data(tmp_path_factory.mktemp("gates"))
+    place = workspace_with_data(tmp_path_factory.mktemp("gates"), test_images=60)
     searched(place, open_data(place.path, "drawn"))
     return place
 
@@ -43,6 +45,8 @@ def files(place: Workspace) -> dict[str, Path]:
         "open": OPEN,
         "closed": OPEN + "metrics: {accuracy: {at_least: 1.5}}\nsensitivity: {specificity: 0.8, at_least: 0}\n",
         "champion": OPEN + "champion: {metrics: accuracy}\n",
+        "people": PEOPLE % "",
+        "required": PEOPLE % ", required: true",
     }
     for name, text in texts.items():
         (place.path.parent / f"{name}.yaml").write_text(text)
@@ -57,17 +61,38 @@ def aliases(place: Workspace, name: str) -> dict[str, int]:
     return {alias: int(at) for alias, at in client_of(place).get_registered_model(name).aliases.items()}
 
 
+@pytest.fixture
+def settled(place: Workspace, files: dict[str, Path]) -> str:
+    """A registered model of one version, which is the champion."""
+    assert promote("drawn", place, model="settled", views=2, gates=files["open"]).champion
+    return "settled"
+
+
+def plant(place: Workspace, probabilities: np.ndarray, *, views: int, ensemble: int) -> None:
+    """Let models of so many views and trials answer the test part with `probabilities`: kept, as if computed."""
+    asked = Proposal.of("drawn", place, None, ensemble, None, views, read_gates(), None, None)
+    selection, _ = asked.selected()
+    asked.reports.mkdir(parents=True, exist_ok=True)
+    np.save(asked.reports / f"tested-{asked.tested_as(selection)[:12]}.npy", probabilities)
+
+
+def sure_of(labels: np.ndarray) -> np.ndarray:
+    """Probabilities so sure of these labels that no weights of decisions change one."""
+    return np.where(np.eye(3)[labels] > 0, 0.9998, 0.0001)
+
+
 def test_a_gate_that_fails_leaves_the_alias_where_it_is_and_a_later_judgement_opens_nothing(place, files, monkeypatch):
     stopped = promote("drawn", place, model="judged", views=2, gates=files["closed"])
     assert (stopped.passed, stopped.champion, stopped.uri) == (False, False, "models:/judged/1")
     assert "stopped by accuracy: the champion stays what it was" in stopped.message
     assert aliases(place, "judged") == {}
     version = client_of(place).get_model_version("judged", "1")
-    assert version.tags["lesion.gates"] == "stopped"
+    assert version.tags["lesion.gates"] == "stopped by accuracy"
     assert version.tags["lesion.stopped_by"] == "accuracy"
     assert version.tags["lesion.gate.accuracy"].startswith("failed: ")
     assert version.tags["lesion.gate.sensitivity at specificity 0.80 melanoma"].startswith("passed: ")
     assert "Not a medical device" in version.description
+    assert "Gates: stopped by accuracy." in version.description
     evidence = {file.path for file in client_of(place).list_artifacts(stopped.run_id, "evidence")}
     assert {"evidence/gates.json", "evidence/model_card.md"} <= evidence
 
@@ -105,25 +130,23 @@ def test_other_rules_for_the_same_trials_are_a_new_version_that_opens_nothing_an
 
 
 def test_a_model_that_is_worse_than_the_champion_is_stopped_and_rollback_goes_both_ways(place, files):
-    first = promote("drawn", place, model="ranked", views=8, gates=files["open"])
-    # A second model that answers the test part as wrongly as can be; planted where its probabilities are kept.
-    given = read_gates(files["champion"])
-    asked = Proposal.of("drawn", place, "ranked", 1, None, 8, given, None, None)
-    selection, _ = asked.selected()
+    # A first model that knows the test part by heart, and a second that is never right.
     labels = open_test(place.path, "drawn").labels
-    wrong = np.full((len(labels), 3), 0.01)
-    wrong[np.arange(len(labels)), (labels + 1) % 3] = 0.98
-    np.save(asked.reports / f"tested-{asked.tested_as(selection)[:12]}.npy", wrong)
-    stopped = promote("drawn", place, model="ranked", views=8, ensemble=1, gates=given)
+    plant(place, sure_of(labels), views=8, ensemble=5)
+    plant(place, sure_of((labels + 1) % 3), views=4, ensemble=1)
+    first = promote("drawn", place, model="ranked", views=8, gates=files["champion"])
+    assert (first.passed, first.champion, first.metrics["accuracy"][0]) == (True, True, 1.0)
+    assert "; gates passed, 1 not judged: champion" in first.message
+    stopped = promote("drawn", place, model="ranked", views=4, ensemble=1, gates=files["champion"])
+    assert (stopped.passed, stopped.champion, stopped.metrics["accuracy"][0]) == (False, False, 0.0)
     (verdict,) = stopped.verdicts
-    assert verdict.gate == f"accuracy against version {first.version}"
-    assert verdict.outcome == ("failed" if first.metrics["accuracy"][0] else "passed")
+    assert (verdict.gate, verdict.outcome) == (f"accuracy against version {first.version}", "failed")
+    assert verdict.interval.value == -1.0
     assert aliases(place, "ranked") == {"champion": first.version}
-    if not stopped.passed:
-        with pytest.raises(PromotionError, match=f"never was the champion: {verdict.gate} stopped it"):
-            rollback("ranked", place, to=stopped.version)
+    with pytest.raises(PromotionError, match=f"never was the champion: {verdict.gate} stopped it"):
+        rollback("ranked", place, to=stopped.version)
 
-    second = promote("drawn", place, model="ranked", views=8, ensemble=1, gates=files["open"])
+    second = promote("drawn", place, model="ranked", views=4, ensemble=1, gates=files["open"])
     assert second.version == stopped.version
     assert aliases(place, "ranked") == {"champion": second.version, "previous": first.version}
     move = rollback("ranked", place)
@@ -140,21 +163,71 @@ def test_a_model_that_is_worse_than_the_champion_is_stopped_and_rollback_goes_bo
     assert len(client_of(place).get_registered_model("ranked").tags[MOVES]) < 5000
 
 
-def test_what_cannot_be_rolled_back(place):
-    assert aliases(place, "judged") == {"champion": 1}  # the first test's
-    with pytest.raises(PromotionError, match="judged has no version before its champion"):
-        rollback("judged", place)
-    with pytest.raises(PromotionError, match="judged has no version 7; it has 1"):
-        rollback("judged", place, to=7)
-    with pytest.raises(PromotionError, match="version 1 of judged is the champion already"):
-        rollback("judged", place, to=1)
+def test_a_model_that_fails_women_is_stopped_and_the_champion_stays(place, files, capsys):
+    test = open_test(place.path, "drawn")
+    women = (test.table["sex"] == "female").to_numpy()
+    assert women.sum() >= 15
+    assert set(test.table["site"]) == {"unknown"}
+    plant(place, sure_of(test.labels), views=1, ensemble=5)
+    plant(place, sure_of(np.where(women, (test.labels + 1) % 3, test.labels)), views=1, ensemble=1)
+    words = ["promote", "drawn", "--model", "fair", "--views", "1", "--workspace", str(place.path)]
+    assert cli.main([*words, "--gates", str(files["people"])]) == 0
+    assert "gates passed, 1 not judged: subgroups by site" in " ".join(capsys.readouterr().out.split())
+    assert aliases(place, "fair") == {"champion": 1}
+
+    assert cli.main([*words, "--ensemble", "1", "--gates", str(files["people"])]) == 1
+    told = " ".join(capsys.readouterr().out.split())
+    assert "stopped by sex female, 1 not judged: subgroups by site: the champion stays what it was" in told
+    assert f"sex female: balanced accuracy 0.000 on {women.sum()} images" in told
+    assert aliases(place, "fair") == {"champion": 1}
+    first, second = (client_of(place).get_model_version("fair", number) for number in "12")
+    assert (first.tags["lesion.gates"], first.tags["lesion.stopped_by"]) == (
+        "passed, 1 not judged: subgroups by site", ""
+    )  # fmt: skip
+    assert second.tags["lesion.gates"] == "stopped by sex female, 1 not judged: subgroups by site"
+    assert second.tags["lesion.stopped_by"] == "sex female"
+    assert second.tags["lesion.gate.sex female"].startswith("failed: ")
+    assert second.tags["lesion.gate.sex male"].startswith("passed: ")
+    assert "Gates: stopped by sex female, " in second.description
+    assert cli.main(["history", "fair", "--workspace", str(place.path), "--json"]) == 0
+    newest, oldest = json.loads(capsys.readouterr().out)["versions"]
+    assert [newest["gates"], oldest["gates"]] == [second.tags["lesion.gates"], first.tags["lesion.gates"]]
+
+    # The good one again, where nobody may be passed over: what was not judged stops it now.
+    assert cli.main([*words, "--gates", str(files["required"]), "--json"]) == 1
+    told = json.loads(capsys.readouterr().out)
+    assert (told["told"], told["version"]) == ("stopped by subgroups by site", 1)
+    with pytest.raises(PromotionError, match="never was the champion: sex female stopped it"):
+        rollback("fair", place, to=2)
+
+
+def test_the_card_is_whole_as_evidence_and_a_description_that_is_cut_says_so(place, settled):
+    registry = Registry(place.tracking_uri, place.artifacts)
+    version = registry.client.get_model_version(settled, "1")
+    card = registry.evidence(version.run_id, "model_card.md").read_text(encoding="utf-8")
+    for title in ("Intended use", "Limits", "Results on the test part", "Gates", "Groups of people", "Model", "Data"):
+        assert f"\n## {title}\n" in card
+    assert "\n## Limits\n" in version.description
+    registry.describe(settled, 1, "x" * 6000)
+    cut = registry.client.get_model_version(settled, "1").description
+    assert (len(cut), cut.endswith("x\n\n[cut here: MLflow holds no more]")) == (5000, True)
+
+
+def test_what_cannot_be_rolled_back(place, settled):
+    assert aliases(place, settled) == {"champion": 1}
+    with pytest.raises(PromotionError, match="settled has no version before its champion"):
+        rollback(settled, place)
+    with pytest.raises(PromotionError, match="settled has no version 7; it has 1"):
+        rollback(settled, place, to=7)
+    with pytest.raises(PromotionError, match="version 1 of settled is the champion already"):
+        rollback(settled, place, to=1)
     with pytest.raises(PromotionError, match="no model 'nobody'"):
         rollback("nobody", place)
     with (
-        alone(place, "judged"),
+        alone(place, settled),
         pytest.raises(PromotionBlockedError, match="is being promoted, or rolled back, by another process"),
     ):
-        rollback("judged", place)
+        rollback(settled, place)
 
 
 def test_a_second_promotion_at_the_same_time_is_told_so_before_the_test_part_is_opened(place, monkeypatch):
@@ -166,34 +239,35 @@ def test_a_second_promotion_at_the_same_time_is_told_so_before_the_test_part_is_
         promote("drawn", place, model="judged", views=4)
 
 
-def test_a_rehearsal_opens_and_registers_nothing(place, files, monkeypatch, capsys):
+def test_a_rehearsal_opens_and_registers_nothing(place, files, settled, monkeypatch, capsys):
     monkeypatch.setattr(proposal, "open_test_of", lambda *_: pytest.fail("the test part was opened"))
     told = rehearse("drawn", place, model="dry", views=2, gates=files["closed"])
     assert [verdict.outcome for verdict in told.verdicts] == ["failed", "passed"]
     assert (told.version, told.champion) == (None, None)
     with pytest.raises(PromotionError, match="no model 'dry'"):
         history("dry", place)
-    words = ["promote", "drawn", "--workspace", str(place.path), "--dry-run", "--views", "2", "--model", "judged"]
+    words = ["promote", "drawn", "--workspace", str(place.path), "--dry-run", "--views", "2", "--model", settled]
     assert cli.main([*words, "--gates", str(files["open"])]) == 0
     said = capsys.readouterr().out
+    assert "on validation: none asked" in said
     assert "these trials are version 1 already" in said
     assert "nothing was opened, registered or moved" in said
 
 
-def test_the_commands_end_with_1_where_a_gate_stops(place, files, capsys):
+def test_the_commands_end_with_1_where_a_gate_stops(place, files, settled, capsys):
     words = ["--workspace", str(place.path), "--json"]
-    promoting = ["promote", "drawn", "--model", "judged", "--views", "2", "--gates"]
+    promoting = ["promote", "drawn", "--model", settled, "--views", "2", "--gates"]
     assert cli.main([*promoting, str(files["closed"]), *words]) == 1
     told = json.loads(capsys.readouterr().out)
     assert (told["passed"], told["alias"]) == (False, "champion")
     assert [gate["outcome"] for gate in told["gates"]] == ["failed", "passed"]
     assert cli.main([*promoting, str(files["open"]), "--workspace", str(place.path)]) == 0
-    assert "judged version 1" in capsys.readouterr().out
-    assert cli.main(["history", "judged", *words]) == 0
+    assert "settled version 1" in capsys.readouterr().out
+    assert cli.main(["history", settled, *words]) == 0
     assert json.loads(capsys.readouterr().out)["versions"][0]["aliases"] == ["champion"]
-    assert cli.main(["history", "judged", "--workspace", str(place.path)]) == 0
+    assert cli.main(["history", settled, "--workspace", str(place.path)]) == 0
     assert "promoted from drawn" in capsys.readouterr().out
-    assert cli.main(["rollback", "judged", *words]) == 2
+    assert cli.main(["rollback", settled, *words]) == 2
     (place.path.parent / "torn.yaml").write_text("metrics: {acuracy: {at_least: 0.5}}\n")
     assert cli.main([*promoting, str(place.path.parent / "torn.yaml"), *words]) == 2
     assert "torn.yaml:1: no metric 'acuracy'" in capsys.readouterr().err

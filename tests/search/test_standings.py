@@ -94,17 +94,38 @@ def test_intervals_draw_lesions_and_runs_and_compare_on_the_same_draws():
     assert few.interval is not None
     wide, narrow = (np.log(i.high / (1 - i.high)) - 1.45 for i in (few.interval, first.interval))
     assert wide / narrow == pytest.approx(2.2622 * (10 / 9) ** 0.5 / 1.96, rel=0.01)
-    # Runs that differ widen the interval, though their images are the same: 0.71 and 0.91 deviate by 0.1414, their mean
-    # by 0.1, which is 0.6498 on the logit scale.
-    apart = {**samples, 1: 0.71 + luck * 0, 3: 0.91 + luck * 0}
-    first, _ = ranked(series, SEARCHED, Draws(apart, MANY))
-    assert first.interval is not None
-    assert (first.interval.low, first.interval.high) == pytest.approx((0.544, 0.938), abs=0.005)
     # On folds only lesions are drawn.
     on_folds = replace(series, identity=replace(IDENTITY, split="folds"))
-    first, _ = ranked(on_folds, SEARCHED, Draws(apart, MANY))
+    first, _ = ranked(
+        on_folds, SEARCHED, Draws({number: each + 0.1 * number for number, each in samples.items()}, MANY)
+    )
     assert first.interval is not None
-    assert (first.interval.low, first.interval.high) == pytest.approx((0.81, 0.81))
+    assert (first.interval.low, first.interval.high) == pytest.approx((0.7677, 0.8461), abs=0.002)
+
+
+def test_three_runs_that_differ_leave_much_room_though_their_images_are_the_same():
+    values = (0.78, 0.81, 0.84)
+    rows = (*(run(n, 1, n, value) for n, value in enumerate(values)), run(3, 0, 0, 0.80))
+    series = replace(SERIES, rows=rows)
+    # Where the images leave no doubt: a deviation of 0.03, of the mean 0.0173, Student's t of two degrees of freedom
+    # 4.3027. On the logit scale that is 4.3027 · 0.0173 / (0.81 · 0.19) = 0.4842 about 1.4500.
+    certain = {row.number: np.full(50, float(row.value or 0)) for row in rows}
+    first, second = ranked(series, SEARCHED, Draws(certain, MANY))
+    assert first.interval is not None
+    assert second.behind is not None
+    assert (first.interval.low, first.interval.high) == pytest.approx((0.7243, 0.8737), abs=1e-4)
+    assert (second.behind.low, second.behind.high) == pytest.approx((0.01 - 0.0745, 0.01 + 0.0745), abs=1e-4)
+    # With as much doubt of the images, which is well known: 0.0007 = 0.0004 + 0.0003, of Welch and Satterthwaite's
+    # 0.0007² / (0.0003² / 2) = 10.9 degrees of freedom, whose t is 2.2037.
+    luck = np.tile([-0.02, 0.02], 500)
+    first, _ = ranked(series, SEARCHED, Draws({number: each[0] + luck for number, each in certain.items()}, MANY))
+    assert first.interval is not None
+    reach = np.log(first.interval.high / (1 - first.interval.high)) - 1.45
+    assert reach == pytest.approx(2.2037 * 0.0007**0.5 / (0.81 * 0.19), rel=1e-3)
+    # A single run does not show by how much others would differ.
+    alone, _ = ranked(replace(SERIES, rows=(run(0, 1, 0, 0.81), run(3, 0, 0, 0.80))), SEARCHED, Draws(certain, MANY))
+    assert alone.interval is not None
+    assert alone.interval.high == pytest.approx(alone.mean)
 
 
 def test_a_setting_that_lacks_a_fold_comes_after_those_that_lack_none():
