@@ -70,7 +70,11 @@ def describe(
     blurred_below: float = BLURRED,
     progress: Progress = silent,
 ) -> dict[str, Any]:
-    """What exploration.json holds, but for the names of page and pictures; `sizes` is None without `originals`."""
+    """What exploration.json holds, but for the names of page and pictures; `sizes` is None without `originals`.
+
+    Of the test part only what the manifest of `data` says: how many images, and how many of each class.
+    """
+    of_test = data.manifest.get("test") or {}
     packed = {"measured_at": f"{data.size} × {data.size} pixels, {data.geometry}"}
     sharp = {"packed": packed | blur(measures.sharpness, data, blurred_below)}
     if originals is not None:
@@ -83,7 +87,9 @@ def describe(
         "geometry": data.geometry,
         "classes": list(data.classes),
         "images": len(data),
-        "test_images": int((data.manifest.get("test") or {}).get("images", 0)),
+        "test_images": int(of_test.get("images", 0)),
+        # Counted by `prepare`; None where there is no test part or an older version packed the data.
+        "test_classes": of_test.get("classes"),
         "counts": class_counts(data),
         "people": count_people(data),
         "groups": count_groups(data),
@@ -100,7 +106,7 @@ def _charts(
     data: PackedDataset, report: dict[str, Any], measures: Measures, originals: Originals | None
 ) -> dict[str, Figure]:
     """The charts by name, those of what nothing is known left out."""
-    drawn = {"class_counts": charts.class_counts_figure(report["counts"], data.name)}
+    drawn = {"class_counts": charts.class_counts_figure(report["counts"], data.name, report["test_classes"])}
     if report["sizes"] is not None:
         drawn["sizes"] = charts.sizes_figure(report["sizes"], data.name)
     for what, found in report["people"].items():

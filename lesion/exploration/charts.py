@@ -30,9 +30,10 @@ PLAIN = "#7F7F7F"
 CHANNELS = {"R": "#D55E00", "G": "#009E73", "B": "#0072B2"}
 
 
-def class_counts_figure(found: Mapping[str, Any], name: str) -> Figure:
-    """Draw the images of each class, on both sides of the default split."""
-    sides = {f"{side} ({sum(found[side].values()):,})": list(found[side].values()) for side in ("train", "validation")}
+def class_counts_figure(found: Mapping[str, Any], name: str, test: Mapping[str, int] | None = None) -> Figure:
+    """Draw the images of each class, on both sides of the default split and, where they are known, of the test part."""
+    counts = {side: found[side] for side in ("train", "validation")} | ({} if test is None else {"test": test})
+    sides = {f"{side} ({sum(each.values()):,})": list(each.values()) for side, each in counts.items()}
     return grouped_bars(list(found["train"]), sides, "images", f"{name}: images of each class, split {found['split']}")
 
 

@@ -22,6 +22,8 @@ PAIRS = 24
 IMAGENET = "0.485, 0.456, 0.406 and 0.229, 0.224, 0.225"
 """What models with ImageNet weights expect as mean and deviation of R, G, B, from 0 to 1."""
 
+NOT_RECORDED = "not recorded"
+
 Rows = list[tuple[str, ...]]
 
 
@@ -111,7 +113,10 @@ def _chart(data: str, name: str, figure: Figure) -> tuple[str, str]:
 
 
 def _counts(report: Mapping[str, Any]) -> tuple[Sequence[str], Rows]:
-    """Images of each class by part and by side of the default split, those shown once where they are the same."""
+    """Images of each class by part and by side of the default split, those shown once where they are the same.
+
+    The test part's are those that the manifest has; in data packed by an older version they are not recorded.
+    """
     counts = report["counts"]
     sides = {side: counts[side] for side in ("train", "validation")}
     own = {} if counts["parts"] == sides or len(counts["parts"]) == 1 else counts["parts"]
@@ -119,7 +124,12 @@ def _counts(report: Mapping[str, Any]) -> tuple[Sequence[str], Rows]:
     rows = [(name, *(_share(each[name], sum(each.values())) for each in columns.values()))
             for name in report["classes"]]  # fmt: skip
     rows.append(("all", *(f"{sum(each.values()):,}" for each in columns.values())))
-    return ("class", *columns), rows
+    test, images = report["test_classes"], report["test_images"]
+    if not images:
+        return ("class", *columns), rows
+    told = [NOT_RECORDED if test is None else _share(test[name], images) for name in report["classes"]]
+    rows = [(*row, cell) for row, cell in zip(rows, [*told, f"{images:,}"], strict=True)]
+    return ("class", *columns, "test part"), rows
 
 
 def _people(found: Mapping[str, Any]) -> tuple[Sequence[str], Rows]:

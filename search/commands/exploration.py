@@ -113,11 +113,15 @@ def _show(report: Mapping[str, Any], folder: Path) -> None:
     from search.display import console, say, table  # noqa: PLC0415
 
     counts = report["counts"]
-    sides = [counts["train"], counts["validation"]]
-    rows = [(name, *(f"{side[name]:,}" for side in sides)) for name in report["classes"]]
-    rows.append(("all", *(f"{sum(side.values()):,}" for side in sides)))
+    sides = {side: counts[side] for side in ("train", "validation")}
+    if report["test_classes"] is not None:
+        sides["test"] = report["test_classes"]
+    rows = [(name, *(f"{side[name]:,}" for side in sides.values())) for name in report["classes"]]
+    rows.append(("all", *(f"{sum(side.values()):,}" for side in sides.values())))
     title = f"{report['data']}: {report['images']:,} images, split {counts['split']}"
-    console().print(table(("class", "train", "validation"), rows, title, right="train validation"))
+    console().print(table(("class", *sides), rows, title, right="train validation test"))
+    if report["test_images"] and report["test_classes"] is None:
+        say(f"test part: {report['test_images']:,} images; their classes were not recorded", style="dim")
     for blur in report["blur"].values():
         parts = ", ".join(f"{part} {each['images']:,} of {each['of']:,}" for part, each in blur["parts"].items())
         say(f"blurred, below {blur['below']:g}: {parts} ({blur['measured_at']})")

@@ -42,13 +42,15 @@ def _add_compare(commands: Commands) -> None:
     parser = command(
         commands, "compare", compare,
         "Set judgements of the same images side by side, with paired tests. Each is a study (its best trial), a trial "
-        "as STUDY:12, a promoted model's test part as STUDY:test, or a per_image.csv; the first is compared with each "
-        "of the others.",
+        "as STUDY:12, one of its finalists as STUDY:12/1 (fresh seed 1) or STUDY:12/fold-0, a promoted model's test "
+        "part as STUDY:test, or a per_image.csv; the first is compared with each of the others.",
         "isic2017 isic2017-second",
         "isic2017:24 isic2017:16 isic2017:0 --html comparison.html",
+        "isic2017:24/1 isic2017:24/2",
         "isic2017:test theirs/per_image.csv --json",
     )  # fmt: skip
-    parser.add_argument("names", nargs="+", metavar="NAME", help="study, STUDY:TRIAL, STUDY:test, or a CSV file")
+    named = "study, STUDY:TRIAL, STUDY:TRIAL/RUN, STUDY:test, or a CSV file"
+    parser.add_argument("names", nargs="+", metavar="NAME", help=named)
     parser.add_argument("--html", type=Path, metavar="FILE", help="write a page that needs no network")
     workspace_option(parser)
     json_option(parser)

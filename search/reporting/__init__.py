@@ -44,7 +44,7 @@ def report(
 ) -> Report:
     """Read a study and write its report into the workspace's ``reports/<study>/report``; the page to `out` if given.
 
-    The files are logged to the study's run in MLflow, figures and tables to the runs of its five best complete trials.
+    The files are logged to the study's run in MLflow, what is missing of tables and figures to the runs of its trials.
     Works on a study that is still being searched. Raises LedgerError for a study that is not there, OSError where the
     files cannot be written.
     """

@@ -31,6 +31,7 @@ from search.mirror import mirror_of
 from search.reopened import data_of, through_task
 from search.reporting.files import as_csv
 from search.reporting.judged import Judge, evaluated
+from search.reporting.points import CURVE_COLUMNS, RELIABILITY_COLUMNS, curve_rows, reliability_rows
 from search.retention import KEPT
 from search.rows import TrialRow
 from search.series import Series
@@ -45,7 +46,7 @@ TABLED, DRAWN = "lesion.tabled_epoch", "lesion.drawn_epoch"
 PICTURED = "lesion.data_pictured"
 """Tag of the study's run: the hash of the data that its pictures show."""
 TRIALS = KEPT
-"""Best complete trials that get figures: those whose checkpoints are kept."""
+"""Best complete trials that get the table of single images: those whose checkpoints are kept."""
 PER_CLASS = ("auc", "ap", "precision", "sensitivity", "specificity", "f1")
 
 Step = tuple[str, Callable[[], None]]
@@ -62,13 +63,14 @@ def log_study(
 ) -> str:
     """Log what MLflow does not show yet of a study, until there was `enough`; empty, or in words what is missing.
 
-    Every trial that ended with predictions gets tables, the best `TRIALS` complete ones figures and the table of single
-    images, the study's own run pictures of its classes and of what augmentation does to them. Never raises.
+    Every trial that ended with predictions gets tables, every complete one figures, the best `TRIALS` of these the
+    table of single images; the study's own run pictures of its classes and of what augmentation does to them. Figures
+    come last, those of the best trial first: the least wanted are what there was no time for. Never raises.
     """
     runs = mirror_of(place, status.name, status.identity, tracking_uri).runs
     complete = [row for row in ranked(status) if row.state == "complete"]
-    shown = Shown(place, status, runs, complete[:TRIALS])
-    return _logged(lambda: [*shown.tables(), *shown.figures(), *shown.pictures()], enough, say)
+    shown = Shown(place, status, runs, complete, complete[:TRIALS])
+    return _logged(lambda: [*shown.tables(), *shown.pictures(), *shown.figures()], enough, say)
 
 
 def log_series(
@@ -82,28 +84,29 @@ def log_series(
     """As `log_study`, of a study's finalists: all complete ones get figures and the table of single images."""
     runs = mirror_of(place, series.name, series.identity, tracking_uri, experiment=series.study).runs
     status = StudyStatus(series.name, series.identity, series.rows, False)
-    shown = Shown(place, status, runs, series.complete)
+    shown = Shown(place, status, runs, series.complete, series.complete)
     return _logged(lambda: [*shown.tables(), *shown.figures()], enough, say)
 
 
 @dataclass(frozen=True)
 class Shown:
-    """A study, or a series, and its runs in MLflow; the complete rows `drawn` get figures."""
+    """A study, or a series, and its runs in MLflow; the complete rows `drawn` get figures, `listed` single images."""
 
     place: Workspace
     status: StudyStatus
     runs: StudyRuns
     drawn: Sequence[TrialRow]
+    listed: Sequence[TrialRow]
 
     def tables(self) -> Iterator[Step]:
         """Tables that are missing, of all trials that ended with predictions; next to nothing each."""
         ended = [row for row in ranked(self.status) if row.state in ("complete", "pruned")]
-        best = {row.number for row in self.drawn}
+        listed = {row.number for row in self.listed}
         for row in (row for row in ended if self._lacks(row, TABLED)):
-            yield f"tables of trial {row.label}", partial(self._log_tables, row, images=row.number in best)
+            yield f"tables of trial {row.label}", partial(self._log_tables, row, images=row.number in listed)
 
     def figures(self) -> Iterator[Step]:
-        """Figures that are missing; about a second each."""
+        """Figures that are missing, half a second each on an idle core, of the best trial first."""
         for row in (row for row in self.drawn if self._lacks(row, DRAWN)):
             yield f"figures of trial {row.label}", partial(self._log_figures, row)
 
@@ -136,6 +139,9 @@ class Shown:
             (folder / "per_class.csv").write_text(_per_class(told))
             (folder / "confusion_by_epoch.csv").write_text(_confusions(judge, row, told))
             (folder / "wide.csv").write_text(_wide(self.status.name, row, told))
+            judged = (told.probabilities, told.labels, told.classes)
+            (folder / "curves.csv").write_text(as_csv(CURVE_COLUMNS, curve_rows(*judged)))
+            (folder / "reliability.csv").write_text(as_csv(RELIABILITY_COLUMNS, reliability_rows(*judged)))
             if images:
                 told.per_image().to_csv(folder / "per_image.csv", index=False)
 

@@ -12,7 +12,7 @@ from typing import Any
 from lesion.figures import COLOURS
 from search.reporting.effects import BETTER, WORSE, Stage
 from search.reporting.gather import Reading
-from search.reporting.importance import Importance
+from search.reporting.importance import METHODS, Importance
 from search.reporting.tables import ordered
 from search.space.domains import show
 
@@ -128,9 +128,9 @@ def importance(found: Sequence[Importance]) -> Chart:
     names = list(dict.fromkeys(name for each in found for name in each.shares))[::-1]
     bars: list[Chart] = [
         {"type": "bar", "orientation": "h", "name": each.method, "y": names,
-         "x": [each.shares.get(name) for name in names], "marker": {"color": COLOURS[place]},
-         "hovertemplate": "%{y}: %{x:.0%}<extra></extra>"}
-        for place, each in enumerate(found)
+         "x": [each.shares.get(name) for name in names], "marker": {"color": COLOURS[METHODS.index(each.method)]},
+         "showlegend": True, "hovertemplate": "%{y}: %{x:.0%}<extra></extra>"}
+        for each in found
     ]  # fmt: skip
     axis = {"tickformat": ".0%", "rangemode": "tozero", "nticks": 6}
     height = 110 + (14 + 12 * len(found)) * len(names)

@@ -74,7 +74,9 @@ def compare(
     Raises ReportError for judgements of different images or classes, which no paired test can compare.
     """
     if len(names) < 2:
-        raise ReportError("at least two are compared: studies, trials as STUDY:12, STUDY:test, or tables")
+        raise ReportError(
+            "at least two are compared: studies, trials as STUDY:12, finalists as STUDY:12/1, STUDY:test, or tables"
+        )
     place = existing_workspace(workspace)
     first, *others = [judgement_named(place, name) for name in names]
     aligned = [_aligned(first, other) for other in others]

@@ -1,9 +1,10 @@
 """Which settings mattered: how much of the objective's variation each searched setting accounts for.
 
 Two answers of Optuna, both on the values at the first epoch that all trials reached. PED-ANOVA asks what sets the best
-tenth apart from the rest, over the whole conditional space (Watanabe et al. 2023). fANOVA splits the variance of a
-random forest (Hutter, Hoos & Leyton-Brown 2014) and needs settings that all its trials have, so it is asked for what is
-common to all of them and again inside each branch. Unlike effects they have no intervals: read them as hints.
+tenth apart from the rest (Watanabe et al. 2023). fANOVA splits the variance of a random forest (Hutter, Hoos &
+Leyton-Brown 2014). Both are asked of all trials and again inside each branch: PED-ANOVA over the whole conditional
+space, fANOVA, which needs settings that all its trials have, over what is common to them. Unlike effects they have no
+intervals: read them as hints.
 """
 
 from __future__ import annotations
@@ -25,6 +26,9 @@ from search.study import StudyStatus
 
 FEWEST = 10
 """Fewer trials than this in a branch, and its importances are not computed."""
+BEST, LEAST = 0.1, 5
+"""The share of trials that PED-ANOVA calls best, and how many at least: fewer say little (Optuna's advice)."""
+PED_ANOVA, FANOVA = METHODS = ("PED-ANOVA", "fANOVA")
 
 
 @dataclass(frozen=True)
@@ -41,7 +45,7 @@ class Importance:
 
 
 def importances(status: StudyStatus, *, seed: int = 0) -> list[Importance]:
-    """PED-ANOVA over all trials, then fANOVA over what they have in common and inside each branch."""
+    """Both methods over all trials, then over each branch: the trials that chose one option of a component."""
     rows = [row for row in status.rows if row.history and row.state in ("complete", "pruned")]
     if len(rows) < FEWEST:
         return []
@@ -49,16 +53,21 @@ def importances(status: StudyStatus, *, seed: int = 0) -> list[Importance]:
     found, ranges = factors(status.identity.semantics), numbers(status.identity.semantics)
     direction = status.identity.direction
     everything: list[Factor | Number] = [*found, *ranges]
-    told = [_told("", "PED-ANOVA", rows, everything, epoch, direction, seed)]
     shared = [each for each in everything if all(each.name in row.settings for row in rows)]
-    told.append(_told("", "fANOVA", rows, shared, epoch, direction, seed))
+    told = [
+        _told("", PED_ANOVA, rows, everything, epoch, direction, seed),
+        _told("", FANOVA, rows, shared, epoch, direction, seed),
+    ]
     for kind in (each for each in found if "." not in each.name):
         for option in kind.options:
             inside = [row for row in rows if row.settings.get(kind.name) == option]
             own = [each for each in everything if each.name.startswith(f"{kind.name}.{option}.")]
             if own and len(inside) >= FEWEST:
                 branch = f"{kind.name} is {option}"
-                told.append(_told(branch, "fANOVA", inside, [*shared, *own], epoch, direction, seed))
+                told += [
+                    _told(branch, PED_ANOVA, inside, everything, epoch, direction, seed),
+                    _told(branch, FANOVA, inside, [*shared, *own], epoch, direction, seed),
+                ]
     return [each for each in told if each.shares]
 
 
@@ -76,7 +85,9 @@ def _told(
         return Importance(branch, method, len(rows), {})
     study = optuna.create_study(direction=optuna.study.StudyDirection[direction.upper()])
     study.add_trials([_trial(row, varied, epoch) for row in rows])
-    evaluator = PedAnovaImportanceEvaluator() if method == "PED-ANOVA" else FanovaImportanceEvaluator(seed=seed)
+    evaluator: PedAnovaImportanceEvaluator | FanovaImportanceEvaluator = FanovaImportanceEvaluator(seed=seed)
+    if method == PED_ANOVA:
+        evaluator = PedAnovaImportanceEvaluator(target_quantile=max(BEST, LEAST / len(rows)))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # a setting that never varies among the best counts as unimportant, rightly
         shares = get_param_importances(study, evaluator=evaluator, params=[each.name for each in varied])

@@ -9,45 +9,38 @@ import numpy as np
 import numpy.typing as npt
 
 from lesion.figures import COLOURS
-from lesion.metrics import UNDECIDED, calibration_table, confusion_matrix, curves, summary
+from lesion.metrics import curves, summary
 from search.reporting.charts import PLAIN, Chart, chart
+from search.reporting.points import class_curves, confusion_counts, reliability_rows
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
-
-POINTS = 400
-"""A curve of more points looks the same, and makes the page heavy."""
 
 
 def roc(probabilities: Floats, labels: Ints, classes: Sequence[str]) -> Chart:
     """ROC curve of each class against the rest."""
     scores = summary(probabilities, labels, classes)
-    traces = []
-    for k, name in enumerate(classes):
-        ranking = curves.rank(probabilities[:, k], labels == k, np.ones((1, len(labels))))
-        label = f"{name} {scores[f'auc_{name}']:.3f}"
-        traces.append(_line(ranking.fpr[0], ranking.tpr[0], label, k))
+    traces = [
+        _line(each.false_positive_rate, each.sensitivity, f"{each.name} {scores[f'auc_{each.name}']:.3f}", k)
+        for k, each in enumerate(class_curves(probabilities, labels, classes))
+    ]
     traces.append(_line(np.array([0.0, 1.0]), np.array([0.0, 1.0]), "", None))
     return chart(traces, 400, xaxis=_share("1 − specificity"), yaxis=_share("sensitivity"), legend=_corner("right"))
 
 
 def precision_recall(probabilities: Floats, labels: Ints, classes: Sequence[str]) -> Chart:
     """Precision against recall of each class."""
-    traces = []
-    for k, name in enumerate(classes):
-        if not (labels == k).any():
-            continue
-        ranking = curves.rank(probabilities[:, k], labels == k, np.ones((1, len(labels))))
-        area = float(curves.average_precision(ranking)[0])
-        precision = curves.ratio(ranking.true[0, 1:], ranking.true[0, 1:] + ranking.false[0, 1:])
-        traces.append(_line(ranking.tpr[0, 1:], precision, f"{name} {area:.3f}", k))
+    traces = [
+        _line(each.sensitivity[1:], each.precision[1:], f"{each.name} {each.average_precision:.3f}", k)
+        for k, each in enumerate(class_curves(probabilities, labels, classes))
+        if (labels == k).any()
+    ]
     return chart(traces, 400, xaxis=_share("recall"), yaxis=_share("precision"), legend=_corner("left"))
 
 
 def reliability(probabilities: Floats, labels: Ints, classes: Sequence[str]) -> Chart:
     """Share of right decisions against the probability they were given; larger marks hold more images."""
-    table = calibration_table(probabilities, labels, classes)
-    count, confidence, right = table[table[:, 0] > 0].T
+    count, confidence, right = np.array(reliability_rows(probabilities, labels, classes)).T
     sizes = 6 + 22 * np.sqrt(count / count.max())
     told: Chart = {
         "type": "scatter", "mode": "lines+markers", "x": _list(confidence), "y": _list(right), "showlegend": False,
@@ -61,10 +54,7 @@ def reliability(probabilities: Floats, labels: Ints, classes: Sequence[str]) -> 
 
 def confusion(probabilities: Floats, labels: Ints, classes: Sequence[str]) -> Chart:
     """Counts of (true, decided) classes, coloured by the share of the true class."""
-    counts = confusion_matrix(probabilities, labels, classes)
-    columns = [*classes, UNDECIDED]
-    if not counts[:, -1].any():
-        counts, columns = counts[:, :-1], columns[:-1]
+    columns, counts = confusion_counts(probabilities, labels, classes)
     share = np.nan_to_num(curves.ratio(counts, counts.sum(axis=1, keepdims=True)))
     text = [
         [f"{counts[row, column]}<br>{share[row, column]:.0%}" for column in range(len(columns))]
@@ -73,20 +63,19 @@ def confusion(probabilities: Floats, labels: Ints, classes: Sequence[str]) -> Ch
     heat: Chart = {
         "type": "heatmap", "z": share.tolist(), "x": [f"{name} " for name in columns],
         "y": [f"{name} " for name in classes], "text": text, "texttemplate": "%{text}", "colorscale": "Blues",
-        "reversescale": False, "zmin": 0, "zmax": 1, "showscale": False, "hoverinfo": "skip",
+        "reversescale": True, "zmin": 0, "zmax": 1, "showscale": False, "hoverinfo": "skip",
     }  # fmt: skip
     down = {"autorange": "reversed", "automargin": True, "title": {"text": "true"}, "tickangle": -60}
     return chart([heat], 340 + 20 * len(classes), yaxis=down, xaxis={"automargin": True, "title": {"text": "decided"}})
 
 
 def _line(x: Floats, y: Floats, name: str, colour: int | None) -> Chart:
-    place = np.unique(np.linspace(0, len(x) - 1, min(len(x), POINTS)).astype(int))
     if colour is None:
         line: dict[str, Any] = {"color": PLAIN, "width": 1, "dash": "dot"}
         return {"type": "scatter", "mode": "lines", "x": _list(x), "y": _list(y), "line": line, "showlegend": False,
                 "hoverinfo": "skip"}  # fmt: skip
     line = {"color": COLOURS[colour % len(COLOURS)], "width": 2}
-    return {"type": "scatter", "mode": "lines", "name": name, "x": _list(x[place]), "y": _list(y[place]), "line": line}
+    return {"type": "scatter", "mode": "lines", "name": name, "x": _list(x), "y": _list(y), "line": line}
 
 
 def _list(values: Floats) -> list[float | None]:

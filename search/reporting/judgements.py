@@ -2,6 +2,9 @@
 
 isic2017                     the best complete trial of a study, on its validation part
 isic2017:12                  trial 12, on the same part
+isic2017:12/1                the first fresh seed of trial 12 among the finalists, "12 seed 1" in the tables
+isic2017:12/fold-0           its run on that fold, on the fold's validation part
+isic2017:12/1/20             where finalists were run for several numbers of epochs, that of 20
 isic2017:test                the promoted model on the test part, as the last promotion scored it
 isic2017:test-bea5875e       another promotion, by the beginning of its key
 folder/per_image.csv         any table of image, truth and p_<class>
@@ -10,7 +13,8 @@ folder/per_image.csv         any table of image, truth and p_<class>
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+import re
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -21,11 +25,15 @@ from lesion.errors import LesionError
 from lesion.submission import image_ids
 from search.errors import ReportError, SearchError
 from search.reopened import data_of, open_test_of, through_task
-from search.reporting.judged import judge_of
+from search.reporting.judged import Judge, judge_of
 from search.reporting.promoted import promotions, read_per_image
 from search.rows import TrialRow
+from search.series import Series, series_of
+from search.standings import predictions_of
 from search.study import StudyStatus, study_status
 from search.workspace import Workspace
+
+FINALIST = re.compile(r"(?P<study>[^/:]+):(?P<trial>\d+)/(?P<run>\d+|fold-\d+)(/(?P<epochs>\d+))?")
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,6 +57,9 @@ class Judgement:
 
 def judgement_named(place: Workspace, name: str) -> Judgement:
     """The judgement called `name`; ReportError, LedgerError or DataError says what is missing."""
+    finalist = FINALIST.fullmatch(name)
+    if finalist:
+        return _fresh(place, study_status(place, finalist["study"]), finalist)
     if name.endswith(".csv") or os.sep in name:
         return _table(Path(name))
     study, _, what = name.partition(":")
@@ -56,7 +67,10 @@ def judgement_named(place: Workspace, name: str) -> Judgement:
     if what.startswith("test"):
         return _tested(place, status, name, what.removeprefix("test").removeprefix("-"))
     if what and not what.isdigit():
-        raise ReportError(f"{name!r}: after the study's name comes a trial's number or 'test', as in {study}:12")
+        raise ReportError(
+            f"{name!r}: after the study's name comes a trial's number or 'test', as in {study}:12; "
+            f"run 1 of its finalists is {study}:12/1"
+        )
     return _validated(place, status, _row(status, int(what) if what else None))
 
 
@@ -79,9 +93,47 @@ def _validated(place: Workspace, status: StudyStatus, row: TrialRow) -> Judgemen
     probabilities = judge.probabilities(row)
     if probabilities is None:
         raise ReportError(f"trial {row.number} of {status.name} ({row.state}) has no validation predictions")
+    return _on_validation(f"{status.name}:{row.number}", status.identity.split, judge, probabilities)
+
+
+def _fresh(place: Workspace, status: StudyStatus, named: re.Match[str]) -> Judgement:
+    """A run of a finalist: of a fresh seed on the study's validation part, or of a fold on the fold's own."""
+    trial, known = int(named["trial"]), {}
+    for series in series_of(place, status.name):
+        for row in series.rows:
+            if row.finalist_of == trial and row.settings:
+                known[_finalist(series, row)] = series, row
+    asked = named[0].removeprefix(f"{status.name}:")
+    fitting = [asked] if asked in known else [name for name in known if name.rpartition("/")[0] == asked]
+    if len(fitting) != 1:
+        names = ", ".join(f"{status.name}:{name}" for name in fitting or known)
+        none = f"none: 'lesion-search finalists {status.name} --trials {trial}' runs it again"
+        which = "is of several numbers of epochs" if fitting else "is no run of its finalists"
+        raise ReportError(f"{named[0]!r} {which}; known: {names or none}")
+    series, row = known[fitting[0]]
+    judge = judge_of(place, status)
+    if isinstance(judge, str):
+        raise ReportError(f"{status.name}: {judge}")
+    split = row.split or status.identity.split
+    judge = replace(judge, rows=np.asarray(judge.data.split(split).validation, np.int64))
+    probabilities = predictions_of(place, series, row)
+    if probabilities is None or probabilities.shape != (len(judge.rows), len(judge.data.classes)):
+        raise ReportError(f"{named[0]} ({row.state}) has no validation predictions")
+    # A fold's images are others than those that the settings were chosen on.
+    told = _on_validation(f"{status.name}:{fitting[0]}", split, judge, np.asarray(probabilities, np.float64))
+    return replace(told, chosen=row.split is None)
+
+
+def _finalist(series: Series, row: TrialRow) -> str:
+    """``3/1``, ``3/fold-0``, ``3/1/20`` where it trained for other epochs than the search."""
+    longer = "" if series.as_long_as_the_search else f"/{series.epochs}"
+    return f"{row.finalist_of}/{row.split or row.index + 1}{longer}"
+
+
+def _on_validation(name: str, split: str, judge: Judge, probabilities: npt.NDArray[np.float64]) -> Judgement:
     return Judgement(
-        f"{status.name}:{row.number}",
-        f"validation, split {status.identity.split} of {status.identity.data}",
+        name,
+        f"validation, split {split} of {judge.status.identity.data}",
         judge.data.classes,
         tuple(image_ids(judge.images)),
         judge.labels,

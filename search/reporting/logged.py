@@ -36,7 +36,7 @@ def environment_of(
         for name, value in sorted(tags.items())
         if name in SHOWN or name.startswith("lesion.version.")
     }
-    return named, ""
+    return named, "" if named else "MLflow's run of this study does not say what the search ran with"
 
 
 def log_report(

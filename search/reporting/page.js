@@ -14,6 +14,8 @@
     for (const axis of ["xaxis", "yaxis"]) {
       layout[axis] = Object.assign({ gridcolor: line, zerolinecolor: text, linecolor: line }, figure.layout[axis]);
     }
+    // More labels than have room side by side are turned, and run into the title.
+    if (narrow() && layout.xaxis.nticks) layout.xaxis.nticks = 3;
     return layout;
   }
 

@@ -15,9 +15,9 @@ from search.display import duration, in_short, number, score, searched
 from search.reporting import charts, judgement_charts
 from search.reporting.files import plain
 from search.reporting.gather import Reading
-from search.reporting.judged import HARDEST, Hard
-from search.reporting.pictures import hardest_of
-from search.reporting.promoted import Promoted
+from search.reporting.importance import Importance
+from search.reporting.judged import Hard
+from search.reporting.parts import Part, parts_of
 from search.reporting.tables import effect_cells, ordered, per_class
 from search.series import Series
 from search.space.domains import show
@@ -56,7 +56,10 @@ def _content(reading: Reading, figure: Any) -> dict[str, Any]:
     status = reading.status
     identity = status.identity
     stages = [stage for stage in reading.effects.stages if stage.explained is not None]
-    whole = [each for each in reading.importances if not each.branch]
+    branches: dict[str, list[Importance]] = {"": []}
+    for each in reading.importances:
+        branches.setdefault(each.branch, []).append(each)
+    whole = branches.pop("")
     return {
         "name": status.name,
         "objective": identity.objective,
@@ -82,9 +85,8 @@ def _content(reading: Reading, figure: Any) -> dict[str, Any]:
         ],
         "importance": figure("importance", charts.importance(whole) if whole else {}),
         "branches": [
-            (each.branch, each.trials, figure(f"branch-{place}", charts.importance([each])))
-            for place, each in enumerate(reading.importances)
-            if each.branch
+            (branch, inside[0].trials, figure(f"branch-{place}", charts.importance(inside)))
+            for place, (branch, inside) in enumerate(branches.items())
         ],
         "parallel": figure("parallel", charts.parallel(reading)),
         "curves": figure("curves", charts.learning_curves(reading) if reading.told else {}),
@@ -95,7 +97,7 @@ def _content(reading: Reading, figure: Any) -> dict[str, Any]:
             (state, trials, duration(hours * 3600), f"{devices:.2f}")
             for state, (trials, hours, devices) in reading.spent.items()
         ],
-        "parts": _parts(reading, figure),
+        "parts": [_part(reading, part, figure) for part in parts_of(reading)],
         "facts": _facts(reading),
         "settings": _fixed(reading),
     }
@@ -151,47 +153,30 @@ def _finalists(series: Series, standings: Sequence[Standing]) -> dict[str, Any]:
     return {"title": f"On {what}, {series.epochs} epochs", "rows": rows, "lines": flattery(series, standings)}
 
 
-def _parts(reading: Reading, figure: Any) -> list[dict[str, Any]]:
-    """What is told of single images: the validation part by the best trial, then each opening of the test part."""
-    parts: list[dict[str, Any]] = []
-    if reading.best is not None and reading.judge is not None:
-        row, told = reading.best
-        made = _judgement("validation", told.probabilities, told.probabilities, told.labels, told.classes, figure)
-        scores = {name: [each.value, each.low, each.high] for name, each in told.intervals.items()}
-        title = f"Validation part, {len(told.images)} images, judged by trial {row.number}"
-        note = "Trials were chosen by these very images: the figures are too good. Decisions: the largest probability."
-        parts.append({
-            **made, "title": title, "note": note, **_scored(scores, told.classes),
-            "hard": [_shown(each, thumbnail(reading.judge.data.images[each.row])) for each in reading.hard],
-            "hard_note": "the mean of the five best complete trials",
-        })  # fmt: skip
-    for place, promoted in enumerate(reading.promotions):
-        parts.append(_tested(reading, promoted, place, figure))
-    return parts
-
-
-def _tested(reading: Reading, promoted: Promoted, place: int, figure: Any) -> dict[str, Any]:
-    made = _judgement(
-        f"test-{place}", promoted.probabilities, promoted.decisive, promoted.labels, promoted.classes, figure
-    )
-    hard = [] if reading.test is None else hardest_of(promoted, reading.test, HARDEST)
-    who = ", ".join(map(str, promoted.trials))
-    note = f"Promotion {promoted.key} of trials {who}. Decisions: by the promoted model's rules."
-    if reading.opened.warning:
-        note += f" {reading.opened.warning}."
+def _part(reading: Reading, part: Part, figure: Any) -> dict[str, Any]:
+    """One section: how the images of a part were judged."""
+    title = f"Validation part, {len(part.labels)} images, judged by {part.judge}"
+    note = "Trials were chosen by these very images: the figures are too good. Decisions: the largest probability."
+    hard_note = "the mean of the five best complete trials"
+    if part.promotion is not None:
+        title, hard_note = f"Test part, {len(part.labels)} images", "the promoted model"
+        who = ", ".join(map(str, part.promotion.trials))
+        note = f"Promotion {part.promotion.key} of trials {who}. Decisions: by the promoted model's rules."
+        if reading.opened.warning:
+            note += f" {reading.opened.warning}."
+    images = part.data
     return {
-        **made,
-        "title": f"Test part, {len(promoted.images)} images",
+        **_judgement(part, figure),
+        **_scored(part.scores, part.classes),
+        "title": title,
         "note": note,
-        **_scored(promoted.intervals, promoted.classes),
-        "hard": [_shown(each, thumbnail(reading.test.images[each.row])) for each in hard] if reading.test else [],
-        "hard_note": "the promoted model",
+        "hard": [] if images is None else [_shown(each, thumbnail(images.images[each.row])) for each in part.hard],
+        "hard_note": hard_note,
     }
 
 
-def _judgement(
-    prefix: str, probabilities: Any, decisive: Any, labels: Any, classes: Sequence[str], figure: Any
-) -> dict[str, Any]:
+def _judgement(part: Part, figure: Any) -> dict[str, Any]:
+    prefix = part.name.replace(" ", "-")
     drawn = {
         "ROC": judgement_charts.roc,
         "Precision and recall": judgement_charts.precision_recall,
@@ -201,7 +186,10 @@ def _judgement(
     named = [
         (
             title,
-            figure(f"{prefix}-{place}", draw(decisive if title == "Confusion" else probabilities, labels, classes)),
+            figure(
+                f"{prefix}-{place}",
+                draw(part.decisive if title == "Confusion" else part.probabilities, part.labels, part.classes),
+            ),
         )
         for place, (title, draw) in enumerate(drawn.items())
     ]

@@ -9,6 +9,9 @@ from search.space.domains import show
 
 EFFECT_COLUMNS = ("component", "option", "trials", "failed", "effect", "95 % interval", "best", "verdict")
 
+PER_CLASS = ("auc", "ap", "sensitivity", "specificity")
+"""Scores of a class that a report tells."""
+
 
 def markdown(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     """A table as Markdown spells it.
@@ -43,8 +46,7 @@ def per_class(
 ) -> list[tuple[str, list[Sequence[float | None]]]]:
     """AUC, average precision, sensitivity and specificity of each class, as [value, low, high]."""
     undefined: Sequence[float | None] = (None, None, None)
-    columns = ("auc", "ap", "sensitivity", "specificity")
-    return [(name, [scores.get(f"{column}_{name}", undefined) for column in columns]) for name in classes]
+    return [(name, [scores.get(f"{column}_{name}", undefined) for column in PER_CLASS]) for name in classes]
 
 
 def ordered(stage: Stage, direction: str) -> list[Effect]:

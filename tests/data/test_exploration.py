@@ -85,6 +85,7 @@ def test_what_is_written(data: PackedDataset, source: Path, tmp_path: Path) -> N
     assert report["counts"]["parts"]["validation"] == {"melanoma": 4, "seborrheic_keratosis": 4, "nevus": 4}
     assert sum(report["counts"]["train"].values()) + sum(report["counts"]["validation"].values()) == 36
     assert report["test_images"] == 9
+    assert report["test_classes"] == {"melanoma": 3, "seborrheic_keratosis": 3, "nevus": 3}
     assert report["sizes"] == [{"width": 20, "height": 15, "images": 36}]
     assert report["files"]["labels_without_image"] == []
     for name in report["pictures"]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -109,6 +110,35 @@ def test_what_is_told(text: str, data: PackedDataset) -> None:
     assert len([tag for tag, _ in seen.tags if tag == "svg"]) == 2
 
 
+def older(data: PackedDataset) -> PackedDataset:
+    """`data` as a version packed them that did not count the classes of the test part."""
+    test = {name: value for name, value in data.manifest["test"].items() if name != "classes"}
+    return replace(data, manifest=data.manifest | {"test": test})
+
+
+def test_classes_of_the_test_part_are_those_of_the_manifest(data: PackedDataset, text: str) -> None:
+    rows = re.findall(r"<tr><td>(&lt;b&gt;|mole|all)</td>(.*?)</tr>", text)[:3]
+    assert [(name, re.findall("<td>(.*?)</td>", cells)[-1]) for name, cells in rows] == [
+        ("&lt;b&gt;", "3 (50.0%)"), ("mole", "3 (50.0%)"), ("all", "6"),
+    ]  # fmt: skip
+    found = {"split": "official", "train": {"a": 4}, "validation": {"a": 2}}
+    legend = class_counts_figure(found, "drawn", {"a": 3}).legends[0]
+    assert [each.get_text() for each in legend.get_texts()] == ["train (4)", "validation (2)", "test (3)"]
+
+
+def test_data_that_an_older_version_packed_say_that_they_are_not_recorded(
+    data: PackedDataset, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from search.commands.exploration import _show
+
+    old = look(older(data))
+    assert old.report["test_classes"] is None
+    rows = re.findall(r"<tr><td>(?:&lt;b&gt;|mole|all)</td>(.*?)</tr>", render(old))[:3]
+    assert [re.findall("<td>(.*?)</td>", cells)[-1] for cells in rows] == ["not recorded", "not recorded", "6"]
+    _show({**old.report, "page": "exploration.html"}, Path("there"))
+    assert "test part: 6 images; their classes were not recorded" in capsys.readouterr().out
+
+
 def bars(*values: int) -> str:
     return grouped_bars(["x"] * len(values), {"all": values}, "images", "").axes[0].get_xscale()
 
@@ -176,3 +206,5 @@ def test_what_the_terminal_says(data: PackedDataset, capsys: pytest.CaptureFixtu
     assert "known of 34 images: age 34, sex 34, site 0" in said
     assert re.search(r"blurred, below 70: train \d+ of 24, validation \d+ of 10 [(]16 × 16 pixels, stretch[)]", said)
     assert "in there: exploration.html" in said
+    assert "class train validation test" in said
+    assert "all 27 7 6" in said

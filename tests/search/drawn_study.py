@@ -33,11 +33,11 @@ NO_GATES = Gates("none", "0" * 64, calibrate=True, balance=True)
 """Models of one epoch guess; what is tested with them is not how good they are."""
 
 
-def workspace_with_data(folder: Path) -> Workspace:
+def workspace_with_data(folder: Path, test_images: int = 12) -> Workspace:
     """A workspace with a packed set of three classes called drawn, and its test part."""
     torch.set_num_threads(1)
     place = open_workspace(folder / "workspace")
-    synthesise(folder / "source", images=(18, 12, 12), seed=1, pixels=(48, 48))
+    synthesise(folder / "source", images=(18, 12, test_images), seed=1, pixels=(48, 48))
     prepare(folder / "source", place.path, name="drawn", size=40, workers=1, look_alikes=False)
     return place
 

@@ -11,6 +11,7 @@ import pytest
 from drawn_study import run_again, searched, workspace_with_data
 from mlflow.tracking import MlflowClient
 from reported_study import CLASSES, reported
+from sklearn.metrics import precision_score, roc_curve
 
 from lesion.data.packed import open_data
 from search.identity import Identity
@@ -29,13 +30,13 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::UserWarning", "ignore::DeprecationWarning"),
     pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning"),
 ]
-TABLES = {"per_class.csv", "confusion_by_epoch.csv", "wide.csv"}
+TABLES = {"per_class.csv", "confusion_by_epoch.csv", "wide.csv", "curves.csv", "reliability.csv"}
 FIGURES = {"roc.png", "confusion.png", "reliability.png"}
 
 
 @pytest.fixture
 def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Workspace:
-    """A study of seven trials: 0, 3 and 6 are complete, 5 failed, the others are pruned; the best two get figures."""
+    """A study of seven trials: 0, 3 and 6 are complete, 5 failed, the others pruned; of two single images are told."""
     monkeypatch.setattr("search.reporting.artifacts.TRIALS", 2)
     place = reported(tmp_path, trials=7)
     status = study_status(place, "photos")
@@ -60,17 +61,18 @@ def statuses(runs: StudyRuns) -> dict[int, tuple[str, str]]:
     return {number: (run.id, run.status) for number, run in runs.runs().items()}
 
 
-def test_trials_get_tables_the_best_figures_and_the_study_pictures(place: Workspace) -> None:
+def test_trials_get_tables_complete_ones_figures_and_the_study_pictures(place: Workspace) -> None:
     status = study_status(place, "photos")
     before = statuses(runs_of(place, status))
     said: list[str] = []
     assert log_study(place, status, say=said.append) == ""
     runs = runs_of(place, status)
     assert statuses(runs) == before, "no run is made, begun or ended for it"
-    best = sorted((row for row in status.rows if row.state == "complete"), key=lambda row: -float(row.value or 0))[:2]
-    assert len(said) == 6 + 2 + 1
+    best = sorted((row for row in status.rows if row.state == "complete"), key=lambda row: -float(row.value or 0))
+    assert len(said) == 6 + 1 + 3
+    assert said[7:] == [f"figures of trial {row.number}" for row in best], "the best first"
     for row in status.rows:
-        whole = TABLES | FIGURES | {"per_image.csv"} if row in best else TABLES
+        whole = TABLES | (FIGURES if row in best else set()) | ({"per_image.csv"} if row in best[:2] else set())
         assert files_of(runs, row.number) == (set() if row.state == "failed" else whole)
     assert files_of(runs, PARENT, "data") == {"class_counts.png", "samples.png", "augmentations"}
     sheets = runs.client.list_artifacts(runs.runs()[PARENT].id, "data/augmentations")
@@ -91,7 +93,32 @@ def test_trials_get_tables_the_best_figures_and_the_study_pictures(place: Worksp
     assert [each["image"] for each in read(runs, row.number, "per_image.csv")] == judge.images
 
     assert log_study(place, status, say=said.append) == ""
-    assert len(said) == 9, "nothing is made twice"
+    assert len(said) == 10, "nothing is made twice"
+
+
+def test_points_of_roc_and_precision_are_those_of_scikit_learn(place: Workspace) -> None:
+    status = study_status(place, "photos")
+    assert log_study(place, status) == ""
+    judge, runs = judge_of(place, status), runs_of(place, status)
+    assert not isinstance(judge, str)
+    for row in (row for row in status.rows if row.state in ("complete", "pruned")):
+        probabilities, points = judge.probabilities(row), read(runs, row.number, "curves.csv")
+        assert probabilities is not None
+        for k, name in enumerate(CLASSES):
+            own = [each for each in points if each["class"] == name]
+            fpr, tpr, thresholds = roc_curve(judge.labels == k, probabilities[:, k], drop_intermediate=False)
+            np.testing.assert_allclose([float(each["false_positive_rate"]) for each in own], fpr)
+            np.testing.assert_allclose([float(each["sensitivity"]) for each in own], tpr)
+            assert (own[0]["threshold"], own[0]["precision"]) == ("", "")
+            np.testing.assert_allclose([float(each["threshold"]) for each in own[1:]], thresholds[1:])
+            for each in own[1::30]:
+                called = probabilities[:, k] >= float(each["threshold"])
+                expected = precision_score(judge.labels == k, called)
+                assert float(each["precision"]) == pytest.approx(expected)
+        bins = read(runs, row.number, "reliability.csv")
+        assert sum(int(each["images"]) for each in bins) == len(judge.labels)
+        right = sum(int(each["images"]) * float(each["right"]) for each in bins) / len(judge.labels)
+        assert right == pytest.approx(row.metrics["accuracy"])
 
 
 def test_whatever_goes_wrong_is_told_and_the_next_time_makes_what_is_missing(
@@ -121,8 +148,8 @@ def test_whatever_goes_wrong_is_told_and_the_next_time_makes_what_is_missing(
     assert log_study(place, status) == "ConnectionError: the answer was lost"
     assert tagged(place, status) == {TABLED: 3, DRAWN: 0, PICTURED: 0}
     assert sync(place, "photos") == ""
-    assert tagged(place, status) == {TABLED: 6, DRAWN: 2, PICTURED: 1}
-    assert len(calls) == 3 + 3 + 2 + 1
+    assert tagged(place, status) == {TABLED: 6, DRAWN: 3, PICTURED: 1}
+    assert len(calls) == 3 + 3 + 1 + 3
     assert statuses(runs_of(place, status)) == before
 
 

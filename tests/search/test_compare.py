@@ -7,13 +7,18 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 import pytest
+from optuna.trial import TrialState, create_trial
 from reported_study import CLASSES, reported
 
+from lesion.data.packed import MANIFEST, PackedDataset
 from lesion.metrics import delong
 from search import cli, compare
 from search.errors import ReportError
+from search.ledger import open_ledger
+from search.predictions import PREDICTIONS, save_predictions
 from search.reporting.judged import judge_of
 from search.reporting.judgements import judgement_named
+from search.series import series_identity
 from search.study import study_status
 from search.workspace import Workspace
 
@@ -25,6 +30,41 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
     folder = tmp_path_factory.mktemp("compare")
     reported(folder, trials=12, name="second")
     return reported(folder)
+
+
+def run_again(place, data, trial, index, value, *, split=None, epochs=4, series="photos.finalists"):
+    """One complete finalist with predictions; gives these."""
+    identity = study_status(place, "photos").identity
+    identity = series_identity(identity, data, epochs, on_folds=split is not None)
+    ledger = open_ledger(place.ledger_url, series, identity, 0)
+    rows = data.split(split or "holdout").validation
+    p = np.random.default_rng([trial, index, len(series)]).dirichlet([1.0] * 3, len(rows))
+    noted = {"finalist_of": trial, "index": index, "split": split, "series": series, "settings": {"image_size": 32}}
+    made = create_trial(state=TrialState.COMPLETE, value=value, intermediate_values={epochs: value}, user_attrs=noted)
+    ledger.study.add_trial(made)
+    number = ledger.study.trials[-1].number
+    save_predictions(place.trial(series, number) / PREDICTIONS, p, {"epoch": epochs, "value": value})
+    return p
+
+
+@pytest.fixture(scope="module")
+def again(place):
+    """Finalists of trial 3: two seeds, the second of 20 epochs too, and a fold; trial 6: one seed of 9 and of 20."""
+    of_fold = {"split": "fold-1", "series": "photos.finalists-folds"}
+    longer = {number: {"epochs": number, "series": f"photos.finalists-{number}-epochs"} for number in (9, 20)}
+    with_folds = json.loads((place.data / "photos" / MANIFEST).read_text())
+    with_folds["splits"] = ["holdout", *(f"fold-{number}" for number in range(5))]
+    (place.data / "photos" / MANIFEST).write_text(json.dumps(with_folds))
+    data = PackedDataset.open(place.data / "photos")
+    return {
+        "3/1": run_again(place, data, 3, 0, 0.61),
+        "3/2": run_again(place, data, 3, 1, 0.62),
+        "3/2/20": run_again(place, data, 3, 1, 0.63, **longer[20]),
+        "3/fold-1": run_again(place, data, 3, 1, 0.64, **of_fold),
+        "4/fold-1": run_again(place, data, 4, 1, 0.65, **of_fold),
+        "6/1/9": run_again(place, data, 6, 0, 0.66, **longer[9]),
+        "6/1/20": run_again(place, data, 6, 0, 0.67, **longer[20]),
+    }
 
 
 def write_table(path, judgement, order=None, truth=None):
@@ -54,6 +94,40 @@ def test_trials_and_studies_are_compared(place):
         assert each.holm >= each.result.p
     assert "120 photos of 96 lesions" in found.notes[0]
     assert "chosen by these very images" in found.notes[1]
+
+
+def test_finalists_are_named_by_trial_and_run(place, again):
+    for name in ("3/1", "3/2", "3/2/20", "6/1/9", "6/1/20"):
+        found = judgement_named(place, f"photos:{name}")
+        assert found.name == f"photos:{name}"
+        np.testing.assert_allclose(found.probabilities, again[name], atol=1e-6)
+        assert (found.part, found.chosen) == ("validation, split holdout of photos", True)
+    found = compare(["photos:3", "photos:3/1"], place)
+    assert "photos:3, photos:3/1: chosen by these very images" in found.notes[1]
+    # Of a fold its own validation part, on which nothing was chosen.
+    data = PackedDataset.open(place.data / "photos")
+    found = compare(["photos:3/fold-1", "photos:4/fold-1"], place)
+    rows = data.split("fold-1").validation
+    assert found.judgements[0].images == tuple(data.table["image"].iloc[rows])
+    np.testing.assert_array_equal(found.judgements[0].labels, data.labels[rows])
+    np.testing.assert_allclose(found.judgements[1].probabilities, again["4/fold-1"], atol=1e-6)
+    assert not [note for note in found.notes if "chosen" in note]
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("photos:3/7", "is no run of its finalists; known: photos:3/1, photos:3/2, photos:3/2/20, photos:3/fold-1$"),
+        ("photos:3/0", "is no run of its finalists; known: photos:3/1, "),
+        ("photos:3/1/20", "is no run of its finalists; known"),
+        ("photos:6/1", "is of several numbers of epochs; known: photos:6/1/20, photos:6/1/9$"),
+        ("photos:8/1", "known: none: 'lesion-search finalists photos --trials 8' runs it again"),
+        ("photos:3/fold-1", r"photos:0 is of 120 images \(validation, split holdout .*split fold-1 of photos"),
+    ],
+)
+def test_a_finalist_that_is_not_there_or_of_other_images_is_said(place, again, name, message):
+    with pytest.raises(ReportError, match=message):
+        compare(["photos:0", name], place)
 
 
 def test_a_table_in_another_order_is_the_same(place, tmp_path):

@@ -4,6 +4,7 @@ import csv
 import json
 import re
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import optuna
@@ -25,6 +26,7 @@ from search.workspace import Workspace
 
 pytestmark = [
     pytest.mark.slow,
+    pytest.mark.timeout(400),
     pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::UserWarning", "ignore::DeprecationWarning"),
     pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning"),
 ]
@@ -108,6 +110,48 @@ def test_importances_find_what_was_planted(place):
     assert forest["loss"] + forest["balancing"] > 0.5
 
 
+def test_each_branch_is_asked_by_both_methods(place):
+    """Where the loss is focal its gamma decides, elsewhere the learning rate does: only the branch can tell."""
+    status = study_status(place, "photos")
+    like = next(row for row in status.rows if row.state == "complete")
+    rng = np.random.default_rng(0)
+    rows = []
+    for number in range(120):
+        focal, lr, gamma = number % 2 == 0, 10 ** rng.uniform(-4, -2), rng.uniform(0.5, 3.0)
+        settings = {"image_size": int(rng.choice([32, 64])), "loss": "focal" if focal else "cross_entropy"}
+        settings |= {"head": "dense", "balancing": "none", "optimizer": "adamw", "optimizer.adamw.lr": lr}
+        settings |= {"loss.focal.gamma": gamma} if focal else {}
+        value = 0.5 + (gamma / 10 if focal else -np.log10(lr) / 10)
+        rows.append(replace(like, number=number, settings=settings, history={1: value}, epoch=1, value=value))
+    found = importances(replace(status, rows=tuple(rows)))
+    assert [(each.branch, each.method, each.trials) for each in found] == [
+        ("", "PED-ANOVA", 120),
+        ("", "fANOVA", 120),
+        ("loss is focal", "PED-ANOVA", 60),
+        ("loss is focal", "fANOVA", 60),
+    ]
+    for each in found[2:]:
+        assert next(iter(each.shares)) == "loss.focal.gamma"
+        assert each.shares["loss.focal.gamma"] > 0.8
+    assert found[0].shares["loss.focal.gamma"] < 0.6
+
+
+def test_charts_of_importance_are_grouped_by_branch(made):
+    page = made.page.read_text()
+    drawn = figures(page)
+    branches = dict.fromkeys(each.branch for each in made.reading.importances)
+    assert len(branches) > 1
+    for place, branch in enumerate(branches):
+        told = [each for each in made.reading.importances if each.branch == branch]
+        assert [each.method for each in told] == ["PED-ANOVA", "fANOVA"]
+        bars = drawn["importance" if not branch else f"branch-{place - 1}"]["data"]
+        assert [bar["name"] for bar in bars] == ["PED-ANOVA", "fANOVA"]
+        for bar, each in zip(bars, told, strict=True):
+            assert {name: x for name, x in zip(bar["y"], bar["x"], strict=True) if x is not None} == each.shares
+        if branch:
+            assert f"where {branch} ({told[0].trials} trials)" in page
+
+
 def test_mlflow_has_nothing_of_the_study(made):
     assert "holds no run of photos" in made.unlogged
     assert any("holds no run of this study" in note for note in made.reading.notes)
@@ -118,6 +162,7 @@ def test_the_report_goes_to_mlflow_once(place):
     deliver_all(mirror_of(place, "photos", status.identity), status.rows)
     made = report("photos", place)
     assert made.unlogged == ""
+    assert any("does not say what the search ran with" in note for note in made.reading.notes), "no session began"
     runs = mirror_of(place, "photos", status.identity).runs
     client, known = runs.client, runs.runs()
     files = {file.path for file in client.list_artifacts(known[PARENT].id, "report")}
@@ -126,12 +171,13 @@ def test_the_report_goes_to_mlflow_once(place):
     drawn = {
         file.path.removeprefix("evaluation/") for file in client.list_artifacts(known[best.number].id, "evaluation")
     }
-    tables = {"per_image.csv", "per_class.csv", "confusion_by_epoch.csv", "wide.csv"}
-    assert drawn == {"roc.png", "confusion.png", "reliability.png"} | tables
-    last = [row for row in made.reading.trials if row.state == "complete"][-1]
-    others = {file.path for file in client.list_artifacts(known[last.number].id, "evaluation")}
-    assert not [path for path in others if path.endswith(".png")], "only the best five are drawn"
-    assert "evaluation/wide.csv" in others
+    pictures = {"roc.png", "confusion.png", "reliability.png"}
+    tables = {"per_class.csv", "confusion_by_epoch.csv", "wide.csv", "curves.csv", "reliability.csv"}
+    assert drawn == pictures | tables | {"per_image.csv"}
+    complete = [row for row in made.reading.trials if row.state == "complete"]
+    assert len(complete) > 5
+    others = {file.path for file in client.list_artifacts(known[complete[-1].number].id, "evaluation")}
+    assert others == {f"evaluation/{name}" for name in pictures | tables}, "single images are of the best five"
     said: list[str] = []
     report("photos", place, progress=said.append)
     assert not [text for text in said if " of trial " in text], "made already"
