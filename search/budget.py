@@ -11,7 +11,8 @@ from search.rows import TrialRow
 class Purse:
     """Counts what is spent; `seconds` of wall clock from now on, `device_seconds` in all, None without limit.
 
-    Device seconds are those of GPUs, or of CPU cores where trials have no GPU, spent in epochs that were reported.
+    Device seconds are those of GPUs, or of CPU cores where trials have no GPU, spent in epochs that were reported, and
+    by workers that died since they were last heard. What a session had not yet heard when it ended is not known.
     """
 
     def __init__(

@@ -143,6 +143,18 @@ def cut_short(url: str, leftovers: Iterable[Path]) -> str | None:
     )
 
 
+def sqlite_file(url: str) -> Path | None:
+    """The file of the SQLite database at `url`; None where it is in memory, or on a server.
+
+    >>> sqlite_file("sqlite:////shared/ledger.db"), sqlite_file("sqlite://"), sqlite_file("postgresql://host/name")
+    (PosixPath('/shared/ledger.db'), None, None)
+    """
+    with explained("open"):
+        parsed = make_url(url)
+    name = parsed.database or ""
+    return Path(name) if parsed.get_backend_name() == "sqlite" and name not in ("", ":memory:") else None
+
+
 def engine_options(url: str) -> dict[str, Any]:
     """How SQLAlchemy is to treat the database at `url`; raises its ArgumentError for what is no URL."""
     parsed = make_url(url)

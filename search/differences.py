@@ -26,10 +26,10 @@ Facts = Mapping[str, Mapping[str, str]]
 def remember(notes: Path, data: PackedDataset) -> None:
     """Note in the folder `notes` what each image of `data`, which were verified, is; a second for each gigabyte.
 
-    Nothing is done where that is noted already, or cannot be.
+    Nothing is done where that is noted already, or cannot be; a note that was cut is written again.
     """
     path = _note(notes, data.content_hash)
-    if path.exists():
+    if _noted(path):
         return
     from lesion.checkpoints import write_atomically  # noqa: PLC0415 - torch takes seconds
 
@@ -40,11 +40,8 @@ def remember(notes: Path, data: PackedDataset) -> None:
 
 def differences(notes: Path, content_hash: str, data: PackedDataset) -> list[str]:
     """In words, what `data` have otherwise than those of `content_hash`; empty where that is not known."""
-    try:
-        before: Facts = json.loads(_note(notes, content_hash).read_text())
-    except (OSError, ValueError):
-        return []
-    return [*_lines(before, _facts(data))]
+    before = _noted(_note(notes, content_hash))
+    return [*_lines(before, _facts(data))] if before else []
 
 
 def _lines(before: Facts, now: Facts) -> Iterator[str]:
@@ -76,6 +73,15 @@ def _facts(data: PackedDataset) -> Facts:
 
 def _digest(content: Any) -> str:
     return hashlib.blake2b(content, digest_size=8).hexdigest()
+
+
+def _noted(path: Path) -> Facts:
+    """What a note says; nothing where there is none, or it was cut."""
+    try:
+        facts: Facts = json.loads(path.read_text())
+    except (OSError, ValueError):
+        return {}
+    return facts
 
 
 def _note(notes: Path, content_hash: str) -> Path:

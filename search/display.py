@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 WIDTH = 100
 """Columns where the output is no terminal, which would have told its own."""
-WRAPPED = ("gate", "found", "must be", "settings", "meaning", "values", "when", "image", "trials")
+WRAPPED = ("gate", "found", "must be", "settings", "meaning", "values", "when", "image", "trials", "gates")
 """Columns that may take several lines."""
 STYLES = {
     "complete": "green",

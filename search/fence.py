@@ -6,6 +6,8 @@ it writes: where another attempt's name stands, it writes nothing more and ends.
 
 Names are compared, not counted: a ledger that was restored from an older copy, or begun anew, counts attempts from
 lower numbers. Between looking and writing there are milliseconds, in which a successor has its model still to build.
+A note that was cut short names nobody, which its end tells: it keeps nobody out, or the one attempt that there is would
+be taken for superseded.
 """
 
 from __future__ import annotations
@@ -14,6 +16,8 @@ from contextlib import suppress
 from pathlib import Path
 
 NOTE = "attempt"
+END = "\n"
+"""The last character of a whole note; no name has it."""
 
 
 class SupersededError(Exception):
@@ -32,7 +36,7 @@ def raise_fence(folder: Path, attempt: str) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         for left in folder.glob(f".{NOTE}.*.partial"):  # by a driver that was killed
             left.unlink(missing_ok=True)
-        write_atomically(folder / NOTE, attempt.encode())
+        write_atomically(folder / NOTE, f"{attempt}{END}".encode())
     except OSError:
         (folder / NOTE).unlink(missing_ok=True)
 
@@ -40,10 +44,10 @@ def raise_fence(folder: Path, attempt: str) -> None:
 def require_latest(folder: Path, attempt: str) -> None:
     """Raise SupersededError where the folder of a trial is another attempt's by now; an empty name is never fenced.
 
-    A note that is not there, or cannot be read, keeps nobody out.
+    A note that is not there, cannot be read or was cut short keeps nobody out.
     """
-    noted = attempt
+    noted = ""
     with suppress(OSError, ValueError):
         noted = (folder / NOTE).read_text()
-    if attempt and noted != attempt:
-        raise SupersededError(f"{folder} is of attempt {noted} by now, this is {attempt}")
+    if attempt and noted.endswith(END) and noted != f"{attempt}{END}":
+        raise SupersededError(f"{folder} is of attempt {noted.strip()} by now, this is {attempt}")

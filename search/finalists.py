@@ -12,6 +12,7 @@ what is missing, and nothing is run twice.
 from __future__ import annotations
 
 import time
+import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -110,6 +111,7 @@ def run_finalists(
     address: str | None = None,
     tracking_uri: str | None = None,
     progress: Callable[[StudyState], None] | None = None,
+    warn: Callable[[str], object] = warnings.warn,
     build: Builds = build_training,
 ) -> FinalistsResult:
     """Run the best `top` settings of `study` again: on `seeds` fresh seeds (3 unless told), or on `folds` folds.
@@ -131,7 +133,8 @@ def run_finalists(
         _require_same_splits(status, stored)
         ledger, notes = _opened(place, status, stored, asked)
         ledger.guard, ledger.patience.hurried = hold.confirm, lambda: interrupts.asked is not None
-        plan = replace(_plan(place, status, stored, ledger, limits, build), require_unchanged=unchanged.still)
+        plan = _plan(place, status, stored, ledger, limits, build)
+        plan = replace(plan, require_unchanged=unchanged.still, warn=warn)
         mirror = mirror_of(place, ledger.entries.series, ledger.identity, tracking_uri, experiment=study)
         ended = Session(plan, ledger, mirror, interrupts, progress).run()
         series = Series(ledger.entries.series, study, ledger.identity, tuple(ledger.rows()))

@@ -1,9 +1,9 @@
-"""One driver a study: a lock file in the workspace, and where the ledger is on a PostgreSQL server a lock there too.
+"""One driver a study: a lock file in the workspace, and one with the ledger where that is elsewhere.
 
-The file keeps drivers of one workspace apart, the server's those of all hosts that share its database. The latter is
-an advisory lock: it belongs to a connection, so that it goes the moment its driver does, with ``kill -9`` or with the
-host. A server that restarts forgets it; `Hold.confirm` takes it again before the next write, or finds that somebody
-else has it by now.
+The first keeps drivers of one workspace apart, the second those of all workspaces that share a ledger. With an SQLite
+file it is a file beside it, with a PostgreSQL server an advisory lock. That one belongs to a connection, so that it
+goes the moment its driver does, with ``kill -9`` or with the host. A server that restarts forgets it; `Hold.confirm`
+takes it again before the next write, or finds that somebody else has it by now.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import json
 import os
 import platform
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -24,8 +24,9 @@ from sqlalchemy import Connection, Engine, NullPool, create_engine, text
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import SQLAlchemyError
 
-from search.database import engine_options, explained
+from search.database import engine_options, explained, sqlite_file
 from search.errors import LedgerAccessError
+from search.workspace import LEDGER, Workspace
 
 NAME_LENGTH = 63
 """Characters that PostgreSQL keeps of an application's name, in which the holder says who it is."""
@@ -75,34 +76,22 @@ class Hold:
 
 @contextmanager
 def driving(lock: Path, study: str, url: str = "") -> Iterator[Hold]:
-    """Hold `lock`, and that of the server at `url`, for as long as this process drives `study`.
+    """Hold `lock`, and that of the ledger at `url`, for as long as this process drives `study`.
 
     The system frees them however the process ends. Raises LedgerAccessError that says who holds one.
     """
-    # Not at once: `is_driven` of a passing 'status' may hold it for a moment.
-    held = FileLock(lock, timeout=1)
-    try:
-        held.acquire()
-    except Timeout:
-        raise LedgerAccessError(_occupied(study, described(lock))) from None
-    hold = Hold(study, url if _has_locks(url) else "")
-    try:
-        since = datetime.now().astimezone().isoformat(timespec="seconds")
-        holder = {"pid": os.getpid(), "host": platform.node(), "since": since}
-        with suppress(OSError):  # a courtesy to the next one; the lock itself holds without it
-            _holder(lock).write_text(json.dumps(holder))
+    with ExitStack() as held:
+        for path in lock_files(lock, study, url):
+            held.enter_context(_locked(path, study))
+        hold = Hold(study, url if _has_locks(url) else "")
+        held.callback(hold.release)
         hold.confirm()
         yield hold
-    finally:
-        hold.release()
-        with suppress(OSError):
-            _holder(lock).unlink(missing_ok=True)
-        held.release()
 
 
 def is_driven(lock: Path, study: str = "", url: str = "") -> bool:
-    """Whether some process drives the study of `lock` now, on this host or, by the server at `url`, on any."""
-    return _is_held(lock) or bool(study and driver_elsewhere(study, url))
+    """Whether some process drives the study of `lock` now, on this host or, by the ledger at `url`, on any."""
+    return any(map(_is_held, lock_files(lock, study, url))) or bool(study and driver_elsewhere(study, url))
 
 
 def driver_elsewhere(study: str, url: str) -> str | None:
@@ -113,6 +102,21 @@ def driver_elsewhere(study: str, url: str) -> str | None:
         return _server_holder(connection, study)
 
 
+def lock_files(lock: Path, study: str, url: str) -> tuple[Path, ...]:
+    """The files that the driver of `study` holds: `lock`, and one with an SQLite ledger in another place.
+
+    A ledger in another workspace has the lock of that one, which its own drivers hold.
+    """
+    database = sqlite_file(url) if url and study else None
+    if database is None or not database.parent.is_dir():  # which the ledger says when it is opened
+        return (lock,)
+    database = database.resolve()  # two links to one file are one ledger
+    there = Workspace(database.parent).lock(study)
+    if database.name != LEDGER or not there.parent.is_dir():
+        there = database.with_name(f".{database.name}.{study}.lock")
+    return (lock,) if there == lock.resolve() else (lock, there)
+
+
 def described(lock: Path) -> str:
     """Who left a note beside `lock`: " by process 7 on host since …"; empty where nobody did."""
     try:
@@ -120,6 +124,31 @@ def described(lock: Path) -> str:
         return f" by process {holder['pid']} on {holder['host']} since {holder['since']}"
     except (OSError, ValueError, KeyError, TypeError):
         return ""
+
+
+@contextmanager
+def _locked(lock: Path, study: str) -> Iterator[None]:
+    """Hold the file `lock`, with a note beside it of who does."""
+    # Not at once: `is_driven` of a passing 'status' may hold it for a moment.
+    held = FileLock(lock, timeout=1)
+    try:
+        held.acquire()
+    except Timeout:
+        raise LedgerAccessError(_occupied(study, described(lock))) from None
+    except OSError as error:
+        raise LedgerAccessError(
+            f"the study {study!r} cannot be locked: {error}. Make {lock} and its folder writable for you"
+        ) from error
+    try:
+        since = datetime.now().astimezone().isoformat(timespec="seconds")
+        holder = {"pid": os.getpid(), "host": platform.node(), "since": since}
+        with suppress(OSError):  # a courtesy to the next one; the lock itself holds without it
+            _holder(lock).write_text(json.dumps(holder))
+        yield
+    finally:
+        with suppress(OSError):
+            _holder(lock).unlink(missing_ok=True)
+        held.release()
 
 
 def _is_held(lock: Path) -> bool:

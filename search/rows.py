@@ -87,7 +87,7 @@ class TrialRow:
 
     @property
     def seconds(self) -> float:
-        """Seconds spent in epochs, over all attempts."""
+        """Seconds spent in epochs, and by workers that died since they were last heard, over all attempts."""
         return float(self.attributes.get("seconds", 0.0))
 
     @property

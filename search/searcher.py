@@ -70,6 +70,7 @@ class LedgerSearcher(Searcher):
         self._adopted = deque(adopted)
         self._left = target - sum(row.state != "waiting" for row in ledger.rows())
         self._numbers: dict[str, int] = {}
+        self._devices: dict[int, float] = {}
         self._over: set[int] = set()
         self._losses, self._streak = Losses(), Streak()
 
@@ -92,6 +93,7 @@ class LedgerSearcher(Searcher):
             order = self._begin("started", row.number, trial_id, checkpoint=folder)
             seat = self.seats.take(row.number, row.settings)
             job = replace(self.job, threads=seat.cpus, gpus=seat.gpus)
+            self._devices[row.number] = job.devices
             return {"job": job, "order": order, "seat": seat}
         return Searcher.FINISHED
 
@@ -151,13 +153,13 @@ class LedgerSearcher(Searcher):
             if death.failure == STORAGE and (last or losses > RETRIES):
                 raise StudyError(f"trial {number} cannot go on: {death.text}. No trial is lost")
             hangs = row.hangs + (death.failure == HUNG)
+            noted = {"hangs": hangs, **self._lost(row, death)}
             why = verdict(death, hangs, losses) or (death.text if last else None)
             if why is None:
-                if hangs != row.hangs:
-                    self.ledger.note(number, hangs=hangs)
+                self.ledger.note(number, **noted)
                 return self._begin("retried", number, trial_id)
             self._over.add(number)
-            self.ledger.finish(number, Ending("failed", row.epoch, failure=death.failure, message=why), hangs=hangs)
+            self.ledger.finish(number, Ending("failed", row.epoch, failure=death.failure, message=why), **noted)
             self.seats.leave(number)
             row = self.ledger.row(number)
             self.tell(Told("ended", row, row.epoch))
@@ -173,6 +175,15 @@ class LedgerSearcher(Searcher):
             number, row.seed, row.settings, row.epoch,
             split=row.split, seconds=row.seconds, device_seconds=row.device_seconds, attempt=attempt,
         )  # fmt: skip
+
+    def _lost(self, row: TrialRow, death: Death) -> dict[str, float]:
+        """What a trial has cost with the time of a worker that died: a trial that hangs for an hour is not for free.
+
+        An epoch that was saved and whose report was lost counts twice: the next worker tells what it cost as well.
+        """
+        devices = self._devices.get(row.number, 0.0)
+        spent = (row.seconds + death.seconds, row.device_seconds + death.seconds * devices)
+        return dict(zip(COSTS, spent, strict=True))
 
     def _so_far(self, number: int, result: Mapping[str, Any]) -> dict[str, Any]:
         """What was spent on a trial and found wrong with its checkpoints, over all its attempts."""

@@ -30,7 +30,7 @@ from search.ledger import Ledger, Samples
 from search.mirror import Mirror
 from search.probes import Key
 from search.progress import Progress, StudyState, empty_state
-from search.reach import Newcomers, require_reach
+from search.reach import Data, Newcomers, require_reach
 from search.resumption import forget_beyond
 from search.retention import KEPT, Retention
 from search.rows import TrialRow
@@ -156,8 +156,10 @@ class Session:
         self._tidy = ray.is_initialized()  # somebody else's, in a notebook
         with joined(self.plan.address):
             self.interrupts.install()
-            require_reach(self.plan.workspace.path)
-            with closing(Newcomers(self.plan.workspace.path, self.plan.warn)) as self._newcomers:
+            job, folder = self.plan.job, self.plan.workspace.path
+            data = None if job.source else Data(job.data, job.data_hash)
+            require_reach(folder, data)
+            with closing(Newcomers(folder, self.plan.warn, data)) as self._newcomers:
                 return self._run_seated()
 
     def _run_seated(self) -> str:

@@ -142,9 +142,9 @@ def run_study(
 
     `data`, `trials`, `hours` and `device_hours` overrule the space file, `name` its name, and `overrides` anything in
     it, by path (``{"backbone": "mobilenet_v2", "image_size": 128}``). `concurrent` trials run at a time, each with
-    `gpus_per_trial` GPUs (a fraction shares one; 0 stays on CPUs) where there are any, on the Ray cluster at `address`
-    or on this machine. `progress` is called about twice a second; `warn` is told before the first trial what will be
-    missing, such as a class without validation images.
+    `gpus_per_trial` GPUs (several train it at once, a fraction shares one, 0 stays on CPUs) where there are any, on the
+    Ray cluster at `address` or on this machine. `progress` is called about twice a second; `warn` is told before the
+    first trial what will be missing, such as a class without validation images.
 
     Ctrl-C and SIGTERM end the session within seconds and return; the same call continues. Raises SpaceError, DataError,
     SettingError, WeightsError, WorkspaceError, ClusterError, LedgerError, and StudyError when the study exists for

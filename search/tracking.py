@@ -7,7 +7,6 @@ process, into which a second study would write.
 from __future__ import annotations
 
 import hashlib
-import logging
 import os
 import posixpath
 import re
@@ -16,9 +15,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from filelock import FileLock
-
 from search.spool import Event
+from search.tracking_client import client_of
 
 if TYPE_CHECKING:
     from mlflow.tracking import MlflowClient
@@ -37,8 +35,6 @@ STATUS = {
     "running": "RUNNING",
 }
 """MLflow's status of a run by the trial's state; the tag ``lesion.state`` tells pruned from interrupted."""
-TABLES = 300.0
-"""Seconds that another process is given to make a database's tables; it takes some ten."""
 _BATCH, _PARAMS, _TAGS = 1000, 100, 100
 _PARAM_LENGTH, _TAG_LENGTH, _NAME_LENGTH = 6000, 5000, 250
 
@@ -239,22 +235,6 @@ class StudyRuns:
             token = page.token
             if not token:
                 return
-
-
-def client_of(uri: str) -> MlflowClient:
-    """MLflow's client for runs and registered models at `uri`.
-
-    The first one in a database makes its tables, and two processes that do so at once stumble over each other's.
-    """
-    from mlflow.tracking import MlflowClient  # noqa: PLC0415 - takes seconds
-
-    for name in ("mlflow", "alembic"):
-        logging.getLogger(name).setLevel(logging.WARNING)
-    if not uri.startswith("sqlite:///"):
-        return MlflowClient(uri, registry_uri=uri)
-    path = Path(uri.removeprefix("sqlite:///"))
-    with FileLock(path.with_name(f".{path.name}.lock"), timeout=TABLES):
-        return MlflowClient(uri, registry_uri=uri)
 
 
 def param_name(path: str) -> str:

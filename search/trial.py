@@ -20,14 +20,15 @@ import traceback
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from ray import tune
 
-from lesion.errors import CheckpointAccessError, NonFiniteLossError
+from lesion.errors import CheckpointAccessError, NonFiniteLossError, RankError
 from lesion.registry import Value
+from lesion.sharing import cap_memory
 from lesion.tasks import Task
 from search.errors import TrialError, WorkerError
 from search.fence import SupersededError, require_latest
@@ -35,7 +36,6 @@ from search.predictions import CONFUSION, PREDICTIONS, save_predictions
 from search.remote.luggage import enter
 from search.resumption import Trains, checkpoint_key, resume
 from search.rows import ERROR, HOST_MEMORY, NON_FINITE, OUT_OF_MEMORY
-from search.seats import CONTEXT
 
 TRACEBACK = "error.txt"
 MESSAGE_LENGTH = 2000
@@ -52,14 +52,22 @@ class Builds(Protocol):
         """A training that has not begun."""
 
 
+@runtime_checkable
+class Closes(Protocol):
+    """A training that holds more than its own process."""
+
+    def close(self) -> None:
+        """Let go of it."""
+
+
 @dataclass(frozen=True)
 class Job:
     """What all trials of a session share; it travels to every worker.
 
     `identity` tells the study from every other one; `task` is what it asks of the data, None for their own classes;
     `folder` holds one folder a trial, `cache` what trials share; `threads` is for torch; `gpus` is the share of GPUs
-    that a trial holds, 0 on CPUs. Where the data have an address, `source`, each node has a copy of its own, of the
-    content hash `data_hash`, and `data` is the driver's.
+    that a trial holds, 0 on CPUs, and several where it trains on all of them at once. Where the data have an address,
+    `source`, each node has a copy of its own, of the content hash `data_hash`, and `data` is the driver's.
     """
 
     study: str
@@ -81,6 +89,11 @@ class Job:
     def devices(self) -> float:
         """GPUs held by a trial, or CPU cores where it holds no GPU."""
         return self.gpus or float(self.threads)
+
+    @property
+    def ranks(self) -> int:
+        """Processes that train one model together, a whole GPU each; one where a trial holds no more than one."""
+        return max(1, int(self.gpus))
 
 
 @dataclass(frozen=True)
@@ -118,8 +131,8 @@ class TrialRun:
     def step(self) -> dict[str, Any]:
         """The record of the next epoch, or of the failure: plain numbers and strings, `done` at the end.
 
-        A failure that another process may mend is noted as `elsewhere`. Raises CheckpointAccessError, which is to be
-        taken for the death of the worker: the trial goes on elsewhere.
+        A failure that another process may mend is noted as `elsewhere`. Raises CheckpointAccessError and RankError,
+        which are to be taken for the death of the worker: the trial goes on elsewhere.
         """
         if self.order.over:
             return self._nothing
@@ -134,16 +147,29 @@ class TrialRun:
             done = self._over and self._reported == len(self.records)
             # The confusion matrix lies with the predictions; nobody needs it before the trial is over.
             told = {name: value for name, value in record.items() if name != CONFUSION}
+            if done:
+                self._end_processes()
             return {**told, **self._cost(record), "done": done, "damage": "; ".join(self.damage)}
-        except CheckpointAccessError:
-            self._training = None
+        except (CheckpointAccessError, RankError):
+            self._end_processes()
             raise
         except SupersededError:
-            self._training = None
+            self._end_processes()
             return {**self._nothing, "superseded": True}
         except Exception as error:
-            preparing, self._training = self._training is None, None
+            preparing = self._training is None
+            self._end_processes()
             return self._failed(error, preparing)
+
+    def close(self) -> None:
+        """Let go of the training, and of the processes that it may have on other GPUs."""
+        self._end_processes()
+        self._training = None
+
+    def _end_processes(self) -> None:
+        # The training itself stays for `close`: it may take for ever to go, and a step is what everybody waits for.
+        if isinstance(self._training, Closes):
+            self._training.close()
 
     @property
     def _nothing(self) -> dict[str, Any]:
@@ -252,7 +278,8 @@ class Worker(tune.Trainable):
 
         enter()
         torch.set_num_threads(config["job"].threads)
-        _cap_gpu_memory(config["job"].gpus)
+        # Ray's fractions are bookkeeping.
+        cap_memory(config["job"].gpus)
         self.reset_config(config)
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
@@ -277,7 +304,7 @@ class Worker(tune.Trainable):
         """Free the trial before; after `CLEAN_UP` seconds the next one begins all the same, with less memory."""
         past, self.past = [self.past], None
         if past != [None]:
-            freeing = threading.Thread(target=past.clear, daemon=True)
+            freeing = threading.Thread(target=_free, args=(past,), daemon=True)
             freeing.start()
             freeing.join(CLEAN_UP)
 
@@ -290,20 +317,31 @@ class Worker(tune.Trainable):
 
 
 def build_training(settings: Mapping[str, Value], job: Job, seed: int) -> Trains:
-    """The real training, on the GPU that Ray gave this worker, else on its CPU cores."""
-    import torch  # noqa: PLC0415
+    """The real training, on the GPU or GPUs that Ray gave this worker, else on its CPU cores."""
+    return train_on("cuda" if job.gpus else "cpu", settings, job, seed)
 
+
+def train_on(kind: str, settings: Mapping[str, Value], job: Job, seed: int) -> Trains:
+    """A training on a device of `kind`, "cuda" or "cpu"; where the job has several ranks, one device in each."""
     from lesion.data.travel import local_copy  # noqa: PLC0415
-    from lesion.training import Training  # noqa: PLC0415
+    from lesion.group import ALONE  # noqa: PLC0415
+    from lesion.parallel import ParallelTraining, build_rank  # noqa: PLC0415
 
-    device = torch.device("cuda" if job.gpus else "cpu")
-    # Beside a GPU the trial's cores decode and augment; on a CPU they train.
-    workers = job.threads - 1 if job.gpus else 0
+    threads = max(1, job.threads // job.ranks)
     path = local_copy(job.source, job.data_hash) if job.source else job.data
-    data = _opened(path, job.data_hash, job.task)
-    return Training(
-        settings, data, split=job.split, epochs=job.epochs, seed=seed, device=device, workers=workers, cache=job.cache
+    build = partial(
+        build_rank,
+        kind=kind,
+        settings=settings,
+        data=_opened(path, job.data_hash, job.task),
+        split=job.split,
+        epochs=job.epochs,
+        seed=seed,
+        # Beside a GPU the trial's cores decode and augment; on a CPU they train.
+        workers=threads - 1 if kind == "cuda" else 0,
+        cache=job.cache,
     )
+    return build(ALONE) if job.ranks == 1 else ParallelTraining(build, job.ranks, threads=threads)
 
 
 @lru_cache(maxsize=1)
@@ -314,6 +352,10 @@ def _opened(path: Path, data_hash: str, task: Task | None) -> Any:
     if data_hash and data.content_hash != data_hash:
         raise TrialError(f"{path} on {platform.node()} holds other data than the study: {data.content_hash[:12]}")
     return data if task is None else task.apply(data)
+
+
+def _free(past: list[TrialRun]) -> None:
+    past.pop().close()
 
 
 def failure_class(error: BaseException) -> str:
@@ -334,14 +376,3 @@ def failure_class(error: BaseException) -> str:
 def _is_of_the_machine(error: BaseException | None) -> bool:
     """Whether a disk, a network or the like is behind an error."""
     return error is not None and (isinstance(error, OSError) or _is_of_the_machine(error.__cause__))
-
-
-def _cap_gpu_memory(share: float) -> None:
-    import torch  # noqa: PLC0415
-
-    # Ray's fractions are bookkeeping: without a cap, one trial's appetite is its neighbour's out-of-memory. What CUDA
-    # holds for each process lies outside the cap; together they are the share. Of a share that CUDA alone would take
-    # up, half is left to try with.
-    if 0 < share < 1 and torch.cuda.is_available():
-        context = CONTEXT / torch.cuda.get_device_properties(0).total_memory
-        torch.cuda.set_per_process_memory_fraction(max(share - context, share / 2))

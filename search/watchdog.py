@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from lesion.errors import CheckpointAccessError
+from lesion.errors import CheckpointAccessError, RankError
 from search.errors import TrialError, WorkerError
 from search.rows import ERROR, HOST_MEMORY, HUNG, LOST, TrialRow
 
@@ -112,18 +112,24 @@ class Watchdog:
         """For how long the worker of Ray's trial `name` was silent when it was ended; None where it died otherwise."""
         return self._ended.pop(name, None)
 
+    def unheard(self, name: str) -> float:
+        """Seconds for which Ray's trial `name` has had a worker of which nothing was heard; 0 where it has none."""
+        seen = self._watched.get(name)
+        return 0.0 if seen is None else self._clock() - seen.since
+
 
 @dataclass(frozen=True)
 class Death:
     """Why a worker died: a failure class, and what is known about it in words.
 
     Or `UNMADE` where there never was one, or `STORAGE`: neither is ever a trial's fault. `of_node` says that its
-    machine went away with it.
+    machine went away with it; `seconds` is how long it had lived since it was last heard.
     """
 
     failure: str
     text: str
     of_node: bool = False
+    seconds: float = 0.0
 
 
 class Coroner:
@@ -167,6 +173,8 @@ def _told_by(words: str) -> Death:
         return Death(UNMADE, cause)
     if cause.startswith(CheckpointAccessError.__name__):
         return Death(STORAGE, cause.partition(": ")[2])
+    if cause.startswith(RankError.__name__):
+        return Death(LOST, cause.partition(": ")[2])
     return Death(LOST, words[:SAID], of_node=_NODE_DIED in words)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -50,8 +51,8 @@ class Hooks(tune.Callback):
         self.searcher.died(trial.trial_id, self._death(trial), last=True)
 
     def _death(self, trial: Any) -> Death:
-        silence = self.watchdog.silence(trial.trial_id)
-        return self.coroner.death(_last_words(trial), silence, here=_is_here(trial))
+        unheard, silence = self.watchdog.unheard(trial.trial_id), self.watchdog.silence(trial.trial_id)
+        return replace(self.coroner.death(_last_words(trial), silence, here=_is_here(trial)), seconds=unheard)
 
 
 def end_worker(worker: Any) -> None:

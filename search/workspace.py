@@ -21,10 +21,11 @@ from search.errors import WorkspaceError, WorkspaceFullError
 
 VARIABLE = "LESION_WORKSPACE"
 DEFAULT = Path("workspace")
+LEDGER, ARTIFACTS = "ledger.db", "artifacts"
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 """What a study may be called: names become folders, so nothing in them may lead out of one."""
 
-_FOLDERS = ("data", "test", "artifacts", "checkpoints", "cache", "spool", "reports", "locks", "ray")
+_FOLDERS = ("data", "test", ARTIFACTS, "checkpoints", "cache", "spool", "reports", "locks", "ray")
 
 
 @dataclass(frozen=True)
@@ -46,7 +47,7 @@ class Workspace:
     @property
     def ledger_url(self) -> str:
         """Database of the ledger: LESION_LEDGER (PostgreSQL on a cluster), else SQLite in the workspace."""
-        return os.environ.get("LESION_LEDGER") or f"sqlite:///{self.path / 'ledger.db'}"
+        return os.environ.get("LESION_LEDGER") or f"sqlite:///{self.path / LEDGER}"
 
     @property
     def tracking_uri(self) -> str:
@@ -56,7 +57,7 @@ class Workspace:
     @property
     def artifacts(self) -> Path:
         """Files of MLflow's runs and models, where MLflow's database is the workspace's."""
-        return self.path / "artifacts"
+        return self.path / ARTIFACTS
 
     @property
     def cache(self) -> Path:

@@ -109,20 +109,26 @@ def pack(
         "format": FORMAT, "name": name, "classes": listing.classes, "size": recipe.size, "geometry": recipe.geometry,
         "layout": recipe.layout, "recipe": asdict(recipe), "software": _software(),
     }  # fmt: skip
-    test_hash = None
+    told_of_test = None
     if is_test.any():
         test = table[is_test].reset_index(drop=True)
         head = common | {"splits": {}, "default_split": "", "findings": [], "test": None}
         test_hash = _write(partial / "test", pixels, rows[is_test], test, head, "writing test part", progress)
+        told_of_test = {"images": len(test), "content_hash": test_hash, "classes": _counts(test, listing.classes)}
     data = _with_splits(table[~is_test].reset_index(drop=True), listing.classes, recipe)
     splits = _splits(data)
     head = common | {
         "splits": splits,
         "default_split": _default_split(data, len(listing.classes)),
         "findings": [f.to_dict() for f in found],
-        "test": test_hash and {"images": int(is_test.sum()), "content_hash": test_hash},
+        "test": told_of_test,
     }
     _write(partial / "data", pixels, rows[~is_test], data, head, "writing", progress)
+
+
+def _counts(table: pd.DataFrame, classes: Sequence[str]) -> dict[str, int]:
+    """Images of each class: all that is said of the labels of a test part outside its own folder."""
+    return dict(zip(classes, np.bincount(table["label"], minlength=len(classes)).tolist(), strict=True))
 
 
 def _check_splits(listing: Listing, count: int | None, test: float | None) -> None:

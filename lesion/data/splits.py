@@ -17,7 +17,6 @@ from fractions import Fraction
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.model_selection import StratifiedGroupKFold
 
 from lesion.errors import DataError
 
@@ -89,6 +88,8 @@ def folds(labels: Rows, group: Rows, count: int, *, seed: int, classes: Sequence
     """
     require_lesions(lesions_by_class(labels, group, classes), count, f"{count} folds")
     fold = np.empty(len(labels), dtype=np.int64)
+    from sklearn.model_selection import StratifiedGroupKFold  # noqa: PLC0415 - seconds, and a search has its split
+
     splitter = StratifiedGroupKFold(count, shuffle=True, random_state=seed)
     for number, (_, rows) in enumerate(splitter.split(labels[:, None], labels, group)):
         fold[rows] = number

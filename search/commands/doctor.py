@@ -17,7 +17,8 @@ def add(commands: Commands) -> None:
     parser = command(
         commands, "doctor", doctor,
         "Find what crashes left behind, in ledger, checkpoints, cache and MLflow, and with --fix mend it. Says why "
-        "each matters, and what fills the disk. Results are never deleted; studies that run now are passed over.",
+        "each matters, and what fills the disk. Results of studies in the ledger are never deleted; studies that run "
+        "now are passed over.",
         "",
         "isic2017",
         "isic2017 --fix",

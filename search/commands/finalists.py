@@ -46,7 +46,7 @@ def add(commands: Commands) -> None:
     parser.add_argument("--concurrent", type=whole, metavar="N", help="runs at a time (default: as many as fit)")
     parser.add_argument(
         "--gpus-per-trial", type=non_negative, metavar="SHARE",
-        help="GPUs of a run, a fraction shares one, 0 stays on CPUs (default 1 where there are any)",
+        help="GPUs of a run: several train it at once, a fraction shares one, 0 stays on CPUs (default 1, if any)",
     )  # fmt: skip
     parser.add_argument("--address", help="Ray cluster to run on (default: this machine)")
     workspace_option(parser)
@@ -64,7 +64,7 @@ def numbers(text: str) -> list[int]:
 
 def finalists(args: argparse.Namespace) -> int:
     """``finalists``; exit codes as of ``run``."""
-    from search.display import console, searched  # noqa: PLC0415 - heavy imports wait until they are needed
+    from search.display import console, say, searched  # noqa: PLC0415 - heavy imports wait until they are needed
     from search.live import followed  # noqa: PLC0415
     from search.study import study_status  # noqa: PLC0415
 
@@ -76,6 +76,7 @@ def finalists(args: argparse.Namespace) -> int:
             args.study, args.workspace, top=args.top, seeds=args.seeds, folds=args.folds, trials=args.trials,
             epochs=args.epochs, hours=args.hours, concurrent=args.concurrent, gpus_per_trial=args.gpus_per_trial,
             address=args.address, progress=progress,
+            warn=lambda text: say(f"warning: {text}", style="yellow", stderr=True),
         )  # fmt: skip
     _show_result(result, args)
     hopeless = bool(result.rows) and all(row.state == "failed" for row in result.rows)

@@ -78,7 +78,7 @@ def _add_run(commands: Commands) -> None:
     parser.add_argument("--concurrent", type=whole, metavar="N", help="trials at a time (default: as many as fit)")
     parser.add_argument(
         "--gpus-per-trial", type=non_negative, metavar="SHARE",
-        help="GPUs of a trial, a fraction shares one, 0 stays on CPUs (default 1 where there are any)",
+        help="GPUs of a trial: several train it at once, a fraction shares one, 0 stays on CPUs (default 1, if any)",
     )  # fmt: skip
     parser.add_argument("--address", help="Ray cluster to run on (default: this machine)")
     file_option(parser, "submit to the cluster of this file, and follow; Ctrl-C then leaves the search running")

@@ -7,8 +7,8 @@
 True
 
 Nothing of this is needed for a search to go on: the next session mends what stands in its way. It is for who wants to
-see that all is well, or to have it so without running anything. No result is ever deleted. A study that is being driven
-is passed over: what moves cannot be judged.
+see that all is well, or to have it so without running anything. No result of a study in the ledger is ever deleted. A
+study that is being driven is passed over: what moves cannot be judged.
 """
 
 from __future__ import annotations
@@ -20,10 +20,11 @@ from itertools import chain
 from pathlib import Path
 
 from lesion.errors import unknown
-from search.doctor.files import of_files, of_lock
+from search.doctor.files import of_files, of_locks
 from search.doctor.findings import Examination, Finding, Usage, readable
 from search.doctor.rows import of_rows
 from search.doctor.runs import of_promotions, of_runs, of_spool
+from search.doctor.strangers import has_another_ledger, of_strange_checkpoints, of_strange_runs
 from search.doctor.workspace import of_cache, of_ledger_file, of_scratch, usage_of
 from search.errors import LedgerAccessError, LedgerError, MirrorError
 from search.locks import driving
@@ -56,7 +57,7 @@ def examine(
     passed_over: list[str] = []
     for name in [name for name in known if study in (None, name)]:
         # Before the lock is taken, which writes a note of its own.
-        found += _treated(of_lock(place.lock(name), name), fix)
+        found += _treated(of_locks(place, name), fix)
         try:
             with _at_rest(place, name, fix):
                 found += _of_study(place, name, fix, tracking_uri)
@@ -66,7 +67,26 @@ def examine(
         found += _treated([*of_scratch(place), *of_cache(place.cache)], fix)
     elif study is None:
         passed_over.append("cache and scratch folders were not looked at while a study is driven")
+    if study is None:
+        found += _of_no_study(place, known, fix, tracking_uri, passed_over)
     return Examination(place.path, tuple(found), tuple(usage_of(place, known)), tuple(passed_over))
+
+
+def _of_no_study(
+    place: Workspace, known: list[str], fix: bool, uri: str | None, passed_over: list[str]
+) -> list[Finding]:
+    """What the ledger knows nothing of, unless it may stand in another one."""
+    if has_another_ledger(place):
+        passed_over.append(
+            "what is of no study was not looked at: beside the ledger in use (LESION_LEDGER), the workspace has its own"
+        )
+        return []
+    found = _treated(of_strange_checkpoints(place, known), fix)
+    try:
+        found += _treated(of_strange_runs(place, known, uri), fix)
+    except MirrorError as error:
+        found += [] if known else [_away("the workspace", error)]  # with a study it was told before
+    return found
 
 
 @contextmanager
@@ -110,14 +130,15 @@ def _of_rows_files_runs(
             found += new
             status = look() if any(finding.mended for finding in new) else status
         except MirrorError as error:
-            found.append(
-                Finding(
-                    "MLflow away", f"study {status.name}", str(error),
-                    "whether it holds what the ledger has is not known",
-                    "start it, or correct MLFLOW_TRACKING_URI, and look again",
-                )
-            )  # fmt: skip
+            found.append(_away(f"study {status.name}", error))
     return found
+
+
+def _away(where: str, error: MirrorError) -> Finding:
+    return Finding(
+        "MLflow away", where, str(error), "whether it holds what the ledger has is not known",
+        "start it, mend it, or correct MLFLOW_TRACKING_URI, and look again",
+    )  # fmt: skip
 
 
 def _series_status(place: Workspace, study: str, index: int) -> StudyStatus:

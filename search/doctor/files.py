@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 
 from search.doctor.findings import Finding, readable, size_of
-from search.locks import described, is_driven
+from search.locks import described, is_driven, lock_files
 from search.predictions import PREDICTIONS, load_predictions
 from search.rows import TrialRow
 from search.study import StudyStatus
@@ -36,18 +36,19 @@ def of_half_written(folder: Path) -> Iterator[Finding]:
     for path in sorted(folder.rglob("*.partial")) if folder.is_dir() else ():
         yield Finding(
             "half-written file", str(path), readable(size_of(path)),
-            "its writer was killed before it was whole; it only takes room", "delete it", partial(_delete, path),
+            "its writer was killed before it was whole; it only takes room", "delete it", partial(delete, path),
         )  # fmt: skip
 
 
-def of_lock(lock: Path, study: str) -> Iterator[Finding]:
-    """A note of who drives a study, left by a driver that was killed."""
-    note = lock.with_suffix(".json")
-    if note.exists() and not is_driven(lock):
-        yield Finding(
-            "stale lock", str(note), f"{study} is noted as driven{described(lock)}, and is not",
-            "the note outlived its driver; the lock itself is free", "delete the note", partial(_delete, note),
-        )  # fmt: skip
+def of_locks(place: Workspace, study: str) -> Iterator[Finding]:
+    """Notes of who drives a study, left by a driver that was killed."""
+    for lock in lock_files(place.lock(study), study, place.ledger_url):
+        note = lock.with_suffix(".json")
+        if note.exists() and not is_driven(lock):
+            yield Finding(
+                "stale lock", str(note), f"{study} is noted as driven{described(lock)}, and is not",
+                "the note outlived its driver; the lock itself is free", "delete the note", partial(delete, note),
+            )  # fmt: skip
 
 
 def _of_no_trial(folder: Path) -> Iterator[Finding]:
@@ -57,7 +58,7 @@ def _of_no_trial(folder: Path) -> Iterator[Finding]:
             "checkpoint of no trial", str(folder),
             f"{len(checkpoints)} checkpoints, {readable(sum(map(size_of, checkpoints)))}; no row has this number",
             "an earlier ledger left them; a trial to come would pass over them",
-            "delete the checkpoints; predictions stay", partial(_delete, *checkpoints),
+            "delete the checkpoints; predictions stay", partial(delete, *checkpoints),
         )  # fmt: skip
 
 
@@ -79,7 +80,7 @@ def _of_trial(folder: Path, row: TrialRow, best: bool) -> Iterator[Finding]:
             "damaged checkpoint", str(path), f"{readable(size_of(path))}, and its checksum differs",
             "the trial goes on from the one before it, or from its beginning" if row.state == "running"
             else "promotion passes over it for the one before",
-            "delete it", partial(_delete, path),
+            "delete it", partial(delete, path),
         )  # fmt: skip
     if row.state != "complete":
         return
@@ -125,6 +126,7 @@ def _best(status: StudyStatus) -> list[TrialRow]:
     return sorted(complete, key=lambda row: (-sign * float(row.value or 0.0), row.number))
 
 
-def _delete(*paths: Path) -> None:
+def delete(*paths: Path) -> None:
+    """Delete files, those too that are gone already."""
     for path in paths:
         path.unlink(missing_ok=True)

@@ -95,7 +95,7 @@ def of_promotions(place: Workspace, status: StudyStatus, uri: str | None = None)
 
     runs = mirror_of(place, status.name, status.identity, uri).runs
     tags = {PROMOTED_ID: status.identity.key}
-    with _answering(runs):
+    with answering(runs.uri):
         if not _is_there(runs) or promoting(place):
             return
         registry = Registry(runs.uri, place.artifacts)
@@ -110,7 +110,7 @@ def of_promotions(place: Workspace, status: StudyStatus, uri: str | None = None)
 
 def _present(runs: StudyRuns) -> dict[int, Run]:
     """The runs that there are."""
-    with _answering(runs):
+    with answering(runs.uri):
         return runs.runs() if _is_there(runs) else {}
 
 
@@ -124,13 +124,12 @@ def _is_there(runs: StudyRuns) -> bool:
 
 
 @contextmanager
-def _answering(runs: StudyRuns) -> Iterator[None]:
+def answering(uri: str) -> Iterator[None]:
+    """Turn whatever MLflow at `uri` raises into a MirrorError."""
     try:
         yield
-    except Exception as error:  # whatever MLflow raises
-        raise MirrorError(
-            f"MLflow at {runs.uri} does not answer: {type(error).__name__}: {str(error)[:200]}"
-        ) from error
+    except Exception as error:
+        raise MirrorError(f"MLflow at {uri} does not answer: {type(error).__name__}: {str(error)[:200]}") from error
 
 
 def _sync(place: Workspace, status: StudyStatus, experiment: str, uri: str | None) -> Callable[[], None]:

@@ -116,6 +116,7 @@ def _problems(space: Space, branch: Branch, classes: Sequence[str], words: Vocab
         try:
             words.resolve(settings)
             words.build(settings, classes)
+            words.share(settings, max(1, int(space.resources.gpu or 0)))
         except LesionError as error:
             found.setdefault(str(error), settings)
     return found

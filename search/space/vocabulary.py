@@ -19,8 +19,8 @@ class Vocabulary:
 
     `direction(objective, classes)` is "maximize" or "minimize"; `corrects(kind, name, settings)` whether a
     component corrects class imbalance; `resolve(settings)` raises SettingError for settings that are
-    not valid together, `build(settings, classes)` where no model comes of them. The kinds in `chained` may be a
-    chain of components.
+    not valid together, `build(settings, classes)` where no model comes of them, `share(settings, gpus)` where
+    so many GPUs cannot train them at once. The kinds in `chained` may be a chain of components.
     """
 
     kinds: Mapping[str, Registry]
@@ -30,13 +30,22 @@ class Vocabulary:
     resolve: Callable[[Mapping[str, Value]], object]
     build: Callable[[Mapping[str, Value], Sequence[str]], object]
     chained: frozenset[str] = frozenset()
+    share: Callable[[Mapping[str, Value], int], object] = lambda settings, gpus: None
 
 
 def of_lesion() -> Vocabulary:
     """The vocabulary of the installed `lesion`; imports torch, so only when a file is read."""
     from lesion.settings import GENERAL, REGISTRIES, corrects_imbalance, resolve  # noqa: PLC0415
 
-    return Vocabulary(REGISTRIES, GENERAL, direction, corrects_imbalance, resolve, build_on_paper, CHAINED)
+    return Vocabulary(REGISTRIES, GENERAL, direction, corrects_imbalance, resolve, build_on_paper, CHAINED, share)
+
+
+def share(settings: Mapping[str, Value], gpus: int) -> None:
+    """Raise SettingError where batches are too small for so many GPUs."""
+    from lesion.group import Group  # noqa: PLC0415
+    from lesion.settings import resolve  # noqa: PLC0415
+
+    Group(0, gpus).require_shares(resolve(settings).general["batch_size"])
 
 
 def direction(objective: str, classes: Sequence[str] = ()) -> str:

@@ -32,6 +32,13 @@ def _no_figures(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture(autouse=True)
+def _rungs_are_noted(monkeypatch: pytest.MonkeyPatch) -> None:
+    from rungs import note_rungs
+
+    note_rungs(monkeypatch)
+
+
+@pytest.fixture(autouse=True)
 def _no_driver_outlives_its_test() -> Iterator[None]:
     yield
     from drivers import STARTED

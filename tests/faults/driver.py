@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import fake_training
+import pytest
+from rungs import note_rungs
 
 from search import run_study
 
@@ -29,7 +31,9 @@ def main(workspace: Path, plan: dict[str, Any]) -> None:
     build = getattr(fake_training, plan.pop("training", "FakeTraining"))
     options = {"concurrent": 2, **plan.pop("run", {})}
     space = fake_training.make_space(workspace, **plan)
-    print(run_study(space, workspace, build=build, progress=show, **options).message, flush=True)
+    with pytest.MonkeyPatch.context() as patch:
+        note_rungs(patch)
+        print(run_study(space, workspace, build=build, progress=show, **options).message, flush=True)
 
 
 if __name__ == "__main__":

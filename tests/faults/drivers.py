@@ -109,3 +109,15 @@ def offspring(pid: int, name: str = "") -> list[int]:
         reached |= {own for own, _ in new}
         found += [own for own, args in new if name in args]
     return found
+
+
+def come_to(driver: Driver, epochs: int) -> None:
+    """Wait until the running trials have `epochs` behind them, or one has ended."""
+    wait_for(lambda: driver.running and (sum(driver.running.values()) >= epochs or driver.ended))
+
+
+def gone(driver: Driver, seconds: float) -> float:
+    """Seconds until the driver has ended by itself."""
+    began = time.monotonic()
+    driver.process.wait(seconds)
+    return time.monotonic() - began

@@ -1,6 +1,7 @@
 """Packed data that change: under a running study, between its sessions, by a broken file."""
 
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +15,17 @@ from lesion.data import packed
 from lesion.errors import DataError
 from search import run_study, study_status
 from search.errors import StudyError
+from search.space import Asha
 
 pytestmark = [
+    pytest.mark.slow,
     pytest.mark.timeout(900),
+    pytest.mark.usefixtures("one_ray"),
     pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy"),
 ]
+ASHA = "{asha: {grace: 1, reduction: 2}}"
+RELABELLED = r"1 of 7 images have another label: i3 \(was melanoma, is nevus\)"
+MISSING = r"images.npy is missing or cut short"
 
 
 @pytest.fixture
@@ -35,10 +42,29 @@ def change_a_label(workspace: Path) -> None:
     table.to_parquet(path)
 
 
-@pytest.mark.slow
-@pytest.mark.usefixtures("one_ray")
+def change_a_pixel(workspace: Path) -> None:
+    path = workspace / "data" / "tiny" / packed.IMAGES
+    images = np.load(path)
+    images[4, 2, 2, 1] ^= 1
+    np.save(path, images)
+
+
+def cut_short(workspace: Path) -> None:
+    path = workspace / "data" / "tiny" / packed.IMAGES
+    path.write_bytes(path.read_bytes()[:-100])
+
+
+def remove(workspace: Path) -> None:
+    (workspace / "data" / "tiny" / packed.IMAGES).unlink()
+
+
+def prepare_anew(workspace: Path) -> None:
+    """From labels of which one is another."""
+    make_data(workspace, label=2)
+
+
 def test_data_changed_under_a_running_study(workspace: Path) -> None:
-    space = make_space(workspace, trials=3, epochs=4)
+    space = make_space(workspace, trials=3, epochs=4, scheduler=ASHA)
     data, kept = workspace / "data" / "tiny", workspace / "kept"
     shutil.copytree(data, kept)
     seen: list[int] = []
@@ -62,35 +88,30 @@ def test_data_changed_under_a_running_study(workspace: Path) -> None:
     shutil.rmtree(data)
     shutil.copytree(kept, data)
     run_study(space, workspace, build=FakeTraining)
-    require_whole(workspace, trials=3, epochs=4)
+    require_whole(workspace, trials=3, epochs=4, asha=Asha(1, 2))
 
 
-def test_one_label_changed_between_sessions(workspace: Path) -> None:
-    space = make_space(workspace)
-    run_study(space, workspace, trials=0, build=FakeTraining)
-    change_a_label(workspace)
-    with pytest.raises(DataError, match=r"content hash is .*the manifest says"):
-        run_study(space, workspace, trials=0, build=FakeTraining)
-    make_data(workspace, label=2)  # prepared anew, from labels of which one is another
-    with pytest.raises(StudyError, match="'tiny' holds other images or labels than before"):
-        run_study(space, workspace, trials=0, build=FakeTraining)
-    make_data(workspace)
-    run_study(space, workspace, trials=0, build=FakeTraining)
-
-
-@pytest.mark.parametrize("broken", ["cut short", "one pixel", "gone"])
-def test_image_file_broken_after_packing(workspace: Path, broken: str) -> None:
-    space = make_space(workspace)
-    run_study(space, workspace, trials=0, build=FakeTraining)
-    path = workspace / "data" / "tiny" / packed.IMAGES
-    if broken == "cut short":
-        path.write_bytes(path.read_bytes()[:-100])
-    elif broken == "gone":
-        path.unlink()
-    else:
-        images = np.load(path)
-        images[4, 2, 2, 1] ^= 1
-        np.save(path, images)
-    words = "content hash is" if broken == "one pixel" else "images.npy is missing or cut short"
-    with pytest.raises(DataError, match=words):
-        run_study(space, workspace, trials=0, build=FakeTraining)
+def test_data_changed_between_sessions(workspace: Path) -> None:
+    """A label, a pixel, a file: each time the study is refused in words, with what differs; put back, it goes on."""
+    space = make_space(workspace, trials=2, scheduler=ASHA)
+    run_study(space, workspace, build=FakeTraining)
+    before = study_status(workspace, "tiny").rows
+    data, kept = workspace / "data" / "tiny", workspace / "kept"
+    shutil.copytree(data, kept)
+    by_hand = r"content hash is .*the manifest says .*\n  "
+    changes: list[tuple[Callable[[Path], None], type[Exception], str]] = [
+        (change_a_label, DataError, by_hand + RELABELLED),
+        (prepare_anew, StudyError, rf"'tiny' holds other images or labels than before[\s\S]*{RELABELLED}"),
+        (change_a_pixel, DataError, by_hand + "1 of 7 images have other pixels: i4"),
+        (cut_short, DataError, MISSING),
+        (remove, DataError, MISSING),
+    ]
+    for change, kind, words in changes:
+        change(workspace)
+        with pytest.raises(kind, match=words):
+            run_study(space, workspace, trials=4, build=FakeTraining)
+        shutil.rmtree(data)
+        shutil.copytree(kept, data)
+    assert study_status(workspace, "tiny").rows == before
+    run_study(space, workspace, trials=4, build=FakeTraining)
+    require_whole(workspace, trials=4, epochs=3, asha=Asha(1, 2))

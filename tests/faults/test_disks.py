@@ -13,6 +13,7 @@ from whole import require_whole
 
 from search import run_study, study_status
 from search.errors import LedgerError
+from search.space import Asha
 from search.study import sync
 
 pytestmark = [
@@ -21,6 +22,7 @@ pytestmark = [
     pytest.mark.usefixtures("one_ray"),
     pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy"),
 ]
+ASHA = "{asha: {grace: 1, reduction: 2}}"
 
 
 @contextmanager
@@ -53,19 +55,19 @@ def test_disk_full_under_checkpoints(tmp_path: Path) -> None:
     (tmp_path / "fault.json").write_text('{"what": "once", "epoch": 2}')
     with small_disk(tmp_path / "checkpoints", "64k") as filler:
         fill(filler)
-        run_study(make_space(tmp_path, trials=2, epochs=4), tmp_path, build=FakeTraining, concurrent=1)
-        status = require_whole(tmp_path, trials=2, epochs=4)
+        run_study(make_space(tmp_path, trials=2, epochs=4, scheduler=ASHA), tmp_path, build=FakeTraining, concurrent=1)
+        status = require_whole(tmp_path, trials=2, epochs=4, asha=Asha(1, 2))
         # The worker that died after two epochs left none of them: the next one began again, to the same values.
         assert [row.attempt for row in status.rows] == [2, 1]
         assert all("was not saved: [Errno 28] No space left on device" in str(row.damage) for row in status.rows)
         filler.unlink()
-        run_study(make_space(tmp_path, epochs=4), tmp_path, trials=3, build=FakeTraining)
-        assert require_whole(tmp_path, trials=3, epochs=4).rows[2].damage is None
+        run_study(make_space(tmp_path, epochs=4, scheduler=ASHA), tmp_path, trials=3, build=FakeTraining)
+        assert require_whole(tmp_path, trials=3, epochs=4, asha=Asha(1, 2)).rows[2].damage is None
 
 
 def test_disk_full_under_the_ledger(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     make_data(tmp_path)
-    space = make_space(tmp_path, trials=4, epochs=4)
+    space = make_space(tmp_path, trials=4, epochs=4, scheduler=ASHA)
     with small_disk(tmp_path / "small", "300k") as filler:
         monkeypatch.setenv("LESION_LEDGER", f"sqlite:///{tmp_path / 'small' / 'ledger.db'}")
 
@@ -78,16 +80,16 @@ def test_disk_full_under_the_ledger(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         assert sum(row.finished for row in study_status(tmp_path, "tiny").rows) < 4
         filler.unlink()
         run_study(space, tmp_path, build=FakeTraining)
-        require_whole(tmp_path, trials=4, epochs=4)
+        require_whole(tmp_path, trials=4, epochs=4, asha=Asha(1, 2))
 
 
 def test_disk_full_under_the_spool(tmp_path: Path) -> None:
     make_data(tmp_path)
     with small_disk(tmp_path / "spool", "16k") as filler:
         fill(filler)
-        result = run_study(make_space(tmp_path, trials=3), tmp_path, build=FakeTraining)
+        result = run_study(make_space(tmp_path, trials=3, scheduler=ASHA), tmp_path, build=FakeTraining)
         assert result.complete
-        require_whole(tmp_path, trials=3, epochs=3)
+        require_whole(tmp_path, trials=3, epochs=3, asha=Asha(1, 2))
 
 
 def test_disk_full_under_the_spool_while_mlflow_is_away(tmp_path: Path) -> None:
@@ -96,10 +98,12 @@ def test_disk_full_under_the_spool_while_mlflow_is_away(tmp_path: Path) -> None:
     with small_disk(tmp_path / "spool", "16k") as filler:
         fill(filler)
         nobody = "http://127.0.0.1:9"
-        result = run_study(make_space(tmp_path, trials=3), tmp_path, build=FakeTraining, tracking_uri=nobody)
+        result = run_study(
+            make_space(tmp_path, trials=3, scheduler=ASHA), tmp_path, build=FakeTraining, tracking_uri=nobody
+        )
         assert result.complete
         assert result.unmirrored > 0
         assert not (tmp_path / "mlflow.db").exists()
         filler.unlink()
         sync(tmp_path, "tiny")
-        require_whole(tmp_path, trials=3, epochs=3)
+        require_whole(tmp_path, trials=3, epochs=3, asha=Asha(1, 2))

@@ -33,6 +33,9 @@ from search.watchdog import Death
 
 TRIALS, EPOCHS, ASHA = 9, 5, Asha(grace=1, reduction=2)
 IDENTITY = Identity("tiny", "d1", "holdout", "s1", "mean_auc", "maximize", {"objective": "mean_auc", "epochs": EPOCHS})
+SEEDS = 6
+KILLS: dict[int, int] = {}
+"""How often the driver died in the search of each seed, as far as they ran."""
 START = [{"loss": "focal", "lr": 0.5, "loss.focal.gamma": 1.0}, {"loss": "cross_entropy", "lr": 0.25}]
 WRITES = (
     "create_new_study", "set_study_user_attr", "create_new_trial", "set_trial_param", "set_trial_user_attr",
@@ -55,6 +58,11 @@ class Faults:
     def __init__(self, rng: random.Random, kills: float, losses: float) -> None:
         self.rng, self.kills, self.losses = rng, kills, losses
         self.struck: Counter[str] = Counter()
+
+    @property
+    def killed(self) -> int:
+        """How often the driver died."""
+        return sum(count for where, count in self.struck.items() if where.startswith("killed"))
 
     def kill(self, where: str) -> None:
         if self.rng.random() < self.kills:
@@ -237,7 +245,7 @@ def test_the_undisturbed_search_has_all_kinds_of_rows(undisturbed: tuple[StudySt
 
 @pytest.mark.slow
 @pytest.mark.timeout(300)
-@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize("seed", range(SEEDS))
 def test_one_worker_comes_to_the_same_rows_and_rungs(
     storage: Storage, undisturbed: tuple[StudyStatus, Any], seed: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -249,12 +257,12 @@ def test_one_worker_comes_to_the_same_rows_and_rungs(
     assert [(row.failure, row.metrics) for row in status.rows] == [(row.failure, row.metrics) for row in whole.rows]
     assert all(row.attempt >= once.attempt for row, once in zip(status.rows, whole.rows, strict=True))
     assert rungs_of(scheduler) == rungs_of(whole_scheduler)
-    assert sum(faults.struck.values()) > 15
+    KILLS[seed] = faults.killed
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(300)
-@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize("seed", range(SEEDS))
 def test_several_workers_come_to_the_rows_asked_for(
     storage: Storage, seed: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -263,6 +271,14 @@ def test_several_workers_come_to_the_rows_asked_for(
     status, scheduler = search(faults, workers=3, forgets=0.2, grief=GRIEF | MENDED)
     found = [*of_rows(status.rows, TRIALS, EPOCHS), *of_rungs(status, ASHA, EPOCHS, scheduler), *wrong(status.rows)]
     assert not found, "\n".join(found)
+
+
+@pytest.mark.slow
+def test_the_searches_died_hundreds_of_times() -> None:
+    """Those with one worker; a server that was away is borne by the same driver, and does not count."""
+    if len(KILLS) < SEEDS:
+        pytest.skip("some of the searches that are counted did not run")
+    assert sum(KILLS.values()) >= 200, KILLS
 
 
 def wrong(rows: tuple[TrialRow, ...]) -> Iterator[str]:

@@ -9,6 +9,8 @@ from drivers import WORKERS, start, wait_for
 from ray.cluster_utils import Cluster
 from whole import require_whole
 
+from search.space import Asha
+
 pytestmark = [
     pytest.mark.slow,
     pytest.mark.timeout(900),
@@ -34,21 +36,22 @@ def test_raylet_killed_under_its_trial(tmp_path: Path, monkeypatch: pytest.Monke
     try:
         doomed = cluster.add_node(num_cpus=1)
         driver = start(
-            tmp_path, trials=2, epochs=6, training="HostedTraining", run={"address": cluster.address, "concurrent": 2}
-        )
+            tmp_path, trials=2, epochs=6, scheduler="{asha: {grace: 4, reduction: 2}}", training="HostedTraining",
+            run={"address": cluster.address, "concurrent": 2},
+        )  # fmt: skip
         lost = lambda: [seed for node, seed, epoch in notes(tmp_path) if node == doomed.node_id and epoch]  # noqa: E731
         wait_for(lambda: driver.running and lost())
         os.kill(doomed.all_processes["raylet"][0].process.pid, signal.SIGKILL)
         assert driver.process.wait(400) == 0, driver.said
     finally:
         cluster.shutdown()
-    status = require_whole(tmp_path, trials=2, epochs=6)
+    status = require_whole(tmp_path, trials=2, epochs=6, asha=Asha(4, 2))
     [seed] = set(lost())
     assert {row.seed == seed: row.attempt for row in status.rows} == {True: 2, False: 1}
     elsewhere = [epoch for node, of, epoch in notes(tmp_path) if of == seed and node != doomed.node_id]
     assert elsewhere[0] == 0  # built there,
     assert elsewhere[1] > 1  # and gone on from the checkpoint
-    assert elsewhere[-1] == 6
+    assert elsewhere[-1] == next(row.epoch for row in status.rows if row.seed == seed)
 
 
 def test_a_machine_that_joins_in_mid_search_gets_trials(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

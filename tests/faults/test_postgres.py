@@ -11,16 +11,18 @@ from typing import Any
 import pytest
 from drivers import start, wait_for
 from postgres import Server, served
-from whole import require_whole
+from whole import failures, require_whole
 
 from search.database import Patience
 from search.errors import LedgerAccessError, LedgerError
 from search.identity import Identity
 from search.ledger import Ending, Ledger, open_ledger
 from search.locks import driver_elsewhere, driving, is_driven
+from search.space import Asha
 
 IDENTITY = Identity("tiny", "d1", "holdout", "s1", "mean_auc", "maximize", {"objective": "mean_auc", "epochs": 3})
 TRIALS = 10
+ASHA = "{asha: {grace: 1, reduction: 2}}"
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 HOLDER = """
 import sys, time
@@ -182,7 +184,7 @@ def test_who_lost_its_lock_with_the_server_takes_it_again_or_stops(server: Serve
 def test_a_real_search_with_its_server_restarted_under_it(server: Server, tmp_path: Path) -> None:
     url = server.make("real")
     environment = {"LESION_LEDGER": url}
-    driver = start(tmp_path, wait=0.5, environment=environment, trials=4, epochs=3)
+    driver = start(tmp_path, wait=0.5, environment=environment, trials=4, epochs=3, scheduler=ASHA)
     wait_for(lambda: driver.running)
     server.stop("immediate")
     wait_for(lambda: "it is asked again" in driver.said)
@@ -191,7 +193,7 @@ def test_a_real_search_with_its_server_restarted_under_it(server: Server, tmp_pa
     assert "the ledger answers again" in driver.said
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("LESION_LEDGER", url)
-        status = require_whole(tmp_path, trials=4, epochs=3)
-    assert [row.state for row in status.rows] == ["complete"] * 4
+        status = require_whole(tmp_path, trials=4, epochs=3, asha=Asha(1, 2))
+    assert failures(status) == {}
     assert {row.attempt for row in status.rows} == {1}  # no trial noticed
     assert not (tmp_path / "ledger.db").exists()

@@ -3,15 +3,18 @@
 import sqlite3
 import subprocess
 import sys
-import time
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import optuna
 import pytest
+from drivers import start, wait_for
+from whole import require_whole
 
 from search.identity import Identity
 from search.ledger import Ending, open_ledger
+from search.space import Asha
 
 IDENTITY = Identity("tiny", "d1", "holdout", "s1", "mean_auc", "maximize", {"objective": "mean_auc", "epochs": 3})
 HELD = 10.0
@@ -31,20 +34,22 @@ class Line:
 
 
 @pytest.mark.slow
-def test_a_ledger_locked_for_ten_seconds_is_waited_for(tmp_path: Path) -> None:
-    path = tmp_path / "ledger.db"
-    ledger = open_ledger(f"sqlite:///{path}", "tiny", IDENTITY, 7)
-    row = ledger.ask(Line())
-    began = time.monotonic()
-    command = [sys.executable, "-c", HOLDER, str(path), str(HELD)]
+@pytest.mark.timeout(400)
+@pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy")
+def test_a_search_whose_ledger_is_locked_for_ten_seconds_waits_and_goes_on(tmp_path: Path) -> None:
+    driver = start(tmp_path, wait=0.3, trials=3, epochs=4, scheduler="{asha: {grace: 1, reduction: 2}}")
+    wait_for(lambda: driver.running)
+    command = [sys.executable, "-c", HOLDER, str(tmp_path / "ledger.db"), str(HELD)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as holder:
         assert holder.stdout is not None
         assert holder.stdout.readline() == "held\n"
-        ledger.report(row.number, 1, 0.25)  # neither read nor written meanwhile
-        assert time.monotonic() - began > HELD / 2
-        assert holder.wait(30) == 0
-    ledger.finish(row.number, Ending("complete", 2, 0.5))
-    assert [dict(row.history) for row in ledger.rows()] == [{1: 0.25, 2: 0.5}]
+        assert holder.wait(60) == 0
+    # An epoch takes 0.3 s: whatever was reported meanwhile was neither written nor taken for lost.
+    assert driver.process.poll() is None, driver.said
+    assert driver.process.wait(250) == 0, driver.said
+    status = require_whole(tmp_path, trials=3, epochs=4, asha=Asha(1, 2))
+    assert {row.attempt for row in status.rows} == {1}
+    assert max(row.ended for row in status.rows) - min(row.started for row in status.rows) > timedelta(seconds=HELD)
 
 
 def test_a_reader_that_holds_the_file_does_not_hold_up_the_search_for_long(tmp_path: Path) -> None:

@@ -4,10 +4,9 @@ Nothing may be lost in silence: where what was cut held something that stands no
 """
 
 import json
-import random
 import shutil
 import sqlite3
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from types import SimpleNamespace
@@ -15,6 +14,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from cuts import cuts
 from fake_training import FakeTraining, make_data, make_space
 
 from lesion.checkpoints import load_latest, save, saved
@@ -25,6 +25,7 @@ from lesion.rules import Rules
 from search import evidence, run_study
 from search.doctor import examine
 from search.errors import LedgerError
+from search.fence import NOTE, SupersededError, raise_fence, require_latest
 from search.identity import Identity
 from search.ledger import Ending, Ledger, open_ledger
 from search.locks import driving, is_driven
@@ -46,16 +47,6 @@ FOOTPRINT = Footprint(10**9, 0, 12.5, 1.0)
 class Line:
     def sample(self, trial: Any) -> dict[str, Any]:
         return {"optimizer.adamw.lr": trial.suggest_float("optimizer.adamw.lr", 0.001, 0.002), "image_size": 32}
-
-
-def cuts(path: Path, count: int, seed: int = 0) -> Iterator[int]:
-    """`path` cut at the ends, and at random offsets between, one after another; whole again at last."""
-    content = path.read_bytes()
-    rng = random.Random(seed)
-    for offset in [0, 1, len(content) - 1, *(rng.randrange(len(content)) for _ in range(count))]:
-        path.write_bytes(content[:offset])
-        yield offset
-    path.write_bytes(content)
 
 
 @pytest.fixture
@@ -270,6 +261,22 @@ def test_checkpoint_of_a_trial(place: Workspace) -> None:
     assert [record["value"] for record in told[:2]] == values
     assert [record["epoch"] for record in told] == [1, 2, 3]
     assert "checksum" in told[0]["damage"]
+
+
+def test_note_of_the_latest_attempt(place: Workspace) -> None:
+    """Cut short it names nobody, whichever attempt looks; whole, it keeps all others out."""
+    job = Job("tiny", "key", Path(), None, "mean_auc", 60, place.checkpoints("tiny"), FakeTraining)
+    folder, attempt = job.folder / "0", "12 of a1b2c3_00004"
+    raise_fence(folder, attempt)
+    run = TrialRun(job, Order(0, 5, {"optimizer.adamw.lr": 0.001}, attempt=attempt))
+    epochs = 0
+    for offset in cuts(folder / NOTE, 12):
+        told, epochs = run.step(), epochs + 1
+        assert (told["epoch"], told.get("superseded")) == (epochs, None), offset
+        require_latest(folder, "13 of a1b2c3_00004")  # nor is a shorter name taken for the whole one
+    require_latest(folder, attempt)
+    with pytest.raises(SupersededError, match=f"of attempt {attempt} by now, this is 1 of a"):
+        require_latest(folder, "1 of a")
 
 
 @pytest.mark.parametrize("name", ["manifest.json", "table.parquet", "images.npy"])

@@ -1,5 +1,6 @@
 """The check of all faults is itself checked: it accepts a sound study, and tells every way in which one is not."""
 
+import json
 from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
@@ -8,6 +9,7 @@ from typing import Any
 
 import pytest
 from fake_training import FakeTraining, make_data, make_space
+from rungs import FILE
 from whole import of_mlflow, of_rows, of_rungs, of_values, require_whole
 
 from lesion.data.packed import PackedDataset
@@ -74,6 +76,13 @@ def test_every_breach_in_mlflow_is_told(tmp_path: Path) -> None:
     rows = searched(tmp_path)
     place, status = open_workspace(tmp_path), study_status(tmp_path, "tiny")
     deliver_all(mirror_of(place, "tiny", status.identity), rows)
+    with pytest.raises(AssertionError, match="no session has left its rungs"):
+        require_whole(tmp_path, trials=3, epochs=4, asha=Asha(1, 2))
+    reached = {epoch: sorted(row.history[epoch] for row in rows if epoch in row.history) for epoch in (1, 2)}
+    (tmp_path / FILE).write_text(json.dumps({**reached, 4: []}))
+    with pytest.raises(AssertionError, match=r"rung 4 of the live scheduler: \[\], not \["):
+        require_whole(tmp_path, trials=3, epochs=4, asha=Asha(1, 2))
+    (tmp_path / FILE).write_text(json.dumps(reached))
     assert require_whole(tmp_path, trials=3, epochs=4, asha=Asha(1, 2)).counts["complete"] == 2
 
     runs = mirror_of(place, "tiny", status.identity).runs

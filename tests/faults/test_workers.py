@@ -2,19 +2,25 @@
 
 import importlib
 import json
+import math
 import time
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import optuna
 import pytest
+import torch
 from fake_training import Constant, FakeTraining, SlowToClean, Unhurried, WithoutData, make_data, make_space
-from whole import failures, require_whole, schedulers
+from scarce import SPACE, Scarce
+from whole import failures, require_whole
 
+from lesion import checkpoints
 from search import run_study
 from search.errors import StudyError, TrialError
 from search.ledger import derived_seed
 from search.space import Asha
+from search.trial import Job
 
 pytestmark = [
     pytest.mark.slow,
@@ -35,29 +41,30 @@ def fault(workspace: Path, **plan: Any) -> None:
     (workspace / "fault.json").write_text(json.dumps(plan))
 
 
-def test_worker_killed_under_a_scheduler(workspace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    made = schedulers(monkeypatch)
+def test_worker_killed_under_a_scheduler(workspace: Path) -> None:
     fault(workspace, what="once", epoch=1)
     run_study(make_space(workspace, trials=5, epochs=4, scheduler=ASHA), workspace, build=FakeTraining)
-    status = require_whole(workspace, trials=5, epochs=4, asha=Asha(1, 2), live=made[-1])
+    status = require_whole(workspace, trials=5, epochs=4, asha=Asha(1, 2))
     assert sorted(row.attempt for row in status.rows) == [1, 1, 1, 1, 2]
 
 
 def test_a_trial_that_hangs_once_goes_on_elsewhere(workspace: Path) -> None:
     fault(workspace, what="hang once", epoch=2)
-    space = make_space(workspace, trials=2, epochs=4, budget="patience_minutes: 0.5")
+    space = make_space(workspace, trials=2, epochs=4, scheduler=ASHA, budget="patience_minutes: 0.5")
     run_study(space, workspace, build=FakeTraining, concurrent=1)
-    status = require_whole(workspace, trials=2, epochs=4)
+    status = require_whole(workspace, trials=2, epochs=4, asha=Asha(1, 2))
     assert [(row.hangs, row.attempt) for row in status.rows] == [(1, 2), (0, 1)]
 
 
 def test_a_trial_that_hangs_for_ever_is_failed_and_the_others_are_not(workspace: Path) -> None:
     fault(workspace, what="hang", epoch=2, seed=derived_seed(7, "trial", 0))  # the first of them, in every attempt
-    space = make_space(workspace, trials=4, epochs=4, budget="patience_minutes: 0.5")
+    # No rung before the epoch in which it hangs: it might be stopped there.
+    late = "{asha: {grace: 3, reduction: 2}}"
+    space = make_space(workspace, trials=4, epochs=4, scheduler=late, budget="patience_minutes: 0.5")
     run_study(space, workspace, build=FakeTraining, concurrent=2)
-    status = require_whole(workspace, trials=4, epochs=4)
+    status = require_whole(workspace, trials=4, epochs=4, asha=Asha(3, 2))
     assert failures(status) == {0: "hung"}
-    assert [(row.state, row.attempt) for row in status.rows[1:]] == [("complete", 1)] * 3
+    assert [row.attempt for row in status.rows[1:]] == [1] * 3
     # They run beside it, and do not wait for its end.
     assert min(row.ended for row in status.rows[1:]) < status.rows[0].ended
     assert "it hung 2 times; at last: nothing was heard of it for" in str(status.rows[0].message)
@@ -125,19 +132,21 @@ def test_device_hours_are_of_all_sessions(workspace: Path) -> None:
     require_whole(workspace, trials=4, epochs=4)
 
 
-@pytest.mark.parametrize(("metric", "failure"), [("inf", "non-finite"), ("-inf", "non-finite"), ("nan", "non-finite")])
-def test_objectives_that_are_no_numbers_fail_at_once(workspace: Path, metric: str, failure: str) -> None:
-    fault(workspace, what="value", value=metric, epoch=1)
-    run_study(make_space(workspace, trials=2), workspace, build=FakeTraining, concurrent=1)
-    status = require_whole(workspace, trials=2, epochs=3)
-    assert failures(status) == {0: failure, 1: failure}
-    assert [row.epoch for row in status.rows] == [1, 1]
+def test_objectives_that_are_no_numbers_fail_at_once(workspace: Path) -> None:
+    kinds = ("inf", "-inf", "nan")
+    values = {derived_seed(7, "trial", number): metric for number, metric in enumerate(kinds)}
+    fault(workspace, what="value", values=values, epoch=1)
+    run_study(make_space(workspace, trials=3), workspace, build=FakeTraining, concurrent=1)
+    status = require_whole(workspace, trials=3, epochs=3)
+    assert failures(status) == dict.fromkeys(range(3), "non-finite")
+    assert [(row.epoch, row.message) for row in status.rows] == [
+        (1, f"NonFiniteLossError: mean_auc is {metric} after epoch 2") for metric in kinds
+    ]
 
 
-def test_an_objective_that_never_changes_stops_nobody(workspace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    made = schedulers(monkeypatch)
+def test_an_objective_that_never_changes_stops_nobody(workspace: Path) -> None:
     run_study(make_space(workspace, trials=5, epochs=4, scheduler=ASHA), workspace, build=Constant)
-    status = require_whole(workspace, trials=5, epochs=4, asha=Asha(1, 2), live=made[-1], build=Constant)
+    status = require_whole(workspace, trials=5, epochs=4, asha=Asha(1, 2), build=Constant)
     assert status.counts == {"complete": 5}
 
 
@@ -149,3 +158,35 @@ def test_memory_that_ran_out_is_recorded_as_infeasible_and_not_tried_again(works
     assert [row.attempt for row in status.rows] == [1, 1]
     study = optuna.load_study(study_name="tiny", storage=f"sqlite:///{workspace / 'ledger.db'}")
     assert [dict(trial.constraints) for trial in study.trials] == [{"memory": 1.0}, {"memory": 1.0}]
+
+
+def test_a_real_training_killed_or_short_of_memory(workspace: Path) -> None:
+    """One is halved, killed, and ends as one that was never killed; the others fail for what no other worker mends."""
+    make_data(workspace, images=np.random.default_rng(0).integers(0, 255, (7, 48, 48, 3), np.uint8))
+    (workspace / "tiny.yaml").write_text(SPACE)
+    (workspace / "fault").touch()
+    run_study(workspace / "tiny.yaml", workspace, build=Scarce)
+    status = require_whole(workspace, trials=3, epochs=4, build=None)
+    assert [row.attempt for row in status.rows] == [2, 1, 1]
+    assert failures(status) == {1: "out-of-memory", 2: "error"}
+    assert str(status.rows[1].message) == "OutOfMemoryError: 2 images are too many"
+    assert "smote with 5 neighbours needs 6 images of a class, seborrheic_keratosis has 1" in str(
+        status.rows[2].message
+    )
+    study = optuna.load_study(study_name="tiny", storage=f"sqlite:///{workspace / 'ledger.db'}")
+    assert [dict(trial.constraints) for trial in study.trials] == [{}, {"memory": 1.0}, {}]
+
+    row, folder = status.rows[0], workspace / "checkpoints" / "tiny"
+    assert checkpoints.load(checkpoints.saved(folder / "0")[-1])["training"]["parts"] == 2
+    job = Job("tiny", "", workspace / "data" / "tiny", None, "log_loss", 4, folder, Scarce)
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # as the trial had
+    try:
+        never_killed = Scarce(row.settings, job, row.seed)
+        told = [never_killed.step() for _ in range(4)]
+    finally:
+        torch.set_num_threads(threads)
+    assert list(row.history.values()) == [epoch["log_loss"] for epoch in told]
+    assert {name: value for name, value in row.metrics.items() if name != "seconds"} == {
+        name: value for name, value in told[-1].items() if name != "seconds" and math.isfinite(value)
+    }

@@ -78,6 +78,7 @@ class Proxy:
     def __init__(self, target: int) -> None:
         self.fault: Callable[[str], Any] = lambda path: None
         self.asked: list[str] = []
+        self.passed = 0
         proxy = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -92,6 +93,7 @@ class Proxy:
                 if isinstance(fault, float):
                     time.sleep(fault)
                 status, content = self.passed_on(body)
+                proxy.passed += 1
                 return self.reply(500, b"{}") if fault == "lost" else self.reply(status, content)
 
             def passed_on(self, body: bytes) -> tuple[int, bytes]:

@@ -1,8 +1,9 @@
 """What must hold of a study after any fault, in one place: `require_whole(workspace, trials=…, epochs=…)`.
 
 Exactly the trials asked for, each a row that has ended with every epoch once; MLflow with one run a row, ended, with
-every epoch once and the ledger's values; rungs that are those of a replay; and every trial, resumed or not, with the
-values of a training that was never interrupted, because a fake training can simply be run again.
+every epoch once and the ledger's values; rungs of the last session's scheduler, and of a replay, that hold what the
+rows say; and every trial, resumed or not, with the values of a training that was never interrupted, because a fake
+training can simply be run again.
 """
 
 from __future__ import annotations
@@ -15,12 +16,13 @@ from typing import Any
 
 import pytest
 from fake_training import FakeTraining
+from rungs import noted
 
 from search import study_status
 from search.mirror import mirror_of
 from search.retention import KEPT
 from search.rows import FAILURES, TrialRow
-from search.searcher import ReplayedAsha, scheduler_for
+from search.searcher import scheduler_for
 from search.space import Asha
 from search.study import StudyStatus
 from search.tracking import PARENT, STATE, STATUS, metric_name, param_name
@@ -36,15 +38,16 @@ def require_whole(
     asha: Asha | None = None,
     uri: str | None = None,
     build: Any = FakeTraining,
-    live: Any = None,
 ) -> StudyStatus:
     """The study, after a session that ended as complete; fails with every breach, a line each.
 
     `uri` is MLflow's, where it is not the workspace's; `build` makes the fake training, None where the training is
-    real; `live` is the scheduler of the last session, from `schedulers`.
+    real. Where there is a scheduler, the last session must have left its rungs (`rungs.note_rungs`).
     """
     place = open_workspace(workspace)
     status = study_status(place, study)
+    live = noted(workspace)
+    assert asha is None or live, "no session has left its rungs"
     found = [
         *of_rows(status.rows, trials, epochs),
         *of_rungs(status, asha, epochs, live),
@@ -148,18 +151,6 @@ def left_behind(place: Workspace, status: StudyStatus) -> Iterator[str]:
 def results(status: StudyStatus) -> list[tuple[Any, ...]]:
     """All that must be equal to those of an uninterrupted study, where the same trials were proposed."""
     return [(row.number, row.state, row.settings, row.history, row.value, row.seed) for row in status.rows]
-
-
-def schedulers(monkeypatch: pytest.MonkeyPatch) -> list[ReplayedAsha]:
-    """A list that gets the scheduler of each session to come, for `require_whole(live=…)`."""
-    made: list[Any] = []
-
-    def watched(*arguments: Any) -> Any:
-        made.append(scheduler_for(*arguments))
-        return made[-1]
-
-    monkeypatch.setattr("search.session.scheduler_for", watched)
-    return made
 
 
 def failures(status: StudyStatus) -> Mapping[int, str | None]:

@@ -16,7 +16,7 @@ import pandas as pd
 
 from lesion.data import packed
 from lesion.errors import DataError, NonFiniteLossError
-from search import run_study
+from search import run_study, trial
 from search.space import Space, load
 
 SPOILT: list[str] = []
@@ -80,7 +80,7 @@ class FakeTraining:
         if plan["what"] == "kill":
             os.kill(os.getpid(), signal.SIGKILL)
         if plan["what"] == "value":
-            self._value = float(plan["value"])
+            self._value = float(plan["values"][str(self.seed)])
             return
         if plan["what"] == "hang once":
             fault.unlink()
@@ -128,14 +128,18 @@ class Constant(FakeTraining):
 
 
 class SlowToClean(FakeTraining):
-    """Sleeps for a quarter of an hour when it is let go of."""
+    """Sleeps for a quarter of an hour when it is let go of; its worker waits for it for a tenth of the usual time."""
+
+    def __init__(self, settings: Mapping[str, Any], job: Any, seed: int) -> None:
+        super().__init__(settings, job, seed)
+        trial.CLEAN_UP = 2.0
 
     def __del__(self) -> None:
         time.sleep(1000)
 
 
-class HostedTraining(FakeTraining):
-    """Notes node, seed and epoch, in ``nodes.txt`` beside the checkpoints, and goes no further until two nodes have."""
+class NotedTraining(Unhurried):
+    """Notes node, seed and epoch, in ``nodes.txt`` beside the checkpoints."""
 
     def __init__(self, settings: Mapping[str, Any], job: Any, seed: int) -> None:
         import ray
@@ -150,10 +154,17 @@ class HostedTraining(FakeTraining):
             file.write(f"{self.node} {self.seed} {self.epoch}\n")
 
     def step(self) -> dict[str, float]:
-        wait_for_lines(self.notes, 2)
         metrics = super().step()
         self._note()
         return metrics
+
+
+class HostedTraining(NotedTraining):
+    """Goes no further until two nodes have noted something."""
+
+    def step(self) -> dict[str, float]:
+        wait_for_lines(self.notes, 2)
+        return super().step()
 
 
 def wait_for_lines(notes: Path, kinds: int) -> None:
@@ -173,11 +184,15 @@ def make_data(
     label: int = 0,
     validation: tuple[int, int, int] = (0, 1, 2),
     holdout: tuple[int, ...] = (4, 5, 6),
+    images: np.ndarray | None = None,
 ) -> Path:
-    """A packed set of seven images in `workspace`, the last three to validate; another `label` makes it another set."""
+    """A packed set of seven images in `workspace`, the last three to validate; another `label` makes it another set.
+
+    Its `images` (7, S, S, 3) are black unless they are given.
+    """
     folder = workspace / "data" / name
     folder.mkdir(parents=True, exist_ok=True)
-    images = np.zeros((7, 8, 8, 3), np.uint8)
+    images = np.zeros((7, 8, 8, 3), np.uint8) if images is None else images
     labels = np.array([0, 1, 2, label, *validation], dtype=np.int64)
     table = pd.DataFrame({
         "image": [f"i{n}" for n in range(7)], "label": labels, "lesion": "", "patient": "", "part": "train",
@@ -188,8 +203,8 @@ def make_data(
     table.to_parquet(folder / packed.TABLE)
     classes = ["melanoma", "seborrheic_keratosis", "nevus"]
     manifest = {
-        "format": packed.FORMAT, "name": name, "classes": classes, "size": 8, "geometry": "stretch", "images": 7,
-        "splits": ["holdout"], "default_split": "holdout",
+        "format": packed.FORMAT, "name": name, "classes": classes, "size": images.shape[1], "geometry": "stretch",
+        "images": 7, "splits": ["holdout"], "default_split": "holdout",
         "content_hash": packed.content_hash(images, table, classes, "stretch"),
     }  # fmt: skip
     (folder / packed.MANIFEST).write_text(json.dumps(manifest))

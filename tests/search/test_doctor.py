@@ -2,11 +2,13 @@
 
 import json
 import os
+import shutil
 import time
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import optuna
 import pytest
 
 from search import mirror as mirrored
@@ -18,7 +20,7 @@ from search.ledger import Ending, Ledger, open_ledger
 from search.locks import driving
 from search.mirror import mirror_of
 from search.predictions import save_predictions
-from search.study import study_status
+from search.study import study_status, sync
 from search.tracking import Change
 from search.workspace import Workspace, open_workspace
 
@@ -189,15 +191,85 @@ def test_a_study_that_is_driven_is_passed_over(place: Workspace) -> None:
 
 
 @pytest.mark.usefixtures("unmirrored")
-def test_checkpoints_of_a_study_that_is_not_there_are_only_counted(place: Workspace) -> None:
+def test_checkpoints_of_a_study_that_is_not_there(place: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
     search(place)
-    checkpoint(place.trial("gone", 0), 1)
-    examination = examine(place, fix=True)
-    assert examination.clean
-    [usage] = [each for each in examination.usage if each.kind == "checkpoints"]
-    assert usage.free == sum(path.stat().st_size for path in place.checkpoints("gone").rglob("*.ckpt"))
-    assert "gone" in usage.how
-    assert place.trial("gone", 0).exists()
+    for name in ("gone", "gone.finalists", "driven"):
+        checkpoint(place.trial(name, 0), 1)
+        (place.trial(name, 0) / "predictions.npz").write_bytes(b"kept")
+    with driving(place.lock("driven"), "driven"):  # by another ledger
+        [usage] = [each for each in examine(place).usage if each.kind == "checkpoints"]
+        assert usage.free >= sum(path.stat().st_size for path in place.checkpoints("gone").rglob("*.ckpt"))
+        assert "gone" in usage.how
+        monkeypatch.setenv("LESION_LEDGER", f"sqlite:///{place.path / 'elsewhere.db'}")
+        assert kinds(place, fix=True) == []  # in the workspace's own ledger they may be: nobody looked
+        assert "beside the ledger in use" in examine(place).passed_over[0]
+        monkeypatch.delenv("LESION_LEDGER")
+        require_mended(place, *2 * ["checkpoints of no study"])
+    assert [path.parent.parent.name for path in (place.path / "checkpoints").glob("*/0/*.ckpt")].count("driven") == 1
+    assert len([*place.path.glob("checkpoints/*/0/predictions.npz")]) == 4
+    assert len([*place.checkpoints("tiny").rglob("*.ckpt")]) == 4
+
+
+@pytest.mark.usefixtures("unmirrored")
+def test_nothing_is_deleted_where_the_ledger_may_be_elsewhere(place: Workspace) -> None:
+    """Somebody forgot LESION_LEDGER: to this ledger, which is not even there, all studies are gone."""
+    checkpoint(place.trial("tiny", 0), 1)
+    [finding] = examine(place, fix=True).findings
+    assert (finding.kind, finding.mended, "LESION_LEDGER" in finding.remedy) == ("checkpoints of no study", False, True)
+    assert len([*place.checkpoints("tiny").rglob("*.ckpt")]) == 1
+
+
+@pytest.mark.slow
+@mlflow_speaks
+def test_runs_of_a_study_whose_ledger_is_gone(place: Workspace) -> None:
+    for name in ("tiny", "gone"):
+        search(place, name)
+        sync(place, name)
+    ledger = place.path / "ledger.db"
+    kept = ledger.read_bytes()
+    optuna.delete_study(study_name="gone", storage=place.ledger_url)
+    shutil.rmtree(place.checkpoints("gone"))
+    runs = mirror_of(place, "gone", IDENTITY).runs
+    found = {run.data.tags.get("lesion.trial"): run.info.run_id for run in runs._search()}
+    runs.client.update_run(found["1"], status="RUNNING")
+    [finding] = examine(place).findings
+    assert (finding.kind, finding.found[:25]) == ("runs of no study", "3 runs, 1 of them RUNNING")
+    require_mended(place, "runs of no study")
+    told = {number: runs.client.get_run(run_id) for number, run_id in found.items()}
+    assert {run.data.tags["lesion.state"] for run in told.values()} == {"lost"}
+    assert {number: run.info.status for number, run in told.items()} == {
+        None: "FINISHED", "0": "FINISHED", "1": "KILLED",
+    }  # fmt: skip
+    assert told["0"].data.metrics["mean_auc"] == 0.2
+    ledger.write_bytes(kept)  # it comes back
+    assert kinds(place, study="gone", fix=True)[-1] == "runs behind"
+    assert {runs.client.get_run(run_id).data.tags["lesion.state"] for run_id in found.values()} == {"complete"}
+    shutil.rmtree(place.path / "checkpoints")
+    ledger.unlink()  # all is gone, or LESION_LEDGER was forgotten: nobody marks anything
+    assert [finding.mended for finding in examine(place, fix=True).findings] == [False, False]
+
+
+@pytest.mark.usefixtures("unmirrored")
+def test_what_was_done_is_printed(place: Workspace, capsys: pytest.CaptureFixture[str]) -> None:
+    search(place)
+    note = place.lock("tiny").with_suffix(".json")
+    note.write_text('{"pid": 1, "host": "here", "since": "then"}')
+    half = place.trial("tiny", 0) / ".epoch-0003.ckpt.77.partial"
+    half.write_bytes(b"half")
+    arguments = ["doctor", "--workspace", str(place.path)]
+    assert main(arguments) == 1
+    before = " ".join(capsys.readouterr().out.split())
+    assert ("remedy delete the note" in before, "did" in before.split()) == (True, False)
+    assert "2 to mend" in before
+    assert main([*arguments, "--fix"]) == 0
+    shown = " ".join(capsys.readouterr().out.split())
+    for words in ("stale lock:", "did delete the note", "half-written file:", "did delete it", "2 mended, 0 left"):
+        assert words in shown
+    assert "remedy" not in shown.split()
+    assert not note.exists()
+    assert not half.exists()
+    assert main(arguments) == 0
+    assert "nothing to mend" in capsys.readouterr().out
 
 
 def test_what_is_not_there_is_named(place: Workspace, tmp_path: Path) -> None:

@@ -12,7 +12,8 @@ from search.identity import Identity
 from search.mirror import Mirror, deliver_all, ended, epoch_of, events_of, mirror_of, provenance, started, study_event
 from search.rows import TrialRow
 from search.spool import Spool
-from search.tracking import PARENT, Change, StudyRuns, client_of, metric_name
+from search.tracking import PARENT, Change, StudyRuns, metric_name
+from search.tracking_client import client_of
 from search.workspace import open_workspace
 
 IDENTITY = Identity("tiny", "d1", "holdout", "s1", "mean_auc", "maximize", {"epochs": 3})
@@ -285,6 +286,43 @@ def test_classes_may_be_called_anything(tmp_path: Path, tracking: str) -> None:
     assert {name for name in run.data.metrics if name.startswith("auc_plain")} == {"auc_plain"}
     told = mirror.runs.client.get_metric_history(run.info.run_id, metric_name("auc_BCC (nodular)"))
     assert [metric.step for metric in told] == [1, 2]
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy")
+@pytest.mark.parametrize("epochs", [1, 3])
+def test_more_than_mlflow_takes_at_once_arrives_whole(
+    tmp_path: Path, tracking: str, epochs: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """101 settings, 101 tags and 1001 metrics: each list is one longer than a call may be, and sent twice is told once.
+
+    In one epoch the metrics are cut in two; in three, whole epochs go together.
+    """
+    sent: list[tuple[int, int, int]] = []
+    mirror = mirror_of(open_workspace(tmp_path), f"many {epochs}", IDENTITY, tracking)
+    log = mirror.runs.client.log_batch
+
+    def counting(run_id: str, metrics: Any = (), params: Any = (), tags: Any = (), **options: Any) -> None:
+        sent.append((len(metrics), len(params), len(tags)))
+        log(run_id, metrics=metrics, params=params, tags=tags, **options)
+
+    monkeypatch.setattr(mirror.runs.client, "log_batch", counting)
+    params, tags = ({f"{kind}.{n:03d}": f"{kind} {n}" for n in range(101)} for kind in ("setting", "note"))
+    names = ["mean_auc", *(f"auc_class {n:04d}" for n in range(1001 // epochs))][: 1001 // epochs + (epochs > 1)]
+    told = {epoch: (epoch, {name: epoch + n / 1024 for n, name in enumerate(names)}) for epoch in range(1, epochs + 1)}
+    assert sum(len(metrics) for _, metrics in told.values()) > 1000
+    for _ in range(2):
+        mirror.runs.write(0, Change(params, tags, told, "complete", time=1))
+    assert [max(sizes) for sizes in zip(*sent, strict=True)] == [1000 if epochs == 1 else 2 * len(names), 100, 100]
+    run = runs_of(mirror)[0]
+    assert run.data.params == params
+    assert tags.items() <= run.data.tags.items()
+    assert run.data.metrics == told[epochs][1]
+    assert run.info.status == "FINISHED"
+    client = mirror.runs.client
+    for name in (names[0], names[1], names[len(names) // 2], names[-1]):
+        history = [(metric.step, metric.value) for metric in client.get_metric_history(run.info.run_id, name)]
+        assert history == [(epoch, metrics[name]) for epoch, (_, metrics) in told.items()], name
 
 
 @pytest.mark.slow

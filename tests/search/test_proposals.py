@@ -75,3 +75,41 @@ def test_a_proposal_reads_the_study_once(monkeypatch: pytest.MonkeyPatch) -> Non
     study.sampler = Proposal(0, History("maximize"))
     trial = study.ask(SPACE)
     assert (len(read), set(trial.params)) == (1, {"lr", "loss"})
+
+
+def begun(trials: int, options: int, seed: int = 0) -> list[str]:
+    """What the first trials of a study have of one component."""
+    study = optuna.create_study(direction="maximize")
+    heads = []
+    for number in range(trials):
+        study.sampler = Proposal(seed + number, History("maximize"))
+        trial = study.ask()
+        heads.append(trial.suggest_categorical("head", [f"head{option}" for option in range(options)]))
+        study.tell(trial, random.Random(number).random())
+    return heads
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_the_first_proposals_try_every_option(seed: int) -> None:
+    assert len(set(begun(7, 7, seed))) == 7
+    assert len(set(begun(10, 12, seed))) == 10
+    assert sorted(begun(10, 2, seed)).count("head0") == 5
+
+
+def test_they_try_them_in_an_order_of_their_own() -> None:
+    assert len({tuple(begun(4, 4, seed)) for seed in range(0, 100, 10)}) > 5
+
+
+def test_a_first_proposal_that_is_completed_later_is_what_it_would_have_been() -> None:
+    options = [f"loss{option}" for option in range(7)]
+    study = optuna.create_study(direction="maximize")
+    rows = [study.ask() for _ in range(3)]
+    for row in (rows[0], rows[2], rows[1]):
+        study.sampler = Proposal(row.number, History("maximize"))
+        row.suggest_categorical("loss", options)
+    alone = optuna.create_study(direction="maximize")
+    again = [alone.ask() for _ in range(2)]
+    for row in again:
+        alone.sampler = Proposal(row.number, History("maximize"))
+        row.suggest_categorical("loss", options)
+    assert [row.params for row in rows[:2]] == [row.params for row in again]

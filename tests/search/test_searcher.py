@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+from search.budget import Purse
 from search.errors import LedgerError, TrialError
 from search.fence import SupersededError, require_latest
 from search.identity import Identity
@@ -149,6 +150,21 @@ def test_a_hung_trial_gets_one_more_worker(ledger: Ledger, told: list[Told]) -> 
         2.0,
         4.0,
     )  # noted with every epoch: nothing of the failed trial is left out of a budget
+
+
+def test_the_time_of_a_worker_that_died_is_not_for_free(ledger: Ledger, told: list[Told]) -> None:
+    """It is the trial's, is in a budget at once, and is told to the next worker, which adds its epochs to it."""
+    ask = searcher(ledger, told)
+    ask.suggest("a")
+    ask.on_trial_result("a", result(1))
+    purse = Purse(None, 60.0, ledger.rows())
+    order = ask.died("a", Death("hung", "silence", seconds=100.0), last=False)
+    purse.heard(told[-1].row)
+    assert (told[-1].what, order.seconds, order.device_seconds) == ("retried", 101.0, 52.0)  # half a GPU
+    assert (purse.device_seconds, purse.empty()) == (52.0, None)
+    assert ask.died("a", Death("hung", "silence", seconds=20.0), last=False).over
+    purse.heard(told[-1].row)
+    assert (ledger.row(0).seconds, purse.empty()) == (121.0, "device_hours")
 
 
 def test_every_attempt_fences_the_one_before_off(ledger: Ledger, told: list[Told], tmp_path: Path) -> None:

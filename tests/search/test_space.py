@@ -286,6 +286,19 @@ def test_the_two_ways_exclude_each_other(tmp_path: Path) -> None:
 # -- checking -------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow  # imports torch
+def test_check_finds_batches_that_are_too_small_for_the_gpus_of_a_trial(tmp_path: Path) -> None:
+    text = "data: x\nobjective: mean_auc\nbudget: {trials: 1, epochs: 1}\nresources: {gpu: GPUS}\n"
+    text += "space: {image_size: 32, backbone: squeezenet1_1, batch_size: {choice: [4, 16]}}\n"
+    path = tmp_path / "my.yaml"
+    for gpus in ("0.5", "2"):
+        path.write_text(text.replace("GPUS", gpus))
+        assert check(path).sound
+    path.write_text(text.replace("GPUS", "4"))
+    (problem,) = check(path).problems
+    assert problem.message.startswith("batches of 4 cannot be shared by 4 GPUs, of which each needs 2 examples")
+
+
 def test_check_tries_every_branch_in_the_middle_and_at_both_ends(tmp_path: Path) -> None:
     path = tmp_path / "my.yaml"
     path.write_text(TEXT.replace("[128, 64, 96]", "[64, 128, 600]"))

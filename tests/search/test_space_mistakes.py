@@ -144,6 +144,7 @@ def test_a_bad_file(tmp_path: Path, text: str, message: str) -> None:
     assert mistakes(tmp_path, text)[0].startswith(message)
 
 
+GPUS = "1: resources.gpu must be a share of a GPU (0.5), a whole number of GPUs of one machine (1, 2), or 0"
 KEYS = {
     "epochs: 3": "1: no key of a space file 'epochs'; known: allow_double_balancing, balance_once, budget, data,"
     " description, extends, name, objective, resources, scheduler, seed, space, split, start_with, task",
@@ -158,8 +159,9 @@ KEYS = {
     "resources: all": "1: resources must be auto, or what a trial holds: {cpu: 2, gpu: 0.5}",
     "resources: {gpus: 1}": "1: no resource 'gpus'; known: cpu, gpu (did you mean 'gpu'?)",
     "resources: {cpu: 0.5}": "1: resources.cpu must be a whole number of cores, at least 1",
-    "resources: {gpu: 1.5}": "1: resources.gpu must be 1, a share of a GPU (0.5), or 0: a trial uses one at most",
-    "resources: {gpu: 2}": "1: resources.gpu must be 1, a share of a GPU (0.5), or 0: a trial uses one at most",
+    "resources: {gpu: 1.5}": GPUS,
+    "resources: {gpu: -1}": GPUS,
+    "resources: {gpu: .inf}": GPUS,
     "seed: true": "1: seed must be a whole number",
     "seed: 1.5": "1: seed must be a whole number",
     "description: [a]": "1: description must be a text",

@@ -2,6 +2,8 @@ import errno
 import itertools
 import json
 import pickle
+import shutil
+import threading
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -12,13 +14,16 @@ import pytest
 import torch
 from fake_training import FakeTraining, make_data
 
+from lesion.data import travel
+from lesion.data.packed import IMAGES, PackedDataset
 from lesion.devices import spoils_its_process
-from lesion.errors import CheckpointAccessError, DataError
+from lesion.errors import CheckpointAccessError, DataError, RankError
+from lesion.parallel import ParallelTraining
 from lesion.tasks import Task
 from search.errors import WorkerError
 from search.fence import raise_fence
 from search.predictions import load_confusions, load_predictions
-from search.trial import Job, Order, TrialRun, Worker, build_training, failure_class
+from search.trial import Job, Order, TrialRun, Worker, build_training, failure_class, train_on
 
 SETTINGS = {"image_size": 32, "optimizer": "adamw", "optimizer.adamw.lr": 1e-3, "loss": "cross_entropy"}
 ORDER = Order(0, 5, SETTINGS)
@@ -296,6 +301,25 @@ def test_a_trial_sees_the_data_through_the_task(job: Job, tmp_path: Path) -> Non
     assert plain.data.classes == task.groups["rest"] + ("nevus",)
 
 
+def test_a_trial_of_data_with_an_address_trains_on_the_node_s_copy(
+    job: Job, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(travel.VARIABLE, str(tmp_path / "node"))
+    there = make_data(tmp_path / "there")
+    data_hash = PackedDataset.open(there).content_hash
+    job = replace(job, data=tmp_path / "the driver's", build=build_training, epochs=1)
+    job = replace(job, source=f"file://{there}", data_hash=data_hash)
+    run = TrialRun(job, Order(0, 5, {"image_size": 32, "backbone": "squeezenet1_1", "batch_size": 2}))
+    training: Any = run._prepare()
+    copy = tmp_path / "node" / data_hash[:32]
+    assert training.data.path == copy
+    assert Path(training.data.images.filename) == copy / IMAGES
+    # The copy is all that it needs from now on.
+    shutil.rmtree(there)
+    [result] = run_to_end(run)
+    assert (result["epoch"], result.get("failure")) == (1, None)
+
+
 def test_an_actor_is_used_again(job: Job) -> None:
     worker = Worker({"job": job, "order": ORDER})
     assert worker.train()["epoch"] == 1
@@ -348,3 +372,75 @@ def test_torch_says_out_of_memory_in_its_own_ways() -> None:
     assert failure_class(told) == "out-of-host-memory"
     assert failure_class(RuntimeError("CUDA out of memory. Tried to allocate 2 GiB")) == "out-of-memory"
     assert failure_class(RuntimeError("shapes differ")) == "error"
+
+
+TWO = {**SETTINGS, "backbone": "squeezenet1_1", "batch_size": 4}
+
+
+def in_two_processes(job: Job, tmp_path: Path) -> Job:
+    make_data(tmp_path, "tiny")
+    return replace(job, data=tmp_path / "data" / "tiny", gpus=2.0, build=partial(train_on, "cpu"), threads=2)
+
+
+def test_a_whole_gpu_and_a_share_of_one_are_one_rank_and_several_are_as_many(job: Job) -> None:
+    assert [replace(job, gpus=gpus).ranks for gpus in (0.0, 0.5, 1.0, 2.0, 8.0)] == [1, 1, 1, 2, 8]
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+def test_a_trial_on_two_gpus_costs_two_and_ends_the_processes_that_it_began(job: Job, tmp_path: Path) -> None:
+    job = in_two_processes(job, tmp_path)
+    run = TrialRun(job, Order(0, 5, TWO))
+    first = run.step()
+    assert first["device_seconds"] == 2 * first["seconds"]
+    assert isinstance(run._training, ParallelTraining)
+    other = run._training.ranks.others[0].process
+    assert other.poll() is None
+    run_to_end(run)
+    assert other.poll() == 0
+    # Another trial in the same process, and one whose other rank dies: for the search a worker that was lost.
+    run = TrialRun(job, Order(1, 6, TWO))
+    run.step()
+    run._training.ranks.others[0].process.kill()
+    with pytest.raises(RankError, match="rank 1 ended by SIGKILL"):
+        run.step()
+    # What it had saved goes on, here on one rank.
+    assert TrialRun(replace(job, gpus=0.0), Order(1, 6, TWO, reported=1)).step()["epoch"] == 2
+
+
+@pytest.mark.parametrize("what", [None, "broken"])
+def test_no_step_waits_for_a_training_to_be_let_go_of(job: Job, what: str | None) -> None:
+    gone: list[str] = []
+
+    class Slow(FakeTraining):
+        def __del__(self) -> None:
+            gone.append(threading.current_thread().name)
+
+    if what is not None:
+        fault(job, what=what, epoch=1)
+    worker = object.__new__(Worker)
+    worker.reset_config({"job": replace(job, build=Slow), "order": ORDER})
+    while not worker.step()["done"]:
+        pass
+    assert gone == []
+    worker.reset_config({"job": job, "order": replace(ORDER, number=1, seed=6)})
+    worker.step()
+    assert len(gone) == 1
+    assert gone != [threading.main_thread().name]
+
+
+def test_what_a_trial_leaves_is_closed_before_the_next(job: Job, tmp_path: Path) -> None:
+    closed: list[int] = []
+
+    class Held(FakeTraining):
+        def close(self) -> None:
+            closed.append(self.seed)
+
+    job = replace(job, build=Held)
+    worker = object.__new__(Worker)
+    worker.reset_config({"job": job, "order": ORDER})
+    worker.step()
+    worker.reset_config({"job": job, "order": replace(ORDER, number=1, seed=6)})
+    assert closed == []
+    worker.step()
+    assert closed == [5]

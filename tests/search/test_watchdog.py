@@ -49,6 +49,16 @@ def test_short_epochs_leave_a_tenth_of_the_patience(clock: Clock) -> None:
     assert clock.passes(3) == ["first"]
 
 
+def test_how_long_a_worker_was_not_heard(clock: Clock) -> None:
+    assert clock.dog.unheard("a") == 0
+    clock.passes(100), clock.dog.heard("a")
+    clock.passes(30)
+    assert clock.dog.unheard("a") == 30
+    clock.trial.temporary_state.ray_actor = None
+    clock.passes(50)  # no worker: the trial waits for a place
+    assert clock.dog.unheard("a") == 0
+
+
 def test_another_worker_begins_anew(clock: Clock) -> None:
     clock.passes(3000)
     clock.trial.temporary_state.ray_actor = None
@@ -136,6 +146,18 @@ def test_a_storage_that_gives_no_checkpoint_is_told_from_a_worker_that_died() ->
     )
     died = Coroner(lambda: 0).death(words, None, here=True)
     assert died == Death("storage", "epoch-0002.ckpt cannot be read: [Errno 5] Input/output error")
+
+
+def test_a_rank_that_died_is_a_worker_that_was_lost() -> None:
+    words = (
+        "1 ray.exceptions.RayTaskError(RankError): ray::Worker.train() (pid=3) RuntimeError: [pair.cc:547] Connection "
+        "closed by peer The above exception was the direct cause: lesion.errors.RankError: the process of rank 1 ended "
+        "by SIGKILL"
+    )
+    died = Coroner(lambda: 0).death(words, None, here=True)
+    assert died == Death("lost", "the process of rank 1 ended by SIGKILL")
+    kills = iter([0, 1])
+    assert Coroner(lambda: next(kills)).death(words, None, here=True).failure == "out-of-host-memory"
 
 
 def test_the_kernel_counts_in_the_control_group_or_everywhere(tmp_path: Path) -> None:

@@ -92,7 +92,9 @@ def family(name: str) -> Component | None:
 backbones.add_family(family)
 
 
+# What it draws, once a process, must not show in the weights of that first model.
 @cache
+@torch.random.fork_rng(devices=())
 def structure(name: str, image_size: int) -> tuple[Anatomy, Layout, int]:
     """The anatomy of a model, how its features become a map (N, C, H, W), and C.
 

@@ -18,7 +18,9 @@ from lesion.models.paper import OnPaper
 from lesion.models.weights import load_pretrained, normalisation_of
 
 
+# What it draws, once a process, must not show in the weights of that first model.
 @cache
+@torch.random.fork_rng(devices=())
 def structure(name: str, image_size: int) -> tuple[tuple[int, ...], int]:
     """Where the stages of a model end among its modules, and the channels of its map.
 
