@@ -25,9 +25,9 @@ def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return synthesise(tmp_path_factory.mktemp("drawn") / "isic2017", images=(48, 24, 0), pixels=(48, 36))
 
 
-def run(script: str, *words: object) -> str:
+def run(script: str, *words: object, path: Path = BENCHMARKS.parent) -> str:
     environment = os.environ | {
-        "PYTHONPATH": str(BENCHMARKS.parent), "OMP_NUM_THREADS": "1", "NO_ALBUMENTATIONS_UPDATE": "1",
+        "PYTHONPATH": f"{path}{os.pathsep}{BENCHMARKS.parent}", "OMP_NUM_THREADS": "1", "NO_ALBUMENTATIONS_UPDATE": "1",
         "RAY_worker_niceness": "0", "RAY_raylet_start_wait_time_s": "300",  # for where others have the machine
     }  # fmt: skip
     command = [sys.executable, str(BENCHMARKS / script), *map(str, words)]
@@ -57,3 +57,15 @@ def test_all_three_ways_in_turn(source: Path) -> None:
     for way in ("ours", "stock", "plain Optuna"):
         assert re.search(rf"\| {way} \| \d+\.\d \| \d+\.\d \| \d+\.\d\d \| [01]\.\d+ \|", table), table
     assert "cores" in table
+
+
+def test_packing_without_a_gpu_and_without_ray_optuna_or_mlflow(tmp_path: Path) -> None:
+    for name in ("ray", "optuna", "mlflow", "sqlalchemy"):
+        (tmp_path / f"{name}.py").write_text("raise ImportError('not on that machine')")
+    small = [f"--set={each}" for each in ("backbone=squeezenet1_1", "image_size=32", "batch_size=8")]
+    count = ("--images", "40", "--epochs", "1", "--at-a-time", "1", "2", "--device", "cpu", "--cores", "1")
+    told = run("packing.py", *count, *small, path=tmp_path)
+    numbers = r"\d+\.\d \| ×\d+\.\d\d \| \d+ \| \d+ \| \d+ \| – \| 1 \| – \|"
+    for at_a_time in (1, 2):
+        assert re.search(rf"\| {at_a_time} \| {numbers}", told), told
+    assert re.search(r"Of 2, one asked for all: refused, with \d+ MiB of 256; 1 of 1 others trained on", told), told

@@ -83,7 +83,7 @@ def test_no_two_files_share_a_study() -> None:
 
 # -- trained ----------------------------------------------------------------------------------------------------------
 
-SMALL = "shufflenet_v2_x0_5"
+SMALL = "mobilenet_v3_small"
 SIZES = (32, 64, 128, 224)
 EXHAUSTED = 8
 """Spaces of so few branches are trained in all of them; of others, so many that every option occurs."""
