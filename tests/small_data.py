@@ -7,6 +7,7 @@ import pandas as pd
 import torch
 
 from lesion.data.packed import PackedDataset
+from lesion.group import ALONE
 from lesion.training import Training
 
 CLASSES = ("melanoma", "seborrheic_keratosis", "nevus")
@@ -34,10 +35,10 @@ def small_data(train=(6, 3, 3), validation=(2, 2, 2), size=24, seed=0):
     return PackedDataset(Path("drawn"), "drawn", CLASSES, size, "stretch", f"drawn-{seed}", table, images, manifest)
 
 
-def small_training(data=None, *, epochs=3, seed=0, workers=0, cache=None, **settings):
+def small_training(data=None, *, epochs=3, seed=0, workers=0, cache=None, group=ALONE, **settings):
     """A training whose settings `loss__focal__gamma=1.0` are those of `SETTINGS`, changed."""
     changed = SETTINGS | {name.replace("__", "."): value for name, value in settings.items()}
     changed = {name: value for name, value in changed.items() if value is not None}
     device = torch.device("cpu")
     data = data or small_data()
-    return Training(changed, data, epochs=epochs, seed=seed, device=device, workers=workers, cache=cache)
+    return Training(changed, data, epochs=epochs, seed=seed, device=device, workers=workers, cache=cache, group=group)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import pickle
 import shutil
 
@@ -10,7 +11,7 @@ import pytest
 from drawn_sources import isic2017, jpeg, manifest, pack, two_classes
 
 from lesion.data import decoding
-from lesion.data.packed import PackedDataset, open_data, open_test
+from lesion.data.packed import MANIFEST, PackedDataset, open_data, open_test
 from lesion.data.prepare import prepare
 from lesion.errors import DataError
 
@@ -29,6 +30,24 @@ def test_official_parts_become_data_and_test(tmp_path):
     assert not (tmp_path / "w" / "data" / "isic2017.partial").exists()
     with pytest.raises(DataError, match="is a test part: it has no splits"):
         test.split()
+
+
+def test_the_classes_of_the_test_part_are_counted_in_the_manifest_and_in_no_hash(tmp_path):
+    source = isic2017(tmp_path / "source")
+    data = pack(source, tmp_path / "w")
+    told = data.manifest["test"]
+    assert told["classes"] == {"melanoma": 3, "seborrheic_keratosis": 3, "nevus": 3}
+    assert told["images"] == 9
+    # As older versions wrote it: the same data, which open, verify and need not be prepared again.
+    del told["classes"]
+    (data.path / MANIFEST).write_text(json.dumps(data.manifest))
+    old = pack(source, tmp_path / "w")
+    assert old.manifest["test"] == {"images": 9, "content_hash": open_test(tmp_path / "w", "isic2017").content_hash}
+    assert old.content_hash == data.content_hash
+    old.verify()
+    again = pack(source, tmp_path / "w", replace=True)
+    assert (again.content_hash, "classes" in again.manifest["test"]) == (data.content_hash, True)
+    assert pack(two_classes(tmp_path / "own"), tmp_path / "w", test=0).manifest["test"] is None
 
 
 def test_images_stand_beside_their_labels(tmp_path):

@@ -7,7 +7,7 @@ from torchvision import models
 
 from lesion.errors import SettingError
 from lesion.models import build_model
-from lesion.models.backbones import backbones, structure
+from lesion.models.backbones import backbones, structure, timm_models
 from lesion.models.cuts import cut
 from lesion.models.paper import OnPaper
 from lesion.models.weights import normalisation_of
@@ -190,3 +190,16 @@ def test_a_space_file_with_a_regnet_is_checked():
     build_on_paper({"image_size": 128, "backbone": "regnet_y_400mf"})
     with pytest.raises(SettingError, match="cannot take images of 100 pixels"):
         build_on_paper({"image_size": 100, "backbone": "vit_b_16"})
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["swin_t", "timm/swin_tiny_patch4_window7_224"])
+def test_the_first_model_of_a_process_begins_with_the_weights_of_every_other(name):
+    structure.cache_clear()
+    timm_models.structure.cache_clear()
+    sums = []
+    for _ in range(2):
+        torch.manual_seed(3)
+        model = build_model(resolve({"image_size": 64, "backbone": name}), 3, pretrained=False)
+        sums.append(float(sum(parameter.detach().double().sum() for parameter in model.parameters())))
+    assert sums[0] == sums[1]
