@@ -71,6 +71,7 @@ class LedgerSearcher(Searcher):
         self._left = target - sum(row.state != "waiting" for row in ledger.rows())
         self._numbers: dict[str, int] = {}
         self._devices: dict[int, float] = {}
+        self._live: set[int] = set()
         self._over: set[int] = set()
         self._losses, self._streak = Losses(), Streak()
 
@@ -86,9 +87,12 @@ class LedgerSearcher(Searcher):
             elif self._left > 0 and not self.enough():
                 self._left -= 1
                 row = self.ledger.ask(self.space)
+            elif self._live:
+                return None  # Ray never asks again after FINISHED, and a trial that it gives up needs another of Ray's
             else:
                 return Searcher.FINISHED  # type: ignore[return-value]
             self._numbers[trial_id] = row.number
+            self._live.add(row.number)
             folder = str(self.job.folder / str(row.number))
             order = self._begin("started", row.number, trial_id, checkpoint=folder)
             seat = self.seats.take(row.number, row.settings)
@@ -126,7 +130,7 @@ class LedgerSearcher(Searcher):
             if run := self.run_of(number):
                 noted["mlflow_run"] = run
             self.ledger.finish(number, ending_of(result, self.job.epochs), **noted)
-            self.seats.leave(number)
+            self._leave(number)
             self._heard("ended", number, result)
             self._streak.ended(self.ledger.row(number))
 
@@ -135,7 +139,8 @@ class LedgerSearcher(Searcher):
 
         The trial goes on there, or its row is failed, where a retry mends nothing or was tried often enough. Where no
         worker can be made, or the storage gives no checkpoints, the session ends instead: no trial is to blame, and all
-        would end like this one.
+        would end like this one. With `last` the row goes on as another trial of Ray's, and nothing is held against it:
+        Ray gives a trial up where a worker that had ended another died as it was handed over, told as a death before.
         """
         number = self._numbers[trial_id]
         nothing = Order(number, 0, over=True)
@@ -143,28 +148,36 @@ class LedgerSearcher(Searcher):
             return nothing
         with self._fatal():
             row = self.ledger.row(number)
+            if last:
+                self._leave(number)
+                self._adopted.append(row)
+                return nothing
             losses = self._losses.count(number, row.epoch, death)
-            if death.failure == UNMADE and (last or losses > RETRIES):
+            if death.failure == UNMADE and losses > RETRIES:
                 raise StudyError(
                     f"no worker can be started for trial {number}: {death.text}. Every machine needs the same packages "
                     "and modules ('lesion-search cluster check' compares them); no trial is lost: mend it and the same "
                     "command goes on"
                 )
-            if death.failure == STORAGE and (last or losses > RETRIES):
+            if death.failure == STORAGE and losses > RETRIES:
                 raise StudyError(f"trial {number} cannot go on: {death.text}. No trial is lost")
             hangs = row.hangs + (death.failure == HUNG)
             noted = {"hangs": hangs, **self._lost(row, death)}
-            why = verdict(death, hangs, losses) or (death.text if last else None)
+            why = verdict(death, hangs, losses)
             if why is None:
                 self.ledger.note(number, **noted)
                 return self._begin("retried", number, trial_id)
             self._over.add(number)
             self.ledger.finish(number, Ending("failed", row.epoch, failure=death.failure, message=why), **noted)
-            self.seats.leave(number)
+            self._leave(number)
             row = self.ledger.row(number)
             self.tell(Told("ended", row, row.epoch))
             self._streak.ended(row)
         return nothing
+
+    def _leave(self, number: int) -> None:
+        self._live.discard(number)
+        self.seats.leave(number)
 
     def _begin(self, what: str, number: int, trial_id: str, **attributes: Any) -> Order:
         attempt = f"{self.ledger.begin(number, ray_trial=trial_id, **attributes)} of {trial_id}"

@@ -211,7 +211,7 @@ class Session:
                 storage_path=str(scratch),
                 search_alg=searcher,
                 scheduler=scheduler_for(space.scheduler, self.plan.job.epochs, identity.direction, self.ledger.rows()),
-                num_samples=self.missing,
+                num_samples=-1,  # the searcher knows when all have ended, and a row may need several trials of Ray's
                 max_concurrent_trials=seats.concurrent,
                 reuse_actors=True,
                 max_failures=-1,  # how often a trial may lose its worker is ours to say: it begins anew with each epoch

@@ -47,7 +47,7 @@ class Hooks(tune.Callback):
             trial.max_failures = trial.num_failures
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        """Fail a trial for which Ray makes no other worker."""
+        """Say of which trial Ray has made an end."""
         self.searcher.died(trial.trial_id, self._death(trial), last=True)
 
     def _death(self, trial: Any) -> Death:

@@ -48,6 +48,16 @@ def test_worker_killed_under_a_scheduler(workspace: Path) -> None:
     assert sorted(row.attempt for row in status.rows) == [1, 1, 1, 1, 2]
 
 
+@pytest.mark.parametrize("trials", [2, 4])
+def test_worker_killed_as_it_is_handed_over_to_the_next_trial(workspace: Path, trials: int) -> None:
+    """Ray tells of it twice, and then gives the trial up; with two trials there is no other left to ask for."""
+    fault(workspace, what="kill when handed over", epoch=1)
+    run_study(make_space(workspace, trials=trials, epochs=4), workspace, build=FakeTraining, concurrent=1)
+    status = require_whole(workspace, trials=trials, epochs=4)
+    assert failures(status) == {}
+    assert [row.attempt for row in status.rows] == [1, 3, 1, 1][:trials]
+
+
 def test_a_trial_that_hangs_once_goes_on_elsewhere(workspace: Path) -> None:
     fault(workspace, what="hang once", epoch=2)
     space = make_space(workspace, trials=2, epochs=4, scheduler=ASHA, budget="patience_minutes: 0.5")

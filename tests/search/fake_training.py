@@ -77,6 +77,10 @@ class FakeTraining:
         if plan["what"] == "once":
             fault.unlink()
             os.kill(os.getpid(), signal.SIGKILL)
+        if plan["what"] == "kill when handed over":
+            fault.unlink()
+            trial.TrialRun = _die  # type: ignore[misc,assignment]
+            return
         if plan["what"] == "kill":
             os.kill(os.getpid(), signal.SIGKILL)
         if plan["what"] == "value":
@@ -103,6 +107,10 @@ class FakeTraining:
     @property
     def finished(self) -> bool:
         return self.epoch >= int(os.environ.get("FAKE_EPOCHS", "1000"))
+
+
+def _die(job: Any, order: Any) -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
 
 
 class Unhurried(FakeTraining):

@@ -57,9 +57,31 @@ def test_new_trials_until_the_target(ledger: Ledger, told: list[Told]) -> None:
     ask = searcher(ledger, told)
     orders = [ask.suggest(name) for name in "ab"]
     assert [order["order"].number for order in orders if order] == [0, 1]
-    assert ask.suggest("c") == "FINISHED"
+    assert ask.suggest("c") is None  # one of them may need another of Ray's trials
     assert ledger.row(1).attributes["ray_trial"] == "b"
     assert [(t.what, t.row.number) for t in told] == [("started", 0), ("started", 1)]
+    for name in "ab":
+        ask.on_trial_complete(name, result(3))
+    assert ask.suggest("c") == "FINISHED"
+
+
+def test_a_trial_that_ray_gives_up_goes_on_as_another_of_rays(ledger: Ledger, told: list[Told]) -> None:
+    ask = searcher(ledger, told, target=1)
+    ask.suggest("a")
+    ask.on_trial_result("a", result(1))
+    ask.on_trial_complete("a", error=True)
+    ask.died("a", Death("lost", "unavailable"), last=True)
+    row = ledger.row(0)
+    assert (row.state, row.attempt, ask.seats.in_use()["GPU"]) == ("running", 1, 0)
+    taken = ask.suggest("b")
+    assert taken is not None
+    assert (taken["order"].number, taken["order"].reported, ledger.row(0).attempt) == (0, 1, 2)
+    assert ask.seats.in_use()["GPU"] == 0.5
+    # Each time a worker that had ended another trial: whatever became of it, this one is not to blame.
+    for name in "bcdef":
+        ask.died(name, Death("lost", "unavailable"), last=True)
+        ask.suggest(chr(ord(name) + 1))
+    assert (ledger.row(0).state, ledger.row(0).attempt) == ("running", 7)
 
 
 def test_a_trial_gets_a_seat_and_leaves_it(ledger: Ledger, told: list[Told], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -84,7 +106,7 @@ def test_adopted_rows_come_first_and_count(ledger: Ledger, told: list[Told]) -> 
     assert first is not None
     assert second is not None
     assert (first["order"].number, first["order"].reported, second["order"].number) == (0, 1, 1)
-    assert ask.suggest("d") == "FINISHED"
+    assert ask.suggest("d") is None
 
 
 @pytest.mark.parametrize(
@@ -133,8 +155,7 @@ def test_a_trial_that_comes_further_may_lose_any_number_of_workers(ledger: Ledge
     for _ in range(9):
         assert not ask.died("a", Death("lost", "its machine went away", of_node=True), last=False).over
     ask.on_trial_result("a", result(3))
-    assert ask.died("a", Death("lost", "killed"), last=True).over  # Ray makes no other
-    assert (ledger.row(0).failure, ledger.row(0).message) == ("lost", "killed")
+    assert ledger.row(0).state == "running"
 
 
 def test_a_hung_trial_gets_one_more_worker(ledger: Ledger, told: list[Told]) -> None:
@@ -198,10 +219,11 @@ def test_two_sessions_in_one_folder_are_told_apart(ledger: Ledger, told: list[To
 def test_a_storage_that_does_not_answer_fails_no_trial(ledger: Ledger, told: list[Told]) -> None:
     ask = searcher(ledger, told)
     ask.suggest("a")
-    assert not ask.died("a", Death("storage", "epoch-0001.ckpt cannot be read"), last=False).over
-    assert ask.died("a", Death("storage", "epoch-0001.ckpt cannot be read"), last=True).over
+    for _ in range(RETRIES):
+        assert not ask.died("a", Death("storage", "epoch-0001.ckpt cannot be read"), last=False).over
+    assert ask.died("a", Death("storage", "epoch-0001.ckpt cannot be read"), last=False).over
     assert str(ask.problem) == "trial 0 cannot go on: epoch-0001.ckpt cannot be read. No trial is lost"
-    assert (ledger.row(0).state, ledger.row(0).attempt) == ("running", 2)
+    assert (ledger.row(0).state, ledger.row(0).attempt) == ("running", 3)
 
 
 def test_memory_that_ran_out_is_not_tried_again(ledger: Ledger, told: list[Told]) -> None:
