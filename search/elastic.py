@@ -12,11 +12,10 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Protocol
 
-from lesion.registry import Value
 from search.arrival import gpus_may_come
 from search.errors import ClusterStartError
 from search.kinds import Followed, follow, whole_gpu
-from search.seats import Alike, Measured, Seat, Seats
+from search.seats import Alike, Counted, Measured, Seats
 
 if TYPE_CHECKING:
     from search.session import Plan
@@ -109,36 +108,21 @@ class Growth:
             self._waiting.append(self._ask(self.shape))
 
 
-class Growing:
-    """Seats that are all alike, as many as the cluster has room for at the time; `left` trials have not ended."""
+class Growing(Counted):
+    """Seats that are all alike, as many as the cluster has room for at the time; `missing` trials have not ended."""
 
-    def __init__(self, seats: Alike, growth: Growth, left: int) -> None:
-        self.concurrent, self._seats, self._growth, self._left = growth.bound, seats, growth, left
-        self._held: set[int] = set()
+    def __init__(self, seats: Alike, growth: Growth, missing: int) -> None:
+        super().__init__(seats, missing)
+        self.concurrent, self._growth = growth.bound, growth
 
     @property
     def full(self) -> bool:
         """Whether every place is taken; one trial may always wait, for Ray would ask for it without an end."""
         return 0 < len(self._held) >= self._growth.places
 
-    def in_use(self) -> Mapping[str, float]:
-        """What is held of "CPU" and "GPU" by all trials together."""
-        return self._seats.in_use()
-
-    def take(self, number: int, settings: Mapping[str, Value]) -> Seat:
-        """The seat."""
-        self._held.add(number)
-        return self._seats.take(number, settings)
-
-    def leave(self, number: int) -> None:
-        """The trial has ended."""
-        self._held.discard(number)
-        self._left -= 1
-        self._seats.leave(number)
-
     def look(self) -> None:
         """Count the places anew, and ask for machines; does so every few seconds, however often it is called."""
-        self._growth.look(len(self._held), self._left)
+        self._growth.look(len(self._held), self.left)
 
 
 def seats_of(plan: Plan, missing: int, pause: Callable[[], object]) -> Seats:

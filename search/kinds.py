@@ -11,8 +11,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
-from lesion.registry import Value
-from search.seats import Kind, Measured, Seat
+from search.seats import Counted, Kind, Measured
 
 if TYPE_CHECKING:
     from search.elastic import Growth
@@ -91,39 +90,24 @@ class Asked:
             return 0
 
 
-class Followed:
-    """Measured seats that ask for machines while every GPU is full; `left` trials have not ended."""
+class Followed(Counted):
+    """Measured seats that ask for machines while every GPU is full; `missing` trials have not ended."""
 
-    def __init__(self, seats: Measured, growth: Growth, left: int) -> None:
-        self.concurrent, self._seats, self._growth, self._left = growth.bound, seats, growth, left
-        self._held: set[int] = set()
+    def __init__(self, seats: Measured, growth: Growth, missing: int) -> None:
+        super().__init__(seats, missing)
+        self.concurrent, self._measured, self._growth = growth.bound, seats, growth
 
     @property
     def full(self) -> bool:
         """Whether no kind of GPU has any room."""
-        return self._seats.full
-
-    def in_use(self) -> Mapping[str, float]:
-        """What is held of "CPU" and "GPU" by all trials together."""
-        return self._seats.in_use()
-
-    def take(self, number: int, settings: Mapping[str, Value]) -> Seat:
-        """A seat that fits."""
-        self._held.add(number)
-        return self._seats.take(number, settings)
-
-    def leave(self, number: int) -> None:
-        """The trial has ended."""
-        self._held.discard(number)
-        self._left -= 1
-        self._seats.leave(number)
+        return self._measured.full
 
     def look(self) -> None:
         """Take over what has become of the kinds, and ask for GPUs; does so every few seconds."""
-        self._seats.look()
-        self._growth.shape = whole_gpu(self._seats.kinds)
-        held = self._seats.in_use()["GPU"]
-        trials = min(self.concurrent, self._left)
+        self._measured.look()
+        self._growth.shape = whole_gpu(self._measured.kinds)
+        held = self.in_use()["GPU"]
+        trials = min(self.concurrent, self.left)
         wanted = held / len(self._held) * trials if self._held else 0.0
         # A kind that has come and is not known yet has places and no seats: what fills the others fills all.
         taken = max(_whole(held), self._growth.places) if self.full else 0
@@ -143,9 +127,9 @@ def whole_gpu(kinds: Sequence[Kind]) -> dict[str, float]:
     return {"CPU": max(1, min(kind.cpus for kind in kinds)), "GPU": 1}
 
 
-def follow(seats: Measured, growth: Growth, left: int) -> Followed:
+def follow(seats: Measured, growth: Growth, missing: int) -> Followed:
     """`seats` over the kinds that the cluster that is joined has at the time, and may get."""
     from search.cluster import alive_nodes  # noqa: PLC0415 - Ray takes seconds
 
     seats.kinds_now = Follower(seats.kinds, alive_nodes, Asked)
-    return Followed(seats, growth, left)
+    return Followed(seats, growth, missing)

@@ -140,6 +140,36 @@ class Measured:
         return 1 - held / kind.gpus
 
 
+class Counted:
+    """Seats of which one knows who holds them, and how many of `missing` trials are left."""
+
+    def __init__(self, seats: Seats, missing: int) -> None:
+        self._seats, self._missing = seats, missing
+        self._held: set[int] = set()
+        self._ended: set[int] = set()
+
+    @property
+    def left(self) -> int:
+        """Trials that have not ended."""
+        return self._missing - len(self._ended)
+
+    def in_use(self) -> Mapping[str, float]:
+        """What is held of "CPU" and "GPU" by all trials together."""
+        return self._seats.in_use()
+
+    def take(self, number: int, settings: Mapping[str, Value]) -> Seat:
+        """A seat for the trial `number`."""
+        self._held.add(number)
+        self._ended.discard(number)  # one that Ray gave up leaves its seat, and comes back
+        return self._seats.take(number, settings)
+
+    def leave(self, number: int) -> None:
+        """The trial has ended."""
+        self._held.discard(number)
+        self._ended.add(number)
+        self._seats.leave(number)
+
+
 def in_all(seats: Iterable[Seat]) -> Mapping[str, float]:
     """What `seats` hold of "CPU" and "GPU" together."""
     held = list(seats)

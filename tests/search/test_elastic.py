@@ -103,7 +103,7 @@ def test_the_last_trials_ask_for_nothing_and_the_bound_holds() -> None:
 
 def test_seats_are_full_while_every_place_is_taken_and_one_trial_may_always_wait() -> None:
     cluster = Cluster()
-    seats = Growing(Alike(2, 2, 0.5), cluster.growth(bound=9), left=4)
+    seats = Growing(Alike(2, 2, 0.5), cluster.growth(bound=9), missing=4)
     seats.look()
     assert (seats.concurrent, seats.full) == (9, False)
     assert seats.take(0, {}).bundle == {"CPU": 2, "GPU": 0.5}
@@ -116,7 +116,11 @@ def test_seats_are_full_while_every_place_is_taken_and_one_trial_may_always_wait
     assert seats.full
     assert seats.in_use() == {"CPU": 4.0, "GPU": 1.0}
     seats.leave(0)
-    assert not seats.full
+    assert (seats.full, seats.left) == (False, 3)
+    seats.take(0, {})  # Ray gave it up
+    assert (seats.full, seats.left) == (True, 4)
+    seats.leave(0)
+    assert (seats.full, seats.left) == (False, 3)
     # Two of four are left to begin, and one place is free: nothing is asked for.
     cluster.later()
     seats.look()
