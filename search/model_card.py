@@ -20,6 +20,7 @@ from lesion.subgroups import Subgroup, subgroups
 from search.gates import Candidate, Verdict, named, summed_up
 from search.identity import Identity
 from search.openings import Openings
+from search.verdicts import Judgement
 
 COLUMNS = ("age", "sex", "site")
 SCORES = ("mean_auc", "macro_auc", "balanced_accuracy", "accuracy", "macro_f1", "log_loss", "brier", "ece")
@@ -37,7 +38,10 @@ to validate it anew, on their own patients and under the law that applies to the
 
 @dataclass(frozen=True, eq=False)
 class Facts:
-    """What a card is written from. `opened` counts the models that the test part has scored."""
+    """What a card is written from. `opened` counts the models that the test part has scored.
+
+    `judgements` are all of this version, the one of these `verdicts` last.
+    """
 
     name: str
     version: int
@@ -49,6 +53,7 @@ class Facts:
     validation: Evaluation
     verdicts: tuple[Verdict, ...]
     opened: Openings
+    judgements: tuple[Judgement, ...] = ()
 
 
 def model_card(facts: Facts) -> str:
@@ -89,7 +94,7 @@ def _rest(facts: Facts, groups: Sequence[Subgroup]) -> dict[str, str]:
     """The other sections by their title."""
     sections = {
         "Results on the test part": _results(facts.test.evaluation, facts),
-        "Gates": _gates(facts.verdicts),
+        "Gates": _gates(facts.verdicts) + _judged(facts.judgements),
         "Groups of people": _people(groups),
         "Model": _model(facts),
         "Data": _data(facts),
@@ -101,7 +106,7 @@ def _head(facts: Facts, most: int | None) -> str:
     score = facts.test.evaluation.intervals
     return (
         f"# {facts.name}, version {facts.version}\n"
-        f"**Not a medical device.** Gates: {summed_up(facts.verdicts, most)}.\n\n"
+        f"**Not a medical device.** Gates: {summed_up(facts.verdicts, most)}.{_refused(facts.judgements)}\n\n"
         f"Tells {named(facts.config.classes, most)} apart on dermatoscopic photos. On {len(facts.test.table)} test "
         f"images: mean AUC {_shown(score['mean_auc'])}, balanced accuracy {_shown(score['balanced_accuracy'])} (95 % "
         "intervals)."
@@ -184,6 +189,22 @@ def _gates(verdicts: Sequence[Verdict]) -> str:
         for verdict in verdicts
     ]
     return "\n" + _table(("gate", "found", "must be", "verdict"), rows)
+
+
+def _refused(judgements: Sequence[Judgement]) -> str:
+    """That earlier judgements stopped the version, which a later one does not undo; "" where none did."""
+    stopped = [each for each in judgements[:-1] if not each.passed]
+    if not stopped:
+        return ""
+    count = "once" if len(stopped) == 1 else f"{len(stopped)} times"
+    return f" **Stopped {count} before**, last by {stopped[-1].by[:120]}."
+
+
+def _judged(judgements: Sequence[Judgement]) -> str:
+    if not judgements:
+        return ""
+    rows = [(each.at or "not noted", each.file, each.digest, each.told) for each in judgements]
+    return "\n\nEvery judgement of these figures, oldest first:\n\n" + _table(("when", "gates", "hash", "said"), rows)
 
 
 def _limits(facts: Facts, groups: Sequence[Subgroup], most: int | None) -> str:

@@ -16,21 +16,23 @@ import re
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from pathlib import Path
 
 from lesion.evaluation import Evaluation
 from lesion.predictor import Predictor
 from search.errors import PromotionError
-from search.gates import Gates, Verdict, gates_of, judge, passed, summed_up
+from search.gates import Gates, Verdict, judge, passed, summed_up
 from search.gates.champion import present_champion
 from search.model_card import CARD, Facts, description, model_card
 from search.openings import Openings
 from search.proposal import Made, Proposal, built, found_again, make
-from search.registered import CHAMPION, LONGEST_DESCRIPTION, Registry
+from search.registered import CHAMPION, LONGEST_DESCRIPTION, LONGEST_TAG, Registry
 from search.retention import KEPT
 from search.rows import TrialRow
 from search.selection import Selection
-from search.versions import GATES, STOPPED_BY, alone, champion_of, make_champion
+from search.verdicts import Judgement, judgements_of, tags_of, with_latest
+from search.versions import alone, champion_of, make_champion
 from search.workspace import Workspace, existing_workspace
 
 Say = Callable[[str], None]
@@ -190,9 +192,10 @@ def _close(asked: Proposal, selection: Selection, made: Made, *, repeated: bool)
     verdicts = judge(asked.gates, made.test, champion)
     opened = asked.opened
     members = tuple(row.label for row in selection.rows)
+    judgements = _judgements(asked, number, verdicts)
     facts = Facts(
         name, number, asked.status.name, asked.status.identity, made.config, members, made.test,
-        made.validation.evaluation, verdicts, opened,
+        made.validation.evaluation, verdicts, opened, judgements,
     )  # fmt: skip
     _write_down(asked, made, facts)
     if passed(verdicts):
@@ -213,21 +216,33 @@ def tag_of(gate: str) -> str:
     return re.sub(r"[^A-Za-z0-9_. :/-]", "", f"lesion.gate.{gate}")[:250]
 
 
+def _judgements(asked: Proposal, number: int, verdicts: tuple[Verdict, ...]) -> tuple[Judgement, ...]:
+    """All judgements of a version, the present one last; it is noted where an earlier one stopped the version."""
+    (version,) = (found for found in asked.registry.versions(asked.name) if int(found.version) == number)
+    earlier = judgements_of(version.tags)
+    for each in earlier:
+        if not each.passed:
+            asked.note(f"version {number} was {each.told} ({each.by})")
+    return with_latest(earlier, Judgement.now(asked.gates, verdicts, datetime.now(UTC)))
+
+
 def _write_down(asked: Proposal, made: Made, facts: Facts) -> None:
     """Verdicts and card as evidence, tags and description of the version."""
     registry, name, number, verdicts = asked.registry, asked.name, made.registered.version, facts.verdicts
-    tags = {
-        GATES: summed_up(verdicts),
-        STOPPED_BY: ", ".join(gates_of(verdicts, "failed")),
-        "lesion.gates_file": f"{Path(asked.gates.file).name} {asked.gates.digest[:12]}",
-    }
-    for verdict in verdicts:
-        tags[tag_of(verdict.gate)] = verdict.in_words
     judged = {"file": asked.gates.file, "digest": asked.gates.digest, "gates": [each.to_dict() for each in verdicts]}
+    told = json.dumps({**judged, "at": facts.judgements[-1].at}, indent=2)
+    # A file for each judgement: the next one, by other gates, overwrites only the first of the two.
+    files = {"gates.json": told, judgement_file(facts.judgements[-1]): told, CARD: model_card(facts)}
     with tempfile.TemporaryDirectory() as scratch:
-        for file, text in (("gates.json", json.dumps(judged, indent=2)), (CARD, model_card(facts))):
+        for file, text in files.items():
             path = Path(scratch) / file
             path.write_text(text, encoding="utf-8")
             registry.log_evidence(made.registered.run_id, path)
-    registry.tag(name, number, tags)
+    each = {tag_of(verdict.gate): verdict.in_words for verdict in verdicts}
+    registry.tag(name, number, tags_of(asked.gates, verdicts, facts.judgements, LONGEST_TAG) | each)
     registry.describe(name, number, description(facts, LONGEST_DESCRIPTION))
+
+
+def judgement_file(judgement: Judgement) -> str:
+    """The file of the evidence that holds every verdict of one judgement."""
+    return f"gates-{re.sub('[^0-9T]', '', judgement.at[:19])}-{judgement.digest}.json"

@@ -16,16 +16,14 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from search.errors import PromotionBlockedError, PromotionError
-from search.registered import CHAMPION, PREVIOUS, STUDY, Registry
+from search.registered import CHAMPION, LONGEST_TAG, PREVIOUS, STUDY, Registry
+from search.verdicts import GATES, STOPPED_BY, Judgement, judgements_of, newest_that_fit
 from search.workspace import Workspace, checked_name, existing_workspace
 
 MOVES = "lesion.moves"
 """Tag of a registered model: the moves of its champion as JSON."""
 KEPT = 40
-"""Moves that fit into a tag."""
-GATES, STOPPED_BY = "lesion.gates", "lesion.stopped_by"
-STOPPED = "stopped"
-"""How the tag of a version begins that a gate has stopped."""
+"""Moves that are kept, or as many of the newest as fit into the tag."""
 
 
 @dataclass(frozen=True)
@@ -42,7 +40,8 @@ class Move:
 class Version:
     """One version: when it was made (ISO 8601, UTC), its aliases, and what the gates said, in words and by name.
 
-    `gates` is "" where a promotion was killed before they were written down.
+    `gates` is "" where a promotion was killed before they were written down. `judgements` are all that it has had,
+    oldest first: of the same trials by other gates.
     """
 
     number: int
@@ -52,6 +51,7 @@ class Version:
     aliases: tuple[str, ...]
     gates: str
     stopped_by: str
+    judgements: tuple[Judgement, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -109,8 +109,8 @@ def rollback(
 ) -> Move:
     """Make the version before the champion, or version `to`, the champion again; the two change places.
 
-    Raises PromotionError where there is no such version, or nothing to go back to, and for a version that a gate has
-    stopped: it never was the champion.
+    Raises PromotionError where there is no such version, or nothing to go back to, and for one that no gate has judged,
+    or whose newest judgement stopped it, whether it was the champion before or not.
     """
     place = existing_workspace(workspace)
     name = checked_name(model)
@@ -125,8 +125,7 @@ def rollback(
             raise PromotionError(f"{name} has no version {target}; it has {', '.join(map(str, sorted(versions)))}")
         if target == now:
             raise PromotionError(f"version {target} of {name} is the champion already")
-        if to is not None and target not in {move.to for move in _moves(registry, name)}:
-            _require_passed(name, target, versions[target].tags)
+        _require_passed(name, target, versions[target].tags)
         # The champion first: a process that dies between the two leaves the model that was asked for in its place.
         registry.alias(name, CHAMPION, target)
         if now is not None:
@@ -137,10 +136,17 @@ def rollback(
 
 
 def _require_passed(name: str, number: int, tags: Mapping[str, str]) -> None:
-    if tags.get(GATES, "").startswith(STOPPED):
+    found, study = judgements_of(tags), tags.get(STUDY) or "STUDY"
+    again = f"'lesion-search promote {study} --model {name}' with the options that it was made with"
+    if not found:
         raise PromotionError(
-            f"version {number} of {name} never was the champion: {tags.get(STOPPED_BY) or 'a gate'} stopped it; "
-            "promote it with gates that let it pass (--gates) if that is what you want"
+            f"no gate has judged version {number} of {name}: its promotion was cut off before; {again} judges it by "
+            "what is known, and opens nothing again"
+        )
+    if not found[-1].passed:
+        raise PromotionError(
+            f"version {number} of {name} cannot be the champion: {tags.get(STOPPED_BY) or 'a gate'} stopped it "
+            f"({found[-1].by}); {again}, and with --gates FILE that lets it pass, is the way if that is what you want"
         )
 
 
@@ -159,6 +165,7 @@ def history(model: str, workspace: Workspace | Path | str | None = None, *, trac
             tuple(sorted(alias for alias, at in aliases.items() if at == number)),
             found.tags.get(GATES, ""),
             found.tags.get(STOPPED_BY, ""),
+            judgements_of(found.tags),
         )
         for number, found in _versions(registry, name).items()
     ]
@@ -195,7 +202,7 @@ def _moves(registry: Registry, name: str) -> list[Move]:
 
 def _write_move(registry: Registry, name: str, move: Move) -> None:
     moves = [*_moves(registry, name), move][-KEPT:]
-    registry.tag_model(name, MOVES, json.dumps([vars(each) for each in moves]))
+    registry.tag_model(name, MOVES, newest_that_fit([vars(each) for each in moves], LONGEST_TAG))
 
 
 def _now() -> str:

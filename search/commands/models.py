@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -128,7 +129,7 @@ def history(args: argparse.Namespace) -> int:
 
     found = read_history(args.model, args.workspace)
     if args.json:
-        versions = [vars(version) | {"aliases": list(version.aliases)} for version in found.versions]
+        versions = [asdict(version) for version in found.versions]
         print_json({"model": found.model, "versions": versions, "moves": [vars(move) for move in found.moves]})
         return 0
     rows = [
@@ -138,6 +139,13 @@ def history(args: argparse.Namespace) -> int:
         for version in found.versions
     ]  # fmt: skip
     console().print(table(("version", "alias", "when", "study", "gates"), rows, found.model))
+    judged = [
+        (each.at or "not noted", str(version.number), f"{each.file} {each.digest}", each.told)
+        for version in found.versions
+        for each in reversed(version.judgements)
+    ]
+    if judged:
+        console().print(table(("when", "version", "gates", "said"), judged, "judgements"))
     moves = [(move.at, str(move.to), str(move.before or "–"), move.why) for move in found.moves]
     if moves:
         console().print(table(("when", "champion", "before", "why"), moves, "moves"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from pathlib import Path
 
@@ -11,7 +12,7 @@ from drawn_study import searched, workspace_with_data
 
 from lesion.data.packed import open_data, open_test
 from lesion.predictor import Predictor
-from search import cli, proposal
+from search import cli, promotion, proposal
 from search.errors import PromotionBlockedError, PromotionError
 from search.gates import read_gates
 from search.promotion import model_folder, promote, rehearse
@@ -143,7 +144,7 @@ def test_a_model_that_is_worse_than_the_champion_is_stopped_and_rollback_goes_bo
     assert (verdict.gate, verdict.outcome) == (f"accuracy against version {first.version}", "failed")
     assert verdict.interval.value == -1.0
     assert aliases(place, "ranked") == {"champion": first.version}
-    with pytest.raises(PromotionError, match=f"never was the champion: {verdict.gate} stopped it"):
+    with pytest.raises(PromotionError, match=f"cannot be the champion: {verdict.gate} stopped it"):
         rollback("ranked", place, to=stopped.version)
 
     second = promote("drawn", place, model="ranked", views=4, ensemble=1, gates=files["open"])
@@ -197,7 +198,7 @@ def test_a_model_that_fails_women_is_stopped_and_the_champion_stays(place, files
     assert cli.main([*words, "--gates", str(files["required"]), "--json"]) == 1
     told = json.loads(capsys.readouterr().out)
     assert (told["told"], told["version"]) == ("stopped by subgroups by site", 1)
-    with pytest.raises(PromotionError, match="never was the champion: sex female stopped it"):
+    with pytest.raises(PromotionError, match="cannot be the champion: sex female stopped it"):
         rollback("fair", place, to=2)
 
 
@@ -211,6 +212,65 @@ def test_the_card_is_whole_as_evidence_and_a_description_that_is_cut_says_so(pla
     registry.describe(settled, 1, "x" * 6000)
     cut = registry.client.get_model_version(settled, "1").description
     assert (len(cut), cut.endswith("x\n\n[cut here: MLflow holds no more]")) == (5000, True)
+
+
+def test_a_version_that_no_gate_has_judged_is_not_rolled_back_to(place, files, monkeypatch):
+    """`promote` killed between registration and judgement."""
+    promote("drawn", place, model="unjudged", views=2, gates=files["open"])
+    with monkeypatch.context() as patch:
+        patch.setattr(promotion, "_write_down", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            promote("drawn", place, model="unjudged", views=1, gates=files["closed"])
+    assert history("unjudged", place).versions[0].gates == ""
+    with pytest.raises(PromotionError, match=r"no gate has judged version 2 of unjudged: .* --model unjudged"):
+        rollback("unjudged", place, to=2)
+    client_of(place).set_registered_model_alias("unjudged", "previous", "2")  # as somebody does by hand
+    with pytest.raises(PromotionError, match="no gate has judged version 2"):
+        rollback("unjudged", place)
+    assert aliases(place, "unjudged")["champion"] == 1
+    promote("drawn", place, model="unjudged", views=1, gates=files["open"])
+    assert rollback("unjudged", place).to == 1
+
+
+def test_a_former_champion_that_stricter_gates_have_stopped_does_not_come_back(place, files):
+    first = promote("drawn", place, model="former", views=2, gates=files["open"])
+    promote("drawn", place, model="former", views=1, gates=files["open"])
+    promote("drawn", place, model="former", views=2, gates=files["closed"])
+    assert aliases(place, "former") == {"champion": 2, "previous": first.version}
+    for to in (None, first.version):
+        with pytest.raises(PromotionError, match=r"cannot be the champion: accuracy stopped it \(closed.yaml [0-9a-f]"):
+            rollback("former", place, to=to)
+    assert aliases(place, "former") == {"champion": 2, "previous": first.version}
+    assert [move.to for move in history("former", place).moves] == [2, 1]
+
+
+def test_laxer_gates_do_not_make_a_refusal_unsaid(place, files, capsys):
+    words = ["promote", "drawn", "--model", "twice", "--views", "2", "--workspace", str(place.path)]
+    assert cli.main([*words, "--gates", str(files["closed"])]) == 1
+    assert cli.main([*words, "--gates", str(files["open"])]) == 0
+    assert "note: version 1 was stopped by accuracy (closed.yaml " in " ".join(capsys.readouterr().out.split())
+    assert cli.main([*words, "--gates", str(files["open"])]) == 0  # the same once more is no other judgement
+    capsys.readouterr()
+    (version,) = history("twice", place).versions
+    digests = {name: hashlib.sha256(files[name].read_bytes()).hexdigest() for name in ("closed", "open")}
+    assert [(each.file, each.digest, each.told) for each in version.judgements] == [
+        ("closed.yaml", digests["closed"][:12], "stopped by accuracy"),
+        ("open.yaml", digests["open"][:12], "none asked"),
+    ]
+    assert all(each.at.startswith("20") for each in version.judgements)
+    registry = Registry(place.tracking_uri, place.artifacts)
+    found = registry.client.get_model_version("twice", "1")
+    card = registry.evidence(found.run_id, "model_card.md").read_text(encoding="utf-8")
+    for text in (card, found.description):
+        assert "Gates: none asked. **Stopped once before**, last by closed.yaml " in text.splitlines()[1]
+    assert f"| closed.yaml | {digests['closed'][:12]} | stopped by accuracy |" in card
+    kept = [file.path for file in registry.client.list_artifacts(found.run_id, "evidence") if "/gates-" in file.path]
+    told = [json.loads(registry.evidence(found.run_id, path.rpartition("/")[2]).read_text()) for path in sorted(kept)]
+    assert sorted(each["digest"] for each in told) == sorted(digests.values())
+    assert cli.main(["history", "twice", "--workspace", str(place.path)]) == 0
+    shown = capsys.readouterr().out
+    assert "judgements" in shown
+    assert "stopped by accuracy" in shown
 
 
 def test_what_cannot_be_rolled_back(place, settled):
