@@ -305,6 +305,22 @@ def test_what_is_looked_for_can_be_named_and_a_class_that_is_not_there_is_refuse
         judge(gates(tmp_path, "metrics: {auc_MEL: {at_least: 0.5}}\n"), given, None)
 
 
+@pytest.mark.parametrize(("metric", "kind", "proof"), [("accuracy", "at_least", "low"), ("ece", "at_most", "high")])
+def test_the_end_of_the_interval_that_asks_for_proof_is_the_one_nearer_to_the_bound(tmp_path, metric, kind, proof):
+    given = candidate(*drawn())
+    score = given.evaluation.intervals[metric]
+
+    def stopped(bound: float, by: str) -> bool:
+        only = gates(tmp_path, f"metrics: {{{metric}: {{{kind}: {bound}, by: {by}}}}}\n")
+        return not passed(judge(only, given, None))
+
+    assert stopped(score.value, proof)  # as good as asked for, and not beyond doubt
+    assert not stopped(score.value, "low" if proof == "high" else "high")
+    assert not stopped(score.value, "value")
+    text = DEFAULT.read_text()
+    assert "With `at_most` it is the other way round: there `by: high` asks for proof." in text
+
+
 def test_a_score_that_is_not_defined_cannot_be_shown(tmp_path):
     p, labels = drawn()
     (verdict,) = judge(
