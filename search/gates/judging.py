@@ -6,9 +6,8 @@ What cannot be judged is said and stops nothing, unless the file requires it.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -26,38 +25,17 @@ from lesion.metrics import (
 )
 from lesion.metrics.curves import rank
 from lesion.metrics.scores import sampled_report
+from lesion.metrics.variance import ROUNDING
 from lesion.rules import probability_of, suspected
 from lesion.subgroups import Subgroup, subgroups
 from search.errors import PromotionError
-from search.gates.reading import By, ChampionGate, Gates, MetricGate, SensitivityGate, SubgroupGate
+from search.gates.reading import ChampionGate, Gates, MetricGate, SensitivityGate, SubgroupGate
+from search.gates.verdict import ENDS, Verdict, bounded
 
 Floats = npt.NDArray[np.float64]
-Outcome = Literal["passed", "failed", "not judged"]
 
 SAMPLES = 1000
 SEED = 0
-
-
-@dataclass(frozen=True)
-class Verdict:
-    """What one gate says: `interval` is of the number it judges, `rule` what it must be, `why` it is not passed."""
-
-    gate: str
-    outcome: Outcome
-    interval: Interval | None
-    rule: str
-    why: str = ""
-
-    @property
-    def in_words(self) -> str:
-        """The verdict in one line."""
-        found = "" if self.interval is None or math.isnan(self.interval.value) else f" {self.interval}"
-        return f"{self.outcome}:{found} must be {self.rule}{'; ' + self.why if self.why else ''}"
-
-    def to_dict(self) -> dict[str, object]:
-        """Plain values for JSON and for tags."""
-        score = None if self.interval is None else [self.interval.value, self.interval.low, self.interval.high]
-        return {"gate": self.gate, "outcome": self.outcome, "score": score, "rule": self.rule, "why": self.why}
 
 
 @dataclass(frozen=True, eq=False)
@@ -109,44 +87,6 @@ def judge(gates: Gates, candidate: Candidate, champion: Champion | None) -> tupl
     return tuple(verdicts)
 
 
-def passed(verdicts: Iterable[Verdict]) -> bool:
-    """Whether nothing failed."""
-    return not gates_of(verdicts, "failed")
-
-
-def gates_of(verdicts: Iterable[Verdict], outcome: Outcome) -> list[str]:
-    """The gates with this outcome."""
-    return [verdict.gate for verdict in verdicts if verdict.outcome == outcome]
-
-
-def named(names: Sequence[str], most: int | None = None) -> str:
-    """The names, or the first `most` of them and how many others there are.
-
-    >>> named(["a", "b", "c", "d"], 2)
-    'a, b and 2 others'
-    """
-    others = 0 if most is None else len(names) - most
-    if others <= 0:
-        return ", ".join(names)
-    return f"{', '.join(names[:most])} and {others} other{'' if others == 1 else 's'}"
-
-
-def summed_up(verdicts: Sequence[Verdict], most: int | None = None) -> str:
-    """What the gates say together, and which of them said nothing; at most `most` are named of each kind.
-
-    >>> found = [Verdict("ece", "passed", None, ""), Verdict("champion", "not judged", None, "")]
-    >>> summed_up(found)
-    'passed, 1 not judged: champion'
-    >>> summed_up([Verdict("sex female", "failed", None, ""), *found])
-    'stopped by sex female, 1 not judged: champion'
-    """
-    if not verdicts:
-        return "none asked"
-    stopped, silent = gates_of(verdicts, "failed"), gates_of(verdicts, "not judged")
-    told = f"stopped by {named(stopped, most)}" if stopped else "passed"
-    return told + (f", {len(silent)} not judged: {named(silent, most)}" if silent else "")
-
-
 def _insisted(required: bool, verdicts: list[Verdict]) -> list[Verdict]:
     """The verdicts; where they are `required`, what is not judged fails."""
     if not required:
@@ -177,21 +117,7 @@ def _metric(gate: MetricGate, evaluation: Evaluation) -> Verdict:
         )
     chance = 1 / len(evaluation.classes) if gate.kind == "above_chance" else 0.0
     least = gate.kind != "at_most"
-    return _bounded(gate.metric, evaluation.intervals[gate.metric], gate.bound + chance, gate.by, least=least)
-
-
-def _bounded(name: str, score: Interval, bound: float, by: By, *, least: bool = True) -> Verdict:
-    """A score against a bound; an end of the interval is judged where the gate says so."""
-    number = {"value": score.value, "low": score.low, "high": score.high}[by]
-    ends = {"value": "", "low": " at the low end", "high": " at the high end"}[by]
-    rule = f"{'≥' if least else '≤'} {bound:.3f}{ends}"
-    if math.isnan(number):
-        return Verdict(name, "failed", score, rule, "it is not defined on these images, so it cannot be shown")
-    good = number >= bound if least else number <= bound
-    if good:
-        return Verdict(name, "passed", score, rule)
-    which = "" if by == "value" else f", the {by} end of its interval,"
-    return Verdict(name, "failed", score, rule, f"{number:.3f}{which} is {'below' if least else 'above'} {bound:.3f}")
+    return bounded(gate.metric, evaluation.intervals[gate.metric], gate.bound + chance, gate.by, least=least)
 
 
 def _sensitivity(gate: SensitivityGate, candidate: Candidate) -> Verdict:
@@ -208,7 +134,7 @@ def _sensitivity(gate: SensitivityGate, candidate: Candidate) -> Verdict:
     found = int(sum(candidate.lesions[evaluation.classes.index(label)] for label in classes))
     fewer = min(found, int(candidate.lesions.sum()) - found)
     score = share_interval(float(value[0]), sampled, fewer)
-    return _bounded(f"{name}, {' or '.join(classes)}", score, gate.at_least, gate.by)
+    return bounded(f"{name}, {' or '.join(classes)}", score, gate.at_least, gate.by)
 
 
 def sensitivity_at(score: Floats, positive: npt.NDArray[np.bool_], samples: Floats, specificity: float) -> Floats:
@@ -242,7 +168,7 @@ def _subgroup(gate: SubgroupGate, group: Subgroup) -> Verdict:
         few = f"{group.images} images, at least {gate.images} are judged"
     elif not group.classes:
         few = f"no class has {gate.per_class} images here"
-    verdict = _bounded(name, group.gap, -gate.below_all, gate.by)
+    verdict = bounded(name, group.gap, -gate.below_all, gate.by)
     if few:
         score = None if math.isnan(group.gap.value) else group.gap
         return Verdict(name, "not judged", score, f"{verdict.rule} against all", few)
@@ -254,7 +180,7 @@ def _subgroup(gate: SubgroupGate, group: Subgroup) -> Verdict:
 
 
 def _champion(gate: ChampionGate, candidate: Candidate, champion: Champion | None) -> list[Verdict]:
-    rule = f"not below {-gate.margin:.3f} beyond doubt"
+    rule = champion_rule(gate)
     if champion is None:
         return [Verdict("champion", "not judged", None, rule, "there is no other model to compare with")]
     if champion.learnt:
@@ -274,12 +200,26 @@ def _champion(gate: ChampionGate, candidate: Candidate, champion: Champion | Non
         name = f"{metric} against version {champion.version}"
         if math.isnan(score.value):
             verdicts.append(Verdict(name, "not judged", None, rule, "it is not defined on these images"))
-        elif score.high < -gate.margin:
-            why = f"worse than the champion by {-score.value:.3f} ({-score.high:.3f}–{-score.low:.3f})"
-            verdicts.append(Verdict(name, "failed", score, rule, why))
-        else:
-            verdicts.append(Verdict(name, "passed", score, rule))
+            continue
+        # What is the same to the last bits but one is not worse.
+        verdict = bounded(name, score, -gate.margin - ROUNDING, gate.by)
+        verdicts.append(replace(verdict, rule=rule, why=verdict.why and _worse(score)))
     return verdicts
+
+
+def champion_rule(gate: ChampionGate) -> str:
+    """What the difference to the champion must be, in words.
+
+    >>> champion_rule(ChampionGate(("accuracy",), 0.02, by="low"))
+    '≥ -0.020 at the low end against the champion'
+    """
+    return f"≥ {-gate.margin:.3f}{ENDS[gate.by]} against the champion"
+
+
+def _worse(difference: Interval) -> str:
+    if difference.value >= 0:
+        return f"not worse than the champion, but that is not shown: {difference}"
+    return f"worse than the champion by {-difference.value:.3f} ({-difference.high:.3f} to {-difference.low:.3f})"
 
 
 def _sampled(evaluation: Evaluation, samples: Floats) -> Mapping[str, Floats]:

@@ -65,11 +65,12 @@ class SubgroupGate:
 
 @dataclass(frozen=True)
 class ChampionGate:
-    """In which scores, and by how much, a model may be worse than the champion."""
+    """In which scores, and by how much, a model may be worse than the champion; by which number of the difference."""
 
     metrics: tuple[str, ...]
     margin: float
     required: bool = False
+    by: By = "value"
 
 
 @dataclass(frozen=True)
@@ -272,7 +273,7 @@ def _champion(part: _Part) -> ChampionGate:
             names.append(word)
         else:
             part.mistakes.add(node.place, unknown("metric", word, METRICS))
-    return ChampionGate(tuple(names), part.number("margin", default=0.0), part.flag(REQUIRED))
+    return ChampionGate(tuple(names), part.number("margin", default=0.0), part.flag(REQUIRED), part.by())
 
 
 def _shown(node: Node) -> str:

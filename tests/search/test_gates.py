@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -265,6 +266,43 @@ def test_sensitivity_at_a_specificity_is_read_off_the_curve_of_scikit_learn():
     for specificity in (0.5, 0.8, 0.95, 1.0):
         expected = tpr[fpr <= 1 - specificity + 1e-12].max()
         assert sensitivity_at(score, positive, np.ones((1, 200)), specificity)[0] == pytest.approx(expected)
+
+
+@pytest.mark.parametrize(
+    ("by", "outcomes"), [("high", ["passed"] * 4), ("value", ["passed", *["failed"] * 3]), ("low", ["failed"] * 4)]
+)
+def test_champions_do_not_drift_down_by_a_noise_width_each(tmp_path, by, outcomes):
+    """Five models, each worse than the one before by less than 120 images can tell; together they are far apart."""
+    labels = np.arange(120) % 3
+    sizes = (24, 24, 28, 32, 36)  # wrong ones: the first two are equally good, on other images
+    only = gates(tmp_path, f"champion: {{metrics: accuracy, by: {by}}}\n")
+    models = []
+    for n, wrong in enumerate(sizes):
+        said = labels.copy()
+        said[(np.arange(wrong) + 30 * n) % 120] += 1
+        models.append(candidate(np.where(np.eye(3)[said % 3] > 0, 0.8, 0.1), labels))
+    told = [judge(only, new, Champion(n, old.evaluation)) for n, (old, new) in enumerate(pairwise(models), 1)]
+    assert [verdict.outcome for (verdict,) in told] == outcomes
+    (verdict,) = told[0]
+    assert verdict.interval.value == 0
+    if by == "low":
+        assert verdict.why.startswith("not worse than the champion, but that is not shown: 0.000 (")
+    (far,) = judge(
+        replace(only, champion=replace(only.champion, by="high")), models[-1], Champion(1, models[0].evaluation)
+    )
+    assert far.interval.value == pytest.approx(-0.1)
+
+
+def test_a_champion_gate_goes_by_the_value_unless_it_says_otherwise(tmp_path):
+    assert gates(tmp_path, "champion: {metrics: accuracy}\n").champion.by == "value"
+    assert ALL.champion.by == "value"
+    with pytest.raises(SpaceError, match=r"gates\.yaml:1: by is 'middle', must be value or"):
+        gates(tmp_path, "champion: {metrics: accuracy, by: middle}\n")
+    # The same model again, and as good to the last bits, is not worse.
+    given = candidate(*drawn(60))
+    hair = replace(given.evaluation, intervals={name: replace(each, value=each.value + 1e-16)
+                                                for name, each in given.evaluation.intervals.items()})  # fmt: skip
+    assert passed(judge(replace(ALL, metrics=(), sensitivity=None, subgroups=None), given, Champion(1, hair)))
 
 
 def test_a_champion_that_is_better_beyond_doubt_stops_and_an_equal_one_does_not():
