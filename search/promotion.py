@@ -186,9 +186,12 @@ def _close(asked: Proposal, selection: Selection, made: Made, *, repeated: bool)
     """Judge, write down what was found, and move the alias if nothing stops it."""
     registry, name, number = asked.registry, asked.name, made.registered.version
     asked.say("judging by the gates")
-    champion = present_champion(
-        registry, name, number, made.test.evaluation, asked.open_test, asked.place, asked.status.identity.data_hash
-    )
+    champion = None
+    if asked.gates.champion is not None:
+        champion = present_champion(
+            registry, name, number, made.test.evaluation, asked.open_test, asked.place,
+            asked.status.identity.data_hash,
+        )  # fmt: skip
     verdicts = judge(asked.gates, made.test, champion)
     opened = asked.opened
     members = tuple(row.label for row in selection.rows)

@@ -13,7 +13,7 @@ from lesion.data.packed import PackedDataset
 from lesion.model_folder import Config, read_config
 from lesion.predictor import Predictor
 from search import evidence
-from search.errors import PromotionBlockedError
+from search.errors import PromotionBlockedError, PromotionError
 from search.gates import Candidate, Gates, read_gates
 from search.gates.rules import rules_of, what_is_set
 from search.members import Members
@@ -159,7 +159,9 @@ def found_again(asked: Proposal, known: Registered) -> Made:
     asked.registry.settle(asked.name, known)
     try:
         test, validation = (evidence.read(asked.registry.evidence(known.run_id, p)) for p in ("test", "validation"))
-    except (OSError, ValueError, KeyError) as problem:
+    except PromotionBlockedError:
+        raise
+    except (OSError, ValueError, KeyError, PromotionError) as problem:
         raise PromotionBlockedError(
             f"the evidence of {asked.name} version {known.version} cannot be read: {problem}"
         ) from problem

@@ -192,9 +192,16 @@ class Registry:
             self.client.update_model_version(name, str(number), text)
 
     def evidence(self, run_id: str, path: str) -> Path:
-        """A file of the evidence that was logged with a version, here; PromotionBlockedError where it is lost."""
+        """A file of the evidence that was logged with a version, here; PromotionError where it is lost."""
+        from mlflow.exceptions import MlflowException  # noqa: PLC0415
+
         with self._asked():
-            return Path(self.client.download_artifacts(run_id, f"{EVIDENCE}/{path}"))
+            try:
+                return Path(self.client.download_artifacts(run_id, f"{EVIDENCE}/{path}"))
+            except MlflowException as problem:
+                if problem.error_code not in UNKNOWN:
+                    raise
+                raise PromotionError(f"the evidence {path} of run {run_id} is lost: {problem}") from problem
 
     def log_evidence(self, run_id: str, file: Path) -> None:
         """Add a file to the evidence of a version."""

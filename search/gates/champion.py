@@ -17,7 +17,7 @@ from lesion.evaluation import Evaluation, evaluate
 from lesion.predictor import Predictor
 from lesion.submission import image_ids
 from search import evidence
-from search.errors import PromotionError, SearchError
+from search.errors import PromotionBlockedError, PromotionError, SearchError
 from search.gates.judging import Champion
 from search.identity import Identity
 from search.registered import Registry
@@ -42,7 +42,8 @@ def present_champion(
 
     Its probabilities are those of its own promotion where it was tested on the same images; else it predicts them now,
     unless it may have learnt from them. `data_hash` is the content hash of the data that the new model learnt from,
-    whose test part `open_test` opens; a champion's data are looked for in `place`.
+    whose test part `open_test` opens; a champion's data are looked for in `place`. Raises PromotionBlockedError where
+    MLflow does not answer.
     """
     now = champion_of(registry, name)
     if now is None or now == number:
@@ -60,6 +61,8 @@ def present_champion(
         if learnt:
             return Champion(now, None, learnt=f"version {now} {learnt}")
         return Champion(now, _predicted(predictor, own, test))
+    except PromotionBlockedError:  # MLflow is down: no reason to refuse the new model
+        raise
     except (OSError, ValueError, KeyError, PromotionError, LesionError) as problem:
         return Champion(now, None, f"version {now} cannot be compared: {problem}")
 

@@ -15,6 +15,7 @@ from reported_study import CLASSES, photos
 from lesion.data.packed import PackedDataset
 from lesion.evaluation import Evaluation, evaluate
 from lesion.rules import Rules
+from search.errors import PromotionBlockedError, PromotionError
 from search.gates import Candidate, Champion, champion, judge, passed, read_gates
 from search.identity import Identity
 from search.workspace import Workspace, open_workspace
@@ -128,6 +129,28 @@ def test_the_same_data_and_a_test_on_the_same_images_are_proof(present, learnt_f
     tested = Known({}, (*test.table["image"], "one more"))
     assert present(tested, test).evaluation is not None
     assert tested.asked == []  # its own promotion's probabilities are taken
+
+
+@pytest.mark.parametrize("broken", ["evidence", "download"])
+def test_a_server_that_is_down_is_no_reason_to_refuse_the_new_model(present, learnt_from, monkeypatch, broken):
+    def down(*arguments: object) -> Path:
+        raise PromotionBlockedError("MLflow at http://here does not answer")
+
+    known = Known(provenance(learnt_from, data_hash=OWN), ("other",))
+    monkeypatch.setattr(known, broken, down)
+    with pytest.raises(PromotionBlockedError, match="does not answer"):
+        present(known, others(learnt_from))
+
+
+def test_a_champion_that_is_no_model_of_ours_stops(present, learnt_from, monkeypatch):
+    known = Known(provenance(learnt_from, data_hash=OWN), ("other",))
+
+    def strange(uri: str) -> Path:
+        raise PromotionError(f"{uri} is not a model of lesion-search")
+
+    monkeypatch.setattr(known, "download", strange)
+    found = present(known, others(learnt_from))
+    assert found.problem == "version 1 cannot be compared: models:/model/1 is not a model of lesion-search"
 
 
 def test_a_gate_that_cannot_be_judged_stops_nobody(learnt_from):

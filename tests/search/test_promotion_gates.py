@@ -209,6 +209,9 @@ def test_the_card_is_whole_as_evidence_and_a_description_that_is_cut_says_so(pla
     for title in ("Intended use", "Limits", "Results on the test part", "Gates", "Groups of people", "Model", "Data"):
         assert f"\n## {title}\n" in card
     assert "\n## Limits\n" in version.description
+    with pytest.raises(PromotionError, match=r"the evidence nothing\.json of run .* is lost") as lost:
+        registry.evidence(version.run_id, "nothing.json")
+    assert not isinstance(lost.value, PromotionBlockedError)  # no server to wait for
     registry.describe(settled, 1, "x" * 6000)
     cut = registry.client.get_model_version(settled, "1").description
     assert (len(cut), cut.endswith("x\n\n[cut here: MLflow holds no more]")) == (5000, True)
