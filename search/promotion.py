@@ -22,8 +22,9 @@ from pathlib import Path
 from lesion.evaluation import Evaluation
 from lesion.predictor import Predictor
 from search.errors import PromotionError
-from search.gates import Gates, Verdict, judge, passed, summed_up
+from search.gates import Candidate, Gates, Verdict, judge, passed, summed_up
 from search.gates.champion import present_champion
+from search.gates.judging import champion_rule
 from search.model_card import CARD, Facts, description, model_card
 from search.openings import Openings
 from search.proposal import Made, Proposal, built, found_again, make
@@ -158,18 +159,21 @@ def rehearse(
     asked = Proposal.of(study, workspace, model, ensemble, source, views, gates, tracking_uri, progress)
     selection, known = asked.selected()
     predictor, validation = built(asked, selection)
-    verdicts = judge(replace(asked.gates, champion=None), validation, None)
+    number, champion = None if known is None else known.version, champion_of(asked.registry, asked.name)
+    verdicts = _on_validation(asked.gates, validation, champion if champion != number else None)
     return Rehearsal(
-        asked.name,
-        selection.rows,
-        validation.evaluation,
-        verdicts,
-        predictor,
-        None if known is None else known.version,
-        champion_of(asked.registry, asked.name),
-        asked.opened,
+        asked.name, selection.rows, validation.evaluation, verdicts, predictor, number, champion, asked.opened,
         tuple(asked.notes),
-    )
+    )  # fmt: skip
+
+
+def _on_validation(gates: Gates, validation: Candidate, other: int | None) -> tuple[Verdict, ...]:
+    """What gates say of validation scores; the `other` version, the champion, is compared on the test part alone."""
+    if gates.champion is None or other is None:
+        return judge(gates, validation, None)
+    why = f"needs the test part: it is compared with version {other} there"
+    silent = Verdict("champion", "not judged", None, champion_rule(gates.champion), why)
+    return (*judge(replace(gates, champion=None), validation, None), silent)
 
 
 def model_folder(model: str, workspace: Workspace | Path | str | None = None, tracking_uri: str | None = None) -> Path:

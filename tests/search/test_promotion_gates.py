@@ -317,6 +317,18 @@ def test_a_rehearsal_opens_and_registers_nothing(place, files, settled, monkeypa
     assert "nothing was opened, registered or moved" in said
 
 
+def test_a_rehearsal_says_that_it_cannot_compare_with_the_champion(place, files, settled, capsys):
+    words = ["promote", "drawn", "--workspace", str(place.path), "--dry-run", "--gates", str(files["champion"])]
+    assert cli.main([*words, "--views", "1", "--model", settled]) == 0
+    said = " ".join(capsys.readouterr().out.split())
+    assert "on validation: passed, 1 not judged: champion" in said
+    assert "champion: not judged, needs the test part: it is compared with version 1 there" in said
+    # Of its own and with nobody to compare, it says what a promotion would.
+    for more in (["--views", "2", "--model", settled], ["--views", "1", "--model", "nobody"]):
+        assert cli.main([*words, *more]) == 0
+        assert "champion: not judged, there is no other model to compare with" in capsys.readouterr().out
+
+
 def test_the_commands_end_with_1_where_a_gate_stops(place, files, settled, capsys):
     words = ["--workspace", str(place.path), "--json"]
     promoting = ["promote", "drawn", "--model", settled, "--views", "2", "--gates"]
