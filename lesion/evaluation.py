@@ -30,7 +30,7 @@ from lesion.metrics import (
     official_scores,
     official_weights,
 )
-from lesion.rules import confidence, reweighted
+from lesion.rules import OperatingPoint, confidence, reweighted
 from lesion.submission import image_ids, submitted, write_submission
 
 DECIDED = ("balanced_accuracy", "accuracy", "macro_f1")
@@ -78,10 +78,10 @@ class Evaluation:
             "decision_weights": None if self.decision_weights is None else list(self.decision_weights),
         }
 
-    def per_image(self) -> pd.DataFrame:
+    def per_image(self, point: OperatingPoint | None = None) -> pd.DataFrame:
         """One row an image: image, truth, decision, correct, confidence, and a probability column a class.
 
-        `confidence` is the probability of what is decided.
+        `confidence` is the probability of what is decided; with an operating `point` there is `flagged` beside it.
         """
         truth = np.array(self.classes, dtype=object)[self.labels]
         decision = np.array(decisions(self.decisive, self.classes), dtype=object)
@@ -92,7 +92,9 @@ class Evaluation:
             "correct": truth == decision,
         }
         columns = {f"p_{name}": self.probabilities[:, k] for k, name in enumerate(self.classes)}
-        return pd.DataFrame({**facts, "confidence": confidence(self.probabilities, self.decisive), **columns})
+        sure = {"confidence": confidence(self.probabilities, self.decisive)}
+        flagged = {} if point is None else {"flagged": point.flagged(self.probabilities, self.classes)}
+        return pd.DataFrame({**facts, **sure, **flagged, **columns})
 
     def official_csv(self, path: Path) -> Path:
         """Write what `official` scores in the layout of the ISIC challenge of these classes."""

@@ -22,7 +22,7 @@ from lesion.data.packed import PackedDataset
 from lesion.errors import DataAccessError
 from lesion.evaluation import evaluate
 from lesion.predictor import Predictor
-from lesion.rules import Rules
+from lesion.rules import OperatingPoint, Rules
 from search.gates import Candidate
 from search.openings import record
 from search.selection import Selection
@@ -81,12 +81,22 @@ def candidate(
     return Candidate(evaluation, table.reset_index(drop=True)[list(PEOPLE)])
 
 
-def write(folder: Path, test: Candidate, validation: Candidate, status: StudyStatus, selection: Selection) -> None:
-    """What a reader of the run needs: scores, tables and figures of both parts, and how the trials were chosen."""
+def write(
+    folder: Path,
+    test: Candidate,
+    validation: Candidate,
+    status: StudyStatus,
+    selection: Selection,
+    point: OperatingPoint | None = None,
+) -> None:
+    """What a reader of the run needs: scores, tables and figures of both parts, and how the trials were chosen.
+
+    With an operating `point` the table of images says which it flags.
+    """
     for name, part in (("test", test), ("validation", validation)):
         place, evaluation = folder / name, part.evaluation
         evaluation.figures(place)
-        evaluation.per_image().to_csv(place / PER_IMAGE, index=False)
+        evaluation.per_image(point).to_csv(place / PER_IMAGE, index=False)
         evaluation.official_csv(place / "official.csv")
         part.table.to_csv(place / TABLE, index=False)
         (place / EVALUATION).write_text(json.dumps(evaluation.to_dict(), indent=2))

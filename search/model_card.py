@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from lesion.evaluation import Evaluation
+from lesion.flagging import Flagging
 from lesion.metrics import Interval
 from lesion.metrics.catalogue import METRICS
 from lesion.model_folder import Config
@@ -40,7 +41,8 @@ to validate it anew, on their own patients and under the law that applies to the
 class Facts:
     """What a card is written from. `opened` counts the models that the test part has scored.
 
-    `judgements` are all of this version, the one of these `verdicts` last.
+    `judgements` are all of this version, the one of these `verdicts` last. `flagging` is what the operating point does
+    on the test part.
     """
 
     name: str
@@ -54,6 +56,7 @@ class Facts:
     verdicts: tuple[Verdict, ...]
     opened: Openings
     judgements: tuple[Judgement, ...] = ()
+    flagging: Flagging | None = None
 
 
 def model_card(facts: Facts) -> str:
@@ -109,7 +112,17 @@ def _head(facts: Facts, most: int | None) -> str:
         f"**Not a medical device.** Gates: {summed_up(facts.verdicts, most)}.{_refused(facts.judgements)}\n\n"
         f"Tells {named(facts.config.classes, most)} apart on dermatoscopic photos. On {len(facts.test.table)} test "
         f"images: mean AUC {_shown(score['mean_auc'])}, balanced accuracy {_shown(score['balanced_accuracy'])} (95 % "
-        "intervals)."
+        f"intervals).{_flagged(facts, most)}"
+    )
+
+
+def _flagged(facts: Facts, most: int | None) -> str:
+    point, found = facts.config.rules.operating_point, facts.flagging
+    if point is None or found is None:
+        return ""
+    return (
+        f" Flags a photo for {named(point.classes, most)}, on the test part with sensitivity "
+        f"{_shown(found.sensitivity)} and specificity {_shown(found.specificity)}."
     )
 
 
@@ -127,7 +140,9 @@ def _model(facts: Facts) -> str:
         each = ", ".join(f"{name} {weight:.2f}" for name, weight in weights)
         lines.append(f"- Decisions by the largest probability times a weight, fair to rare classes: {each}")
     if rules.operating_point is not None:
-        lines.append(f"- A photo is flagged for {rules.operating_point}")
+        lines.append(f"- A photo is flagged for {rules.operating_point}, by which the threshold was set")
+    if facts.flagging is not None:
+        lines.append(f"- On the test part that threshold has {facts.flagging}")
     return "\n".join(lines)
 
 

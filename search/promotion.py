@@ -20,7 +20,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from lesion.evaluation import Evaluation
+from lesion.flagging import Flagging
 from lesion.predictor import Predictor
+from lesion.rules import OperatingPoint
 from search.errors import PromotionError
 from search.gates import Candidate, Gates, Verdict, judge, passed, summed_up
 from search.gates.champion import present_champion
@@ -38,6 +40,8 @@ from search.workspace import Workspace, existing_workspace
 
 Say = Callable[[str], None]
 ENSEMBLE, VIEWS = KEPT, 8
+FLAGGING = "operating_point.json"
+"""The file of the evidence that says what the operating point does on the test part."""
 
 
 @dataclass(frozen=True)
@@ -47,7 +51,8 @@ class Promotion:
     `metrics` holds every test score as [value, low, high]; `repeated`: the same trials had been promoted before, and
     the test part was not opened again. `opened` counts the models that the test part has scored, this one among them:
     of several, the best figure is too good. `verdicts` are the gates'; `champion` is whether this version is now the
-    champion. `notes` say what is not as usual: trials passed over, decisions that are not balanced.
+    champion. `notes` say what is not as usual: trials passed over, decisions that are not balanced. `point` is the
+    operating point that was set on validation, `flagging` what it does on the test part.
     """
 
     model: str
@@ -63,6 +68,8 @@ class Promotion:
     repeated: bool
     opened: Openings
     notes: tuple[str, ...] = ()
+    point: OperatingPoint | None = None
+    flagging: Flagging | None = None
 
     alias = CHAMPION
 
@@ -202,7 +209,7 @@ def _close(asked: Proposal, selection: Selection, made: Made, *, repeated: bool)
     judgements = _judgements(asked, number, verdicts)
     facts = Facts(
         name, number, asked.status.name, asked.status.identity, made.config, members, made.test,
-        made.validation.evaluation, verdicts, opened, judgements,
+        made.validation.evaluation, verdicts, opened, judgements, made.flagging,
     )  # fmt: skip
     _write_down(asked, made, facts)
     if passed(verdicts):
@@ -210,7 +217,7 @@ def _close(asked: Proposal, selection: Selection, made: Made, *, repeated: bool)
     return Promotion(
         name, number, selection.rows, made.registered.run_id, made.registered.metrics, made.registered.test_images,
         made.test.evaluation, made.validation.evaluation, verdicts, champion_of(registry, name) == number, repeated,
-        opened, tuple(asked.notes),
+        opened, tuple(asked.notes), made.config.rules.operating_point, facts.flagging,
     )  # fmt: skip
 
 
@@ -239,7 +246,8 @@ def _write_down(asked: Proposal, made: Made, facts: Facts) -> None:
     judged = {"file": asked.gates.file, "digest": asked.gates.digest, "gates": [each.to_dict() for each in verdicts]}
     told = json.dumps({**judged, "at": facts.judgements[-1].at}, indent=2)
     # A file for each judgement: the next one, by other gates, overwrites only the first of the two.
-    files = {"gates.json": told, judgement_file(facts.judgements[-1]): told, CARD: model_card(facts)}
+    flagging = {} if facts.flagging is None else {FLAGGING: json.dumps(facts.flagging.to_dict(), indent=2)}
+    files = {"gates.json": told, judgement_file(facts.judgements[-1]): told, CARD: model_card(facts), **flagging}
     with tempfile.TemporaryDirectory() as scratch:
         for file, text in files.items():
             path = Path(scratch) / file

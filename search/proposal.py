@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from lesion.data.packed import PackedDataset
+from lesion.flagging import Flagging, flagged_on
 from lesion.model_folder import Config, read_config
 from lesion.predictor import Predictor
 from search import evidence
@@ -132,6 +133,12 @@ class Made:
     validation: Candidate
     config: Config
 
+    @property
+    def flagging(self) -> Flagging | None:
+        """What the model's operating point does on the test part; None where it has none."""
+        point = self.config.rules.operating_point
+        return None if point is None else flagged_on(point, self.test.evaluation, self.test.groups)
+
 
 def make(asked: Proposal, selection: Selection) -> Made:
     """Build the model, score the test part and register it."""
@@ -143,7 +150,7 @@ def make(asked: Proposal, selection: Selection) -> Made:
     test = evidence.candidate(data, plain, predictor.rules)
     key = asked.key(selection)
     folder = asked.reports / f"promotion-{key[:12]}"
-    evidence.write(folder, test, validation, asked.status, selection)
+    evidence.write(folder, test, validation, asked.status, selection, predictor.rules.operating_point)
     asked.say("logging the model to MLflow")
     with tempfile.TemporaryDirectory() as scratch:
         model = predictor.save(Path(scratch) / "model")

@@ -101,6 +101,8 @@ def promote(args: argparse.Namespace) -> int:
         print_json(_promotion_json(promotion))
         return 0 if promotion.passed else 1
     _show_scores(promotion)
+    if promotion.flagging is not None:
+        say(f"flagged: {promotion.point}", f"  on the test part: {promotion.flagging}")
     _show_gates(promotion.verdicts)
     say(*(f"note: {text}" for text in promotion.notes), style="yellow")
     say(promotion.message, style="bold")
@@ -165,6 +167,8 @@ def _promotion_json(promotion: Promotion) -> dict[str, object]:
         "passed": promotion.passed,
         "told": promotion.told,
         "gates": [verdict.to_dict() for verdict in promotion.verdicts],
+        "operating_point": None if promotion.point is None else asdict(promotion.point),
+        "operating_point_on_test": None if promotion.flagging is None else promotion.flagging.to_dict(),
         "repeated": promotion.repeated,
         "opened": promotion.opened.own,
         "opened_by_others": dict(promotion.opened.others),

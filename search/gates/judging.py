@@ -61,15 +61,16 @@ class Candidate:
     @property
     def samples(self) -> Floats:
         """The bootstrap samples that all comparisons share, (samples, N)."""
-        return resamples(self.evaluation.labels, groups=self._groups, samples=SAMPLES, seed=SEED)
+        return resamples(self.evaluation.labels, groups=self.groups, samples=SAMPLES, seed=SEED)
 
     @property
     def lesions(self) -> npt.NDArray[np.int64]:
         """Lesions of each class, (classes,)."""
-        return lesions_of(self.evaluation.labels, self.evaluation.classes, self._groups)
+        return lesions_of(self.evaluation.labels, self.evaluation.classes, self.groups)
 
     @property
-    def _groups(self) -> list[str]:
+    def groups(self) -> list[str]:
+        """Lesion ids, "" where unknown."""
         return list(map(str, self.table["group"]))
 
 

@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 
 from lesion.evaluation import evaluate
+from lesion.flagging import flagged_on
 from lesion.model_folder import Config, MemberConfig
 from lesion.rules import OperatingPoint, Rules
 from search.gates import Candidate, judge, read_gates
@@ -16,6 +17,7 @@ from search.identity import Identity
 from search.model_card import INTENDED, Facts, description, model_card
 from search.openings import Openings
 from search.registered import LONGEST_DESCRIPTION
+from search.verdicts import Judgement
 
 ISIC_2018 = ("MEL", "NV", "BCC", "AKIEC", "BKL", "DF", "VASC")
 SITES = [f"place {letter}" for letter in "abcdefghijklmn"]
@@ -45,7 +47,11 @@ def facts_of(classes: tuple[str, ...], images: int = 300, *, people: bool = True
     candidate = Candidate(test, table)
     verdicts = judge(read_gates(), candidate, None)
     members = tuple(f"{n} seed {n}" for n in range(5))
-    return Facts("isic2018", 3, "isic2018", identity, config, members, candidate, test, verdicts, Openings(2))
+    flagging = flagged_on(rules.operating_point, test, candidate.groups)
+    judged = (Judgement("2026-01-02T03:04:05+00:00", "default", "0" * 12, "passed"),)
+    return Facts(
+        "isic2018", 3, "isic2018", identity, config, members, candidate, test, verdicts, Openings(2), judged, flagging
+    )  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -65,6 +71,16 @@ def test_the_file_has_every_section_and_begins_with_what_nobody_may_miss(many: F
     assert "**Not a medical device.** Gates: passed, " in card.splitlines()[1]
     assert "not judged: " in card.splitlines()[1]
     assert card.splitlines()[1].endswith(", champion.")
+
+
+def test_the_card_says_what_the_threshold_does_on_the_test_part(many: Facts) -> None:
+    found = many.flagging
+    shown = f"sensitivity {found.sensitivity.value:.3f} ({found.sensitivity.low:.3f} to {found.sensitivity.high:.3f})"
+    for text in (model_card(many), description(many, LONGEST_DESCRIPTION)):
+        assert f" Flags a photo for MEL, on the test part with {shown} and specificity " in text
+    assert f"- On the test part that threshold has {found}" in model_card(many)
+    silent = replace(many, config=replace(many.config, rules=Rules()), flagging=None)
+    assert "Flags a photo" not in model_card(silent)
 
 
 def test_the_description_of_seven_classes_and_twenty_groups_keeps_verdict_use_and_limits(many: Facts) -> None:

@@ -7,6 +7,7 @@ import json
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 from drawn_study import searched, workspace_with_data
 
@@ -112,6 +113,19 @@ def test_a_gate_that_fails_leaves_the_alias_where_it_is_and_a_later_judgement_op
     # What was set on validation is stored, and gives the figures that were judged.
     monkeypatch.undo()
     predictor = Predictor.load(model_folder(passed.uri, place))
+    point, found = predictor.rules.operating_point, passed.flagging
+    assert passed.point == point
+    positive = passed.test.labels == passed.test.classes.index("melanoma")
+    flagged = point.flagged(passed.test.probabilities, passed.test.classes)
+    assert found.sensitivity.value == pytest.approx(flagged[positive].mean())
+    assert found.specificity.value == pytest.approx(1 - flagged[~positive].mean())
+    registry = Registry(place.tracking_uri, place.artifacts)
+    kept = json.loads(registry.evidence(passed.run_id, "operating_point.json").read_text())
+    assert kept == found.to_dict()
+    card = registry.evidence(passed.run_id, "model_card.md").read_text(encoding="utf-8")
+    assert f"On the test part that threshold has {found}" in card
+    table = pd.read_csv(registry.evidence(passed.run_id, "test/per_image.csv"))
+    assert table["flagged"].tolist() == flagged.tolist()
     assert predictor.class_weights is None
     assert predictor.rules.decision_weights == passed.test.decision_weights
     assert predictor.rules.operating_point.sensitivity >= 0.9
@@ -336,8 +350,11 @@ def test_the_commands_end_with_1_where_a_gate_stops(place, files, settled, capsy
     told = json.loads(capsys.readouterr().out)
     assert (told["passed"], told["alias"]) == (False, "champion")
     assert [gate["outcome"] for gate in told["gates"]] == ["failed", "passed"]
+    assert (told["operating_point"]["classes"], told["operating_point_on_test"]["images"]) == (["melanoma"], 60)
     assert cli.main([*promoting, str(files["open"]), "--workspace", str(place.path)]) == 0
-    assert "settled version 1" in capsys.readouterr().out
+    said = " ".join(capsys.readouterr().out.split())
+    assert "settled version 1" in said
+    assert "on the test part: sensitivity " in said
     assert cli.main(["history", settled, *words]) == 0
     assert json.loads(capsys.readouterr().out)["versions"][0]["aliases"] == ["champion"]
     assert cli.main(["history", settled, "--workspace", str(place.path)]) == 0
