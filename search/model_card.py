@@ -18,6 +18,7 @@ from lesion.metrics import Interval
 from lesion.metrics.catalogue import METRICS
 from lesion.model_folder import Config
 from lesion.subgroups import Subgroup, subgroups
+from search.basis import caveat
 from search.gates import Candidate, Verdict, named, summed_up
 from search.identity import Identity
 from search.openings import Openings
@@ -135,6 +136,8 @@ def _model(facts: Facts) -> str:
         f"- Probabilities at temperature {rules.temperature:.3f}, calibrated on validation; they hold where classes "
         "are about as frequent as there",
     ]
+    if why := caveat(config.provenance):
+        lines.append(f"- {why[0].upper()}{why[1:]}")
     if rules.decision_weights is not None:
         weights = zip(config.classes, rules.decision_weights, strict=True)
         each = ", ".join(f"{name} {weight:.2f}" for name, weight in weights)
@@ -240,6 +243,8 @@ def _limits(facts: Facts, groups: Sequence[Subgroup], most: int | None) -> str:
         lines.append("- Skin colour is not recorded; most people in public sets have light skin.")
     if facts.opened.warning:
         lines.append(f"- {facts.opened.warning}.")
+    if caveat(facts.config.provenance):
+        lines.append("- Its rules were set on what single networks said of images; see Model.")
     return "## Limits\n" + "\n".join(lines)
 
 

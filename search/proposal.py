@@ -5,15 +5,20 @@ from __future__ import annotations
 import hashlib
 import json
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from lesion.data.packed import PackedDataset
 from lesion.flagging import Flagging, flagged_on
 from lesion.model_folder import Config, read_config
 from lesion.predictor import Predictor
 from search import evidence
+from search.basis import SET_ON, caveat, set_on
 from search.errors import PromotionBlockedError, PromotionError
 from search.gates import Candidate, Gates, read_gates
 from search.gates.rules import rules_of, what_is_set
@@ -173,13 +178,15 @@ def found_again(asked: Proposal, known: Registered) -> Made:
             f"the evidence of {asked.name} version {known.version} cannot be read: {problem}"
         ) from problem
     config = read_config(asked.registry.download(f"models:/{asked.name}/{known.version}"))
+    if why := caveat(config.provenance):
+        asked.note(why)
     return Made(known, test, validation, config)
 
 
 def built(asked: Proposal, selection: Selection) -> tuple[Predictor, Candidate]:
     """The model with the rules that validation asks for, and its scores there."""
     status, data = asked.status, asked.data
-    provenance = {
+    provenance: dict[str, Any] = {
         "study": status.name,
         # Where the data lie on this machine is nobody else's business.
         "identity": replace(status.identity, location="").to_json(),
@@ -187,13 +194,34 @@ def built(asked: Proposal, selection: Selection) -> tuple[Predictor, Candidate]:
     }
     members = tuple(map(asked.members.of, selection.rows))
     plain = Predictor(members, data.classes, asked.views, None, data.name, provenance)
-    if selection.judged is None:
-        rows = data.split(status.identity.split).validation
-        probabilities = plain.predict(data.images[rows], data.table.iloc[rows])
-    else:  # members of folds have trained on parts of any validation part: what each had not seen speaks for them
-        rows, probabilities = selection.judged
+    splits = (
+        [status.identity.split] if selection.judged is None else sorted({row.split or "" for row in selection.rows})
+    )
+    rows, probabilities = _unseen(plain, data, selection, splits)
+    provenance[SET_ON] = set_on(len(rows), asked.views, len(members) // len(splits), len(members))
+    if why := caveat(provenance):
+        asked.note(why)
     rules = rules_of(asked.gates, probabilities, data.labels[rows], data.classes, asked.note)
     return replace(plain, rules=rules), evidence.candidate(data, probabilities, rules, rows)
+
+
+def _unseen(
+    plain: Predictor, data: PackedDataset, selection: Selection, splits: Sequence[str]
+) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    """The validation rows of `splits` and their probabilities, each by those members that had not trained on it."""
+    rows = [data.split(name).validation for name in splits]
+    if len(splits) == 1:
+        return rows[0], plain.predict(data.images[rows[0]], data.table.iloc[rows[0]])
+    # Members of folds have trained on parts of any validation part. Those of a fold are asked as the model will be, in
+    # all its views: what they said in training was of one.
+    judges = [
+        replace(
+            plain, members=tuple(m for m, row in zip(plain.members, selection.rows, strict=True) if row.split == name)
+        )
+        for name in splits
+    ]
+    parts = [judge.predict(data.images[part], data.table.iloc[part]) for judge, part in zip(judges, rows, strict=True)]
+    return np.concatenate(rows), np.concatenate(parts)
 
 
 def _hash(facts: object) -> str:

@@ -124,12 +124,16 @@ def _asked(args: argparse.Namespace) -> tuple[PhotoList, Predictor]:
 
     from lesion.photo_lists import gather  # noqa: PLC0415
     from lesion.predictor import Predictor  # noqa: PLC0415
+    from search.basis import caveat, other_views  # noqa: PLC0415
     from search.display import say  # noqa: PLC0415
 
     photos = gather(args.images, args.people)
     predictor = Predictor.load(model_of(args))
     if args.views:
+        say(*filter(None, [other_views(predictor, args.views)]), style="yellow", stderr=True)
         predictor = replace(predictor, views=args.views)
+    if predictor.rules.operating_point is not None:
+        say(*filter(None, [caveat(predictor.provenance)]), style="yellow", stderr=True)
     if predictor.asks_for_people and photos.people is None:
         say("the model asks for age, sex and site: give --people FILE.csv, or they count as unknown", stderr=True)
     return photos, predictor

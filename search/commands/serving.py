@@ -105,12 +105,14 @@ def export(args: argparse.Namespace) -> int:
 
     from lesion.onnx import export_onnx, preprocessing  # noqa: PLC0415
     from lesion.predictor import Predictor  # noqa: PLC0415
+    from search.basis import other_views  # noqa: PLC0415
     from search.display import console, print_json, say  # noqa: PLC0415
 
     predictor = Predictor.load(model_of(args))
     if args.backbone:
         return _export_backbone(args, predictor)
     if args.views:
+        say(*filter(None, [other_views(predictor, args.views)]), style="yellow", stderr=True)
         predictor = replace(predictor, views=args.views)
     with console(stderr=True).status("reading the model") as spinner:
         worst = export_onnx(predictor, args.onnx, spinner.update)

@@ -12,6 +12,7 @@ from lesion.evaluation import evaluate
 from lesion.flagging import flagged_on
 from lesion.model_folder import Config, MemberConfig
 from lesion.rules import OperatingPoint, Rules
+from search.basis import SET_ON, set_on
 from search.gates import Candidate, judge, read_gates
 from search.identity import Identity
 from search.model_card import INTENDED, Facts, description, model_card
@@ -81,6 +82,14 @@ def test_the_card_says_what_the_threshold_does_on_the_test_part(many: Facts) -> 
     assert f"- On the test part that threshold has {found}" in model_card(many)
     silent = replace(many, config=replace(many.config, rules=Rules()), flagging=None)
     assert "Flags a photo" not in model_card(silent)
+
+
+def test_the_card_says_that_single_members_of_folds_have_set_the_rules(many: Facts) -> None:
+    told = "Temperature, weights and threshold were set on images each judged by 1 of the 5 networks in 8 views"
+    folds = replace(many, config=replace(many.config, provenance={SET_ON: set_on(900, 8, 1, 5)}))
+    assert told in model_card(folds)
+    assert "- Its rules were set on what single networks said of images" in description(folds, LONGEST_DESCRIPTION)
+    assert told not in model_card(many)
 
 
 def test_the_description_of_seven_classes_and_twenty_groups_keeps_verdict_use_and_limits(many: Facts) -> None:

@@ -120,6 +120,15 @@ def test_folds_are_promoted_together_and_judged_on_what_they_had_not_seen(
         np.testing.assert_array_equal(probabilities[np.isin(images, rows)], stored)
     promoted = promote("folded", place, ensemble=folds, views=1, gates=NO_GATES)
     assert len(promoted.members) == folds
+    # Asked anew in one view they say what they said in training.
+    predictor = Predictor.load(model_folder(promoted.uri, place))
+    np.testing.assert_allclose(promoted.validation.probabilities, predictor.rules.calibrated(probabilities), atol=1e-5)
+    turned = promote("folded", place, ensemble=folds, views=2, gates=NO_GATES)
+    assert np.abs(turned.validation.probabilities - promoted.validation.probabilities).max() > 1e-5
+    for each, views in ((promoted, "1 view"), (turned, "2 views")):
+        (note,) = each.notes
+        assert f"each judged by 1 of the {folds} networks in {views}: by those that had not trained on it" in note
+    assert promote("folded", place, ensemble=folds, views=1, gates=NO_GATES).notes == promoted.notes
     assert promoted.validation is not None
     assert len(promoted.validation.images) == len(data)
     if folds > 1:
