@@ -24,7 +24,7 @@ from lesion.evaluation import evaluate
 from lesion.predictor import Predictor
 from lesion.rules import OperatingPoint, Rules
 from search.gates import Candidate
-from search.openings import record
+from search.openings import KEY_LETTERS, record
 from search.selection import Selection
 from search.study import StudyStatus
 
@@ -38,7 +38,7 @@ def tested(predictor: Predictor, test: PackedDataset, reports: Path, key: str, p
     They are kept in the study's `reports` before anything is done with them, with the content hash of the `part`.
     DataAccessError where that is damaged.
     """
-    kept = reports / f"tested-{key[:12]}.npy"
+    kept = reports / f"tested-{key[:KEY_LETTERS]}.npy"
     if not kept.exists():
         reports.mkdir(parents=True, exist_ok=True)
         plain = replace(predictor, rules=Rules(), class_weights=None)

@@ -1,13 +1,14 @@
-"""How often a test part has been looked at: the models that it has scored, of one study and of all in the workspace.
+"""How often a test part has been looked at: the models that it has scored, of one study and of all others.
 
 Several studies search the same data, and the best of many figures is too good whichever study it is of. So a test part
-is known by its content hash, which promotion writes beside the probabilities that it keeps.
+is known by its content hash, which promotion writes beside the probabilities that it keeps in the workspace, and as a
+tag of its run in MLflow, which other workspaces may share. What either tells of counts.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -18,6 +19,8 @@ from search.reopened import data_of
 from search.study import study_status
 from search.workspace import Workspace
 
+KEY_LETTERS = 12
+"""Of a model's key, in the name of what is kept of it and in the tag of its run."""
 OLD = "test.npy"
 """Where earlier releases kept what they had scored, class weights included."""
 
@@ -62,13 +65,20 @@ class Openings:
         return f"{self.models} have seen the test part: the best of their figures is too good"
 
 
-def openings(place: Workspace, study: str, part: str) -> Openings:
-    """The models that the test part of content hash `part` has scored; "" where that is not known any more."""
-    own = len(_scored(place, study, part))
+def openings(
+    place: Workspace, study: str, part: str, elsewhere: Mapping[str, Collection[str]] | None = None
+) -> Openings:
+    """The models that the test part of content hash `part` has scored; "" where that is not known any more.
+
+    `elsewhere` are keys of models by study, as runs in MLflow tell of them (`Registry.scored`): of other workspaces, or
+    of a folder `reports` that was deleted.
+    """
+    told = elsewhere or {}
+    own = len(_scored(place, study, part) | set(told.get(study, ())))
     if not part:
         return Openings(own)
-    names = sorted(folder.name for folder in place.reports.glob("*/") if folder.name != study)
-    others = {name: len(_scored(place, name, part, own=False)) for name in names}
+    names = {*told, *(folder.name for folder in place.reports.glob("*/"))} - {study}
+    others = {name: len(_scored(place, name, part, own=False) | set(told.get(name, ()))) for name in sorted(names)}
     return Openings(own, {name: count for name, count in others.items() if count})
 
 

@@ -23,8 +23,8 @@ from search.errors import PromotionBlockedError, PromotionError
 from search.gates import Candidate, Gates, read_gates
 from search.gates.rules import rules_of, what_is_set
 from search.members import Members
-from search.openings import Openings, openings
-from search.registered import Registered, Registry
+from search.openings import KEY_LETTERS, Openings, openings
+from search.registered import TEST_PART, TESTED, Registered, Registry
 from search.reopened import data_of, open_test_of, through_task
 from search.rows import TrialRow
 from search.selection import Selection, select
@@ -94,7 +94,8 @@ class Proposal:
     @property
     def opened(self) -> Openings:
         """The models that the test part has scored."""
-        return openings(self.place, self.status.name, self.test_part)
+        elsewhere = self.registry.scored(self.test_part) if self.test_part else {}
+        return openings(self.place, self.status.name, self.test_part, elsewhere)
 
     def note(self, text: str) -> None:
         """Keep a remark, and say it."""
@@ -151,7 +152,8 @@ def make(asked: Proposal, selection: Selection) -> Made:
     predictor, validation = built(asked, selection)
     data = asked.open_test()
     asked.say(f"scoring the test part, {len(data)} images, once")
-    plain = evidence.tested(predictor, data, asked.reports, asked.tested_as(selection), asked.test_part)
+    tested = asked.tested_as(selection)
+    plain = evidence.tested(predictor, data, asked.reports, tested, asked.test_part)
     test = evidence.candidate(data, plain, predictor.rules)
     key = asked.key(selection)
     folder = asked.reports / f"promotion-{key[:12]}"
@@ -160,8 +162,9 @@ def make(asked: Proposal, selection: Selection) -> Made:
     with tempfile.TemporaryDirectory() as scratch:
         model = predictor.save(Path(scratch) / "model")
         registered = asked.registry.register(
-            asked.name, key, asked.status, model, folder, test.evaluation, validation.evaluation
-        )
+            asked.name, key, asked.status, model, folder, test.evaluation, validation.evaluation,
+            {TEST_PART: asked.test_part, TESTED: tested[:KEY_LETTERS]} if asked.test_part else {},
+        )  # fmt: skip
         return Made(registered, test, validation, read_config(model))
 
 

@@ -40,6 +40,8 @@ KEY, STUDY, ID, SOURCE, IMAGES = (
 )
 TAGS = (KEY, STUDY, ID, SOURCE, IMAGES)
 """What a promotion's run and version are known by."""
+TEST_PART, TESTED = "lesion.test_part", "lesion.tested"
+"""Tags of a promotion's run: content hash of the test part that was scored, and which model it was."""
 EVIDENCE = "evidence"
 PEOPLE = {"age": "double", "sex": "string", "site": "string"}
 """Columns of a request to a model that asks for people, none of them required, with MLflow's types."""
@@ -114,6 +116,30 @@ class Registry:
         runs = self.client.search_runs([found.experiment_id], f"{asked} and attributes.status = 'RUNNING'")
         return [str(run.info.run_id) for run in runs]
 
+    def scored(self, part: str) -> dict[str, set[str]]:
+        """The models that a test part of this content hash has scored, by study, as the runs of promotions tell.
+
+        Runs that failed, or were deleted since, are among them: the part was opened all the same.
+        """
+        from mlflow.entities import ViewType  # noqa: PLC0415
+
+        found: dict[str, set[str]] = {}
+        with self._asked():
+            every = [each.experiment_id for each in self.client.search_experiments(view_type=ViewType.ALL)]
+            for run in self._runs(every, f"tags.`{TEST_PART}` = '{part}'", ViewType.ALL):
+                if STUDY in run.data.tags and TESTED in run.data.tags:
+                    found.setdefault(run.data.tags[STUDY], set()).add(run.data.tags[TESTED])
+        return found
+
+    def _runs(self, experiments: list[str], asked: str, view: int) -> Iterator[Any]:
+        """All runs, page by page."""
+        token: str | None = None
+        while True:
+            page = self.client.search_runs(experiments, asked, view, page_token=token)
+            yield from page
+            if not (token := page.token):
+                return
+
     def end_left(self, study: str, tags: Mapping[str, str]) -> None:
         """End the runs of promotions that were killed: FINISHED where there is a version of it, else FAILED."""
         with self._asked():
@@ -130,8 +156,11 @@ class Registry:
         evidence: Path,
         test: Evaluation,
         validation: Evaluation,
+        opened: Mapping[str, str],
     ) -> Registered:
         """Log the model folder, its scores and evidence as a run of the study's experiment, and register it.
+
+        `opened` are the run's tags by which the opening of the test part is counted (`search.openings`).
 
         The caller is alone with the model (`search.versions.alone`): runs of this very promotion that are RUNNING were
         left by one that was killed, and are ended.
@@ -143,7 +172,7 @@ class Registry:
         (evidence / "metrics.json").write_text(json.dumps(metrics, indent=2))
         source = {STUDY: status.name, ID: status.identity.key, SOURCE: status.identity.hash}
         tags = {KEY: key, **source, IMAGES: str(len(test.images))}
-        with self._asked(), self._run(status.name, tags) as run_id:
+        with self._asked(), self._run(status.name, {**tags, **opened}) as run_id:
             self._log_scores(run_id, "test", test)
             self._log_scores(run_id, "validation", validation)
             self.client.log_artifacts(run_id, str(evidence), EVIDENCE)

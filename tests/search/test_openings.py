@@ -49,6 +49,13 @@ def test_models_are_counted_by_the_content_of_the_test_part(place: Workspace) ->
     assert openings(place, "first", "") == Openings(3)
 
 
+def test_what_runs_in_mlflow_tell_of_counts_once(place: Workspace) -> None:
+    scored(place, "first", "01", HERE)
+    told = {"first": {"01", "02"}, "elsewhere": {"03"}}
+    assert openings(place, "first", HERE, told) == Openings(2, {"elsewhere": 1})
+    assert openings(place, "second", HERE, told) == Openings(0, {"first": 2, "elsewhere": 1})
+
+
 def test_what_earlier_releases_scored_is_of_the_part_of_its_study(tmp_path: Path) -> None:
     place = reported(tmp_path, trials=1)
     manifest = place.data / "photos" / MANIFEST

@@ -18,7 +18,7 @@ from search.errors import PromotionError
 from search.identity import Identity
 from search.members import Members
 from search.predictions import PREDICTIONS, save_predictions
-from search.promotion import model_folder, promote
+from search.promotion import model_folder, promote, rehearse
 from search.registered import KEY, Registry
 from search.reopened import data_of, open_test_of, through_task
 from search.selection import select
@@ -156,6 +156,31 @@ def strike(patch: pytest.MonkeyPatch, after: str) -> None:
     from mlflow.tracking import MlflowClient
 
     patch.setattr(MlflowClient, "set_terminated", do_nothing)
+
+
+def test_openings_are_known_where_the_reports_are_gone_and_in_another_workspace(
+    place: Workspace, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    study(place, "counted")
+    first = promote("counted", place, views=1, gates=NO_GATES)
+    before = first.opened.by_others
+    moved = place.reports.rename(place.path / "elsewhere")
+    try:
+        again = promote("counted", place, views=2, gates=NO_GATES)
+        assert (first.opened.own, again.opened.own) == (1, 2)
+        registry = Registry(place.tracking_uri, place.artifacts)
+        registry.client.delete_run(first.run_id)
+        assert rehearse("counted", place, views=1, gates=NO_GATES).opened.own == 2
+        assert before == again.opened.by_others
+    finally:
+        shutil.rmtree(place.reports, ignore_errors=True)
+        moved.rename(place.reports)
+    # Another workspace with the same data, whose promotions go to the same MLflow.
+    mine = open_workspace(tmp_path_factory.mktemp("other"))
+    searched(mine, PackedDataset.open(place.data / "drawn"), "mine-too", states=("complete",))
+    told = rehearse("mine-too", mine, views=1, gates=NO_GATES, tracking_uri=place.tracking_uri)
+    assert told.opened.own == 0
+    assert told.opened.others["counted"] == 2
 
 
 def test_a_binary_task_is_promoted_as_one(place: Workspace) -> None:
