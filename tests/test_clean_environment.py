@@ -46,7 +46,7 @@ def test_identical_probabilities_and_nothing_else_is_needed(tmp_path: Path) -> N
     there = json.loads(done.stdout)
     assert there["judged"] == here
 
-    from search.registered import NEEDS
+    from search.logged_model import NEEDS
 
     # What was imported belongs to what a server of the model is told to install, or to what that itself brings.
     ours = {"torch", "torchvision", "numpy", "pandas", "PIL", "safetensors", "albumentations", "cv2", "sklearn"} | {

@@ -154,7 +154,7 @@ def _servable(args: argparse.Namespace) -> Iterator[tuple[Path, bool]]:
     """The model in a new folder as MLflow keeps models, and whether it asks for people."""
     import mlflow.pyfunc  # noqa: PLC0415
 
-    from search.registered import PEOPLE, logged  # noqa: PLC0415
+    from search.logged_model import PEOPLE, logged  # noqa: PLC0415
 
     kept = logged(model_of(args))
     with tempfile.TemporaryDirectory() as scratch:

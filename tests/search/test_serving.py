@@ -26,7 +26,7 @@ from lesion.predictor import Predictor
 from lesion.rules import OperatingPoint, Rules
 from search.cli import main
 from search.commands.serving import example_request
-from search.registered import logged
+from search.logged_model import logged
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from small_models import CLASSES, member
