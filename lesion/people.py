@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import pandas as pd
@@ -13,32 +14,49 @@ from lesion.metadata import SITES, UNKNOWN
 from lesion.photos import ENDINGS
 
 FACTS = ("age", "sex", "site")
+Person = tuple[float, str, str]
+"""Age in years (NaN unknown), sex and site."""
+NOBODY: Person = (math.nan, UNKNOWN, UNKNOWN)
+INSTEAD = "tell age, sex and site in a CSV list of the photos, whose lines are known by path"
 
 
-def read_people(path: Path) -> pd.DataFrame:
-    """The table in a CSV with a column `image` and any of age, sex and site; its index is the image's name.
+def people_of(photos: Sequence[Path], path: Path) -> dict[Path, Person]:
+    """What a CSV with a column `image` and any of age, sex and site says of `photos`, by name without folder and ending.
 
-    What is empty, ``unknown`` or has no column is not known. Raises DataError with every mistake and its line.
+    Photos that it does not name are left out; what is empty, ``unknown`` or has no column is not known. Raises
+    DataError with every mistake and its line: a name that stands twice, or that several of `photos` have, is one.
     """
     try:
         content = Path(path).read_bytes()
     except OSError as problem:
         raise DataError(f"{path} cannot be read: {problem.strerror or problem}") from problem
+    named: dict[str, list[Path]] = {}
+    for photo in photos:
+        named.setdefault(stem(photo), []).append(photo)
     mistakes = Mistakes()
-    rows = {}
+    lines: dict[str, int] = {}
+    found = {}
     for record in read_records(str(path), content, ("image",), FACTS, mistakes):
-        rows[stem(record["image"])] = person(record, mistakes)
+        name = stem(record["image"])
+        meant = named.get(name, [])
+        if name in lines:
+            said = f"photo {name} stands already in line {lines[name]}; folder and ending do not count here"
+            mistakes.add(record.file, f"{said}: {INSTEAD}", record.line)
+        elif len(meant) > 1:
+            several = f"{meant[0]} or {meant[1]}" + (f" or {len(meant) - 2} more" if len(meant) > 2 else "")
+            mistakes.add(record.file, f"photo {name} may be {several}: {INSTEAD}", record.line)
+        lines.setdefault(name, record.line)
+        found |= dict.fromkeys(meant, person(record, mistakes))
     mistakes.refuse(f"{path} cannot be used")
-    return pd.DataFrame.from_dict(rows, orient="index", columns=list(FACTS))
+    return found
 
 
-def people_of(photos: Sequence[str | Path], known: pd.DataFrame) -> pd.DataFrame:
-    """Age, sex and site (N rows) of `photos`, by file name without its ending; unknown where `known` has no row."""
-    people = known.reindex([stem(photo) for photo in photos])
-    return people.assign(sex=people["sex"].fillna(UNKNOWN), site=people["site"].fillna(UNKNOWN)).reset_index(drop=True)
+def table_of(people: Iterable[Person]) -> pd.DataFrame:
+    """Columns age, sex and site, a row for each of `people`."""
+    return pd.DataFrame(list(people), columns=list(FACTS)).astype({"age": "float64", "sex": "object", "site": "object"})
 
 
-def person(record: Record, mistakes: Mistakes) -> tuple[float, str, str]:
+def person(record: Record, mistakes: Mistakes) -> Person:
     """Age, sex and site in a line of a CSV; what is wrong with them is added to `mistakes`."""
     site = record["site"] or UNKNOWN
     if site not in SITES:
@@ -47,6 +65,6 @@ def person(record: Record, mistakes: Mistakes) -> tuple[float, str, str]:
 
 
 def stem(name: str | Path) -> str:
-    """A photo's name without folder and ending, by which people are known."""
+    """A photo's name without folder and ending."""
     file = Path(name)
     return file.stem if file.suffix.lower() in ENDINGS else file.name

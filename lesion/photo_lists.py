@@ -1,11 +1,13 @@
 """Which photos are meant: files, folders of them, and CSV lists that also know labels and patients.
 
 A list is a CSV with a column `image` (a path, from the list's folder; without an ending, as challenges write ids, the
-photo of that name) and any of the columns of a manifest for `data prepare`, so that one file serves both.
+photo of that name) and any of the columns of a manifest for `data prepare`, so that one file serves both. What a line
+says is of the photo at its path, and of no other of the same name.
 """
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,7 +16,7 @@ import pandas as pd
 
 from lesion.data.records import Mistakes, read_records
 from lesion.errors import DataError
-from lesion.people import FACTS, people_of, person, read_people, stem
+from lesion.people import FACTS, NOBODY, Person, people_of, person, table_of
 from lesion.photos import ENDINGS
 
 OTHERS = ("label", "part", "lesion", "patient")
@@ -32,27 +34,27 @@ class PhotoList:
 def gather(given: Iterable[Path], people: Path | None = None) -> PhotoList:
     """The photos that `given` files, folders (and all below them) and lists mean.
 
-    `people` is a CSV of ages, sexes and sites, which overrules the lists'. Raises DataError for a folder without
-    photos, and with every mistake of a list.
+    `people` is a CSV of ages, sexes and sites by the photos' names, which overrules the lists' lines. Raises DataError
+    for a folder without photos, and with every mistake of a list.
     """
     files: list[Path] = []
     labels: dict[Path, str] = {}
-    known: list[pd.DataFrame] = []
+    known: dict[str, Person] = {}
     for path in map(Path.expanduser, given):
         if path.suffix.lower() == ".csv":
             listed, named, facts = _listed(path)
             files += listed
             labels |= named
-            known += facts
+            known |= facts
         else:
             files += _inside(path) if path.is_dir() else [path]
-    if people is not None:
-        known.append(read_people(people))
     files = list(dict.fromkeys(files))
-    if not known:
+    if not known and people is None:
         return PhotoList(tuple(files), None, labels)
-    table = pd.concat(known)
-    return PhotoList(tuple(files), people_of(files, table[~table.index.duplicated(keep="last")]), labels)
+    found = {file: known.get(_place(file), NOBODY) for file in files}
+    if people is not None:
+        found |= people_of(files, people)
+    return PhotoList(tuple(files), table_of(found.values()), labels)
 
 
 def _inside(folder: Path) -> list[Path]:
@@ -62,20 +64,31 @@ def _inside(folder: Path) -> list[Path]:
     return found
 
 
-def _listed(path: Path) -> tuple[list[Path], dict[Path, str], list[pd.DataFrame]]:
-    """Photos, their labels, and what is known of people, of one list."""
+def _listed(path: Path) -> tuple[list[Path], dict[Path, str], dict[str, Person]]:
+    """Photos, their labels, and by place who they are of, of one list; the last is empty without a column for it."""
     try:
         content = path.read_bytes()
     except OSError as problem:
         raise DataError(f"{path} cannot be read: {problem.strerror or problem}") from problem
     mistakes = Mistakes()
     records = read_records(str(path), content, ("image",), (*OTHERS, *FACTS), mistakes)
-    files = [_photo(path.parent, record["image"]) for record in records]
-    people = {stem(file): person(record, mistakes) for file, record in zip(files, records, strict=True)}
+    files, people, lines = [], {}, dict[str, int]()
+    for record in records:
+        files.append(_photo(path.parent, record["image"]))
+        place = _place(files[-1])
+        if place in lines:
+            mistakes.add(record.file, f"{files[-1]} stands already in line {lines[place]}", record.line)
+        lines.setdefault(place, record.line)
+        people[place] = person(record, mistakes)
     mistakes.refuse(f"{path} cannot be used")
     labels = {file: record["label"] for file, record in zip(files, records, strict=True) if record["label"]}
     tells = bool(records) and any(fact in records[0].values for fact in FACTS)
-    return files, labels, [pd.DataFrame.from_dict(people, orient="index", columns=list(FACTS))] if tells else []
+    return files, labels, people if tells else {}
+
+
+def _place(file: Path) -> str:
+    """A file's absolute path, so that one that is given in two ways is one photo; links are photos of their own."""
+    return os.path.abspath(file)  # noqa: PTH100 - Path.absolute keeps `..`
 
 
 def _photo(folder: Path, name: str) -> Path:

@@ -44,6 +44,26 @@ def test_a_table_of_people_overrules_the_list(photos, tmp_path):
     assert found.people["age"].tolist() == [33.0, 20.0]
 
 
+def test_photos_of_one_name_in_two_folders_are_of_two_people(tmp_path):
+    for name in ("a/1.jpg", "b/1.jpg", "b/1.png"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        Image.new("RGB", (8, 8)).save(tmp_path / name)
+    (tmp_path / "list.csv").write_text("image,age,sex\na/1.jpg,20,male\nb/1.jpg,80,female\n")
+    found = gather([tmp_path / "list.csv", tmp_path / "b" / "1.png"])
+    assert found.people[["age", "sex"]].iloc[:2].to_numpy().tolist() == [[20.0, "male"], [80.0, "female"]]
+    assert found.people["sex"].iloc[2] == "unknown"  # a photo that the list does not name
+    (tmp_path / "people.csv").write_text("image,age\n1,33\n")
+    with pytest.raises(DataError, match=r"people.csv:2: photo 1 may be .*a/1.jpg or .*b/1.jpg or 1 more"):
+        gather([tmp_path / "list.csv", tmp_path / "b" / "1.png"], tmp_path / "people.csv")
+
+
+def test_a_line_is_of_its_photo_however_that_is_given(photos, tmp_path, monkeypatch):
+    (tmp_path / "photos" / "list.csv").write_text("image,age\na,70\n../photos/b.PNG,20\n")
+    monkeypatch.chdir(tmp_path)
+    found = gather([photos / "b.PNG", photos / "inner" / ".." / "a.jpg", photos / "list.csv"])
+    assert found.people["age"].tolist()[:2] == [20.0, 70.0]
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
@@ -51,6 +71,7 @@ def test_a_table_of_people_overrules_the_list(photos, tmp_path):
         ("image,age\na.jpg,old\n", r"list.csv:2: .*age is 'old', must be a number"),
         ("image,site\na.jpg,nowhere\n", r"list.csv:2: site is 'nowhere'; known: abdomen"),
         ("image\na.jpg\na.jpg\n", r"list.csv:3: a.jpg stands already in line 2"),
+        ("image,age\na.jpg,20\n./a.jpg,80\n", r"list.csv:3: .*a.jpg stands already in line 2"),
     ],
 )
 def test_what_is_wrong_with_a_list_is_said_with_its_line(tmp_path, text, message):
