@@ -21,10 +21,11 @@ INSTEAD = "tell age, sex and site in a CSV list of the photos, whose lines are k
 
 
 def people_of(photos: Sequence[Path], path: Path) -> dict[Path, Person]:
-    """What a CSV with a column `image` and any of age, sex and site says of `photos`, by name without folder and ending.
+    """What a CSV with a column `image` and any of age, sex and site says of `photos`, by their names alone.
 
-    Photos that it does not name are left out; what is empty, ``unknown`` or has no column is not known. Raises
-    DataError with every mistake and its line: a name that stands twice, or that several of `photos` have, is one.
+    Neither folder nor ending counts. Photos that it does not name are left out; what is empty, ``unknown`` or has no
+    column is not known. Raises DataError with every mistake and its line: a name that stands twice, or that several of
+    `photos` have, is one.
     """
     try:
         content = Path(path).read_bytes()
@@ -35,7 +36,7 @@ def people_of(photos: Sequence[Path], path: Path) -> dict[Path, Person]:
         named.setdefault(stem(photo), []).append(photo)
     mistakes = Mistakes()
     lines: dict[str, int] = {}
-    found = {}
+    found: dict[Path, Person] = {}
     for record in read_records(str(path), content, ("image",), FACTS, mistakes):
         name = stem(record["image"])
         meant = named.get(name, [])

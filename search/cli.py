@@ -111,7 +111,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(error, file=sys.stderr)
         return FAILED if isinstance(error, Failure) else WRONG_INPUT
     except KeyboardInterrupt:
-        print("interrupted; the same command continues", file=sys.stderr)
+        print(getattr(args, "interrupted", "interrupted; the same command continues"), file=sys.stderr)
         return INTERRUPTED
     except BrokenPipeError:
         # The reader, a pager or `head`, has seen enough; Python would complain once more when it flushes.

@@ -6,7 +6,8 @@ Ray is not imported: the machines where photos are judged have none. A model's f
 from __future__ import annotations
 
 import argparse
-from collections.abc import Mapping
+import os
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -71,6 +72,7 @@ def _add_explain(commands: Commands) -> None:
 
 
 def _photo_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.set_defaults(interrupted="interrupted; the same command begins anew")
     parser.add_argument("model", metavar="MODEL", help="a registered model or a model's folder")
     parser.add_argument("images", nargs="+", type=Path, metavar="IMAGE", help="photos, folders of photos, CSV lists")
     parser.add_argument("--views", type=int, choices=VIEWS, help="flips and turns averaged (default: the model's)")
@@ -84,14 +86,15 @@ def predict(args: argparse.Namespace) -> int:
     from search.display import bar, print_json, say  # noqa: PLC0415 - heavy imports wait until they are needed
 
     photos, predictor = _asked(args)
+    _check_outputs(args, photos)
     with bar() as progress:
         found = predictor.predict_files(
             photos.files, lambda done, count: progress(done, count, "photos"), people=photos.people
         )
-    if args.output:
-        found.official_csv(args.output)
     if args.table:
         _write_table(found, args.table)
+    if args.output:
+        found.official_csv(args.output)
     if args.json:
         print_json(_predictions_json(args.model, found))
     else:
@@ -137,6 +140,40 @@ def _asked(args: argparse.Namespace) -> tuple[PhotoList, Predictor]:
     if predictor.asks_for_people and photos.people is None:
         say("the model asks for age, sex and site: give --people FILE.csv, or they count as unknown", stderr=True)
     return photos, predictor
+
+
+def _check_outputs(args: argparse.Namespace, photos: PhotoList) -> None:
+    """Find out before photos are judged, which may take hours, what would keep the results from being written."""
+    from lesion.errors import DataError  # noqa: PLC0415
+    from lesion.submission import image_ids  # noqa: PLC0415
+
+    files = {option: path for option in ("table", "output") if (path := getattr(args, option))}
+    given = [path for path in (*args.images, *photos.files, args.people) if path]
+    wrong = [f"--{option} {path} {why}" for option, path in files.items() if (why := _unwritable(path, given))]
+    if len({os.path.realpath(path) for path in files.values()}) < len(files):
+        wrong.append(f"--table and --output are one file, {args.table}: give them two names")
+    if args.output:
+        try:
+            image_ids(list(map(str, photos.files)))
+        except DataError as problem:
+            wrong.append(f"--output {args.output}: {problem}. Leave one of them out, or ask for --table alone")
+    if wrong:
+        raise DataError("\n".join(wrong))
+    if args.explain:
+        args.explain.mkdir(parents=True, exist_ok=True)
+
+
+def _unwritable(path: Path, given: Iterable[Path]) -> str:
+    """Why results cannot be written to `path`; "" where they can."""
+    if path.is_dir():
+        return "is a folder; name a file in it"
+    if not path.parent.is_dir():
+        return f"cannot be written: there is no folder {path.parent}"
+    if not os.access(path.parent, os.W_OK):
+        return f"cannot be written: the folder {path.parent} is not writable for you"
+    if os.path.realpath(path) in map(os.path.realpath, given):
+        return "is one of the files that are read; choose another name"
+    return ""
 
 
 def model_of(args: argparse.Namespace) -> Path:
