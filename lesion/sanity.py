@@ -36,7 +36,8 @@ def cascade(
     """Mean rank correlation of the maps of `target` with the true ones, after each part was made random as well.
 
     Keys are "nothing", "head", then the stages of the backbone from the last to the first. Members are made random
-    together; their number of stages must be one. `people` as of `Predictor.judge`.
+    together, from the head on: where one has fewer stages it stays random to the last while others go on, and a key
+    names the stage of each ("stage 5/4" to "stage 2/1", "stage 1"). `people` as of `Predictor.judge`.
     """
 
     def maps_of(model: Predictor) -> list[Map]:
@@ -45,12 +46,14 @@ def cascade(
     true = maps_of(predictor)
     found = {"nothing": 1.0}
     members = [list(randomised(member.model, seed + k)) for k, member in enumerate(predictor.members)]
-    for steps in zip(*members, strict=True):
-        models = tuple(
+    for step in range(max(map(len, members))):
+        steps = [models[min(step, len(models) - 1)] for models in members]
+        broken = tuple(
             replace(member, model=model) for member, (_, model) in zip(predictor.members, steps, strict=True)
         )
-        maps = maps_of(replace(predictor, members=models))
-        found[steps[0][0]] = float(np.mean([rank_correlation(a, b) for a, b in zip(true, maps, strict=True)]))
+        maps = maps_of(replace(predictor, members=broken))
+        key = _together([name for name, _ in steps])
+        found[key] = float(np.mean([rank_correlation(a, b) for a, b in zip(true, maps, strict=True)]))
     return found
 
 
@@ -76,6 +79,12 @@ def rank_correlation(first: npt.ArrayLike, second: npt.ArrayLike) -> float:
     a, b = (rank - rank.mean() for rank in ranks)
     spread = float(np.sqrt((a @ a) * (b @ b)))
     return float(a @ b) / spread if spread > 0 else 0.0
+
+
+def _together(names: Sequence[str]) -> str:
+    """The names of members' parts as one: "stage 5" and "stage 4" are "stage 5/4"."""
+    numbers = dict.fromkeys(name.removeprefix("stage ") for name in names)
+    return names[0].removesuffix(next(iter(numbers))) + "/".join(numbers)
 
 
 @torch.no_grad()

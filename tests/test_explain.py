@@ -145,6 +145,28 @@ def test_maps_depend_on_the_weights(photo, tmp_path):
     assert rank_correlation(*again) == pytest.approx(1.0)
 
 
+@pytest.mark.slow
+def test_members_of_different_depth_are_made_random_from_the_head_on(tmp_path, monkeypatch):
+    photo = tmp_path / "leaves.png"
+    Image.fromarray(np.random.default_rng(0).integers(0, 255, (5, 5, 3), np.uint8)).resize((SIDE, SIDE)).save(photo)
+    shallow = member(0, size=SIDE, image_size=SIDE)
+    deep = member(1, size=SIDE, image_size=SIDE, backbone="mobilenet_v2")
+    assert (len(deep.model.backbone.stages), len(shallow.model.backbone.stages)) == (5, 4)
+    shown = []
+
+    def explained(predictor, *args, **settings):
+        shown.append([one.model for one in predictor.members])
+        return explain(predictor, *args, **settings)
+
+    monkeypatch.setattr(sanity, "explain", explained)
+    found = cascade(Predictor((shallow, deep), CLASSES), [photo], target="melanoma")
+    assert list(found) == ["nothing", "head", "stage 4/5", "stage 3/4", "stage 2/3", "stage 1/2", "stage 1"]
+    assert abs(found["stage 1"]) < 0.6
+    for stage, (now, before) in enumerate(zip(shown[-1], shown[-2], strict=True)):
+        same = all(torch.equal(a, b) for a, b in zip(now.parameters(), before.parameters(), strict=True))
+        assert same == (stage == 0)  # the shallow one is held at its last, all random; the deep one goes on
+
+
 def test_the_maps_that_are_compared_are_of_the_people_that_are_known(photo, monkeypatch):
     known = []
 
