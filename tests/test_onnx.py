@@ -5,14 +5,18 @@ import json
 import cv2
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 from small_models import CLASSES, member
 
+import lesion.onnx
 from lesion.errors import SettingError
 from lesion.metadata import WIDTH
 from lesion.onnx import ExportError, export_onnx, preprocessing
+from lesion.onnx_comparison import Difference, drawn
 from lesion.predictor import Predictor
 from lesion.rules import Rules
+from search.cli import main
 
 SIDE = 40
 
@@ -36,7 +40,9 @@ def test_a_written_ensemble_says_what_the_predictor_says(tmp_path):
     members = (member(0), member(1, metadata="concatenate"))
     rules = Rules(1.6, (2.0, 1.0, 0.5))
     predictor = Predictor(members, CLASSES, views=4, class_weights=(1.0, 2.0, 1.0), rules=rules, data="drawn")
-    assert export_onnx(predictor, tmp_path / "model.onnx") < 1e-4
+    worst = export_onnx(predictor, tmp_path / "model.onnx")
+    assert 0 < worst.probability < 1e-4
+    assert 0 < worst.logit < 1e-4
     assert [path.name for path in tmp_path.glob("*onnx*")] == ["model.onnx"]
     facts = json.loads(onnx.load(str(tmp_path / "model.onnx")).metadata_props[0].value)
     assert facts["classes"] == list(CLASSES)
@@ -47,7 +53,7 @@ def test_a_written_ensemble_says_what_the_predictor_says(tmp_path):
     images = np.stack([prepared(photo, SIDE, ready["then_to"][0]) for photo in photos])
     nobody = np.array([[name.endswith("unknown") for name in ready["people"]]] * 4, np.float32)
     session = onnxruntime.InferenceSession(tmp_path / "model.onnx", providers=["CPUExecutionProvider"])
-    (found,) = session.run(None, {"images": images, "people": nobody})
+    (found,) = session.run(None, {"images": images, "people": nobody})  # nothing but probabilities
     np.testing.assert_allclose(found, predictor.predict(photos), atol=1e-4)
     assert found.std(axis=1).min() > 0.01
 
@@ -58,7 +64,7 @@ def test_heads_that_recur_take_any_number_of_photos(tmp_path, head):
     pytest.importorskip("onnxruntime")
     small = {f"head.{head}.hidden": 8} | ({"head.attention_lstm.units": 8} if head == "attention_lstm" else {})
     predictor = Predictor((member(0, head=head, **small),), CLASSES)
-    assert export_onnx(predictor, tmp_path / "model.onnx") < 1e-4  # of one and of three; traced with two
+    assert export_onnx(predictor, tmp_path / "model.onnx").sound  # of one and of three; traced with two
 
 
 def test_what_cannot_be_one_file_is_refused(tmp_path):
@@ -69,11 +75,48 @@ def test_what_cannot_be_one_file_is_refused(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
-def test_a_file_that_differs_is_not_written(tmp_path, monkeypatch):
+@pytest.mark.slow
+def test_wrong_logits_are_found_where_probabilities_are_0_and_1(tmp_path, monkeypatch):
     pytest.importorskip("onnxruntime")
-    monkeypatch.setattr("lesion.onnx._trace", lambda network, names, path: path.write_bytes(b"\x08\x08"))
-    monkeypatch.setattr("onnx.checker.check_model", lambda graph: None)
-    monkeypatch.setattr("lesion.onnx.difference", lambda *_: 0.2)
-    with pytest.raises(ExportError, match=r"onnxruntime differs from PyTorch by 0.2, more than 0.0001"):
-        export_onnx(Predictor((member(),), CLASSES), tmp_path / "model.onnx")
+    sure = member(0)
+    with torch.no_grad():
+        bias = next(each for each in reversed(list(sure.model.head.parameters())) if each.ndim == 1)
+        bias += torch.tensor([400.0, 0.0, -400.0])
+    predictor = Predictor((sure,), CLASSES)
+    written = lesion.onnx._trace
+
+    def shifted(network, names, path):
+        with torch.no_grad():
+            [each for each in network.models[0].head.parameters() if each.ndim == 1][-1][1] += 3.0
+        written(network, names, path)
+
+    assert set(predictor.predict(drawn(3)).max(axis=1)) == {1.0}
+    monkeypatch.setattr(lesion.onnx, "_trace", shifted)
+    with pytest.raises(ExportError, match=r"by (0|\de-\d\d\d|\d.\de-\d\d\d) in a probability and 0.00\d+ in a logit"):
+        export_onnx(predictor, tmp_path / "model.onnx")
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.slow
+def test_what_is_written_is_compared_with_the_predictor_and_not_with_what_was_traced(tmp_path, monkeypatch, capsys):
+    pytest.importorskip("onnxruntime")
+    Predictor((member(),), CLASSES, views=2).save(tmp_path / "model")
+    monkeypatch.setattr(lesion.onnx, "views_shown", lambda views: [0] * views)  # the graph forgets the mirror image
+    assert main(["export", str(tmp_path / "model"), "--onnx", str(tmp_path / "model.onnx")]) == 1  # no wrong input
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("onnxruntime differs from PyTorch by ")
+    assert [path.name for path in tmp_path.iterdir()] == ["model"]
+
+
+@pytest.mark.slow
+def test_a_graph_computes_in_float32_and_is_compared_so(tmp_path):
+    pytest.importorskip("onnxruntime")
+    assert export_onnx(Predictor((member(precision="bfloat16"),), CLASSES), tmp_path / "model.onnx").sound
+
+
+def test_the_lesions_that_are_drawn_differ_and_are_always_the_same():
+    first, second = drawn(3), drawn(3)
+    for k, photo in enumerate(first):
+        np.testing.assert_array_equal(photo, second[k])
+        assert all(np.abs(photo.astype(int) - other).mean() > 5 for other in first[:k])
+    assert not Difference(0.0, float("nan")).sound

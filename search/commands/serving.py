@@ -118,12 +118,17 @@ def export(args: argparse.Namespace) -> int:
         worst = export_onnx(predictor, args.onnx, spinner.update)
     size = args.onnx.stat().st_size
     if args.json:
-        facts = {"file": str(args.onnx), "bytes": size, "difference": worst}
+        facts = {
+            "file": str(args.onnx),
+            "bytes": size,
+            "difference": worst.probability,
+            "logit_difference": worst.logit,
+        }
         print_json({**facts, "preprocessing": preprocessing(predictor)})
         return 0
     say(
         f"{args.onnx}: {size / 1e6:.1f} MB, {len(predictor.members)} members, {predictor.views} views; "
-        f"onnxruntime is within {worst:.1g} of PyTorch"
+        f"onnxruntime is within {worst.probability:.1g} of PyTorch, logits within {worst.logit:.1g}"
     )
     say(*(f"  {what}: {how}" for what, how in preprocessing(predictor).items() if how is not None), style="dim")
     return 0
