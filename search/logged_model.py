@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,22 +16,7 @@ if TYPE_CHECKING:
 PEOPLE = {"age": "double", "sex": "string", "site": "string"}
 """Columns of a request to a model that asks for people, none of them required, with MLflow's types."""
 SOMEBODY = {"age": 45.0, "sex": "female", "site": "back"}
-NEEDS = (
-    "torch",
-    "torchvision",
-    "numpy",
-    "pandas",
-    "pillow",
-    "safetensors",
-    "albumentations",
-    "opencv-python-headless",
-    "scikit-learn",
-    "matplotlib",
-    "pyarrow",
-    "filelock",
-    "ruamel.yaml",
-    "psutil",
-)
+NEEDS = tuple(re.findall(r"^[\w.-]+", (Path(lesion.__file__).parent / "requirements.txt").read_text(), re.MULTILINE))
 """What the model needs where it is served; the package `lesion` travels inside it."""
 
 

@@ -1,4 +1,4 @@
-"""``lesion-search serve | export``: a model behind HTTP, and a model as one ONNX file."""
+"""``lesion-search serve | export``: a model behind HTTP, and a model as its folder or as one ONNX file."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lesion.errors import LesionError
-from search.commands.options import command, json_option, whole, workspace_option
+from search.commands.options import again, command, json_option, whole, workspace_option
 from search.commands.predict import model_of
 from search.commands.ui import shown_host
 
@@ -44,15 +44,18 @@ def _add_serve(commands: Commands) -> None:
 def _add_export(commands: Commands) -> None:
     parser = command(
         commands, "export", export,
-        "Write a model as one ONNX file, for runtimes without PyTorch: all members and views are in it, any number of "
-        "photos goes through, its metadata say how a photo is made ready, and it is compared with PyTorch first. Or "
-        "write the backbone of one member as a file of weights, which another search can start from.",
+        "Write a model as a folder, which predict takes where there is neither registry nor MLflow. Or as one ONNX "
+        "file, for runtimes without PyTorch: all members and views are in it, any number of photos goes through, its "
+        "metadata say how a photo is made ready, and it is compared with PyTorch first. Or write the backbone of one "
+        "member as a file of weights, which another search can start from.",
+        "models:/isic2017@champion --folder model/",
         "models:/isic2017@champion --onnx isic2017.onnx",
         "model/ --onnx model.onnx --views 1",
         "models:/isic2018@champion --backbone isic2018.safetensors",
     )  # fmt: skip
     parser.add_argument("model", metavar="MODEL", help="a registered model or a model's folder")
     what = parser.add_mutually_exclusive_group(required=True)
+    what.add_argument("--folder", type=Path, metavar="DIR", help="write everything to this folder, which is made")
     what.add_argument("--onnx", type=Path, metavar="FILE", help="write everything to this file")
     what.add_argument(
         "--backbone", type=Path, metavar="FILE", help="write one member's backbone to this file, a .safetensors"
@@ -114,6 +117,8 @@ def export(args: argparse.Namespace) -> int:
     if args.views:
         say(*filter(None, [other_views(predictor, args.views)]), style="yellow", stderr=True)
         predictor = replace(predictor, views=args.views)
+    if args.folder:
+        return _export_folder(args, predictor)
     with console(stderr=True).status("reading the model") as spinner:
         worst = export_onnx(predictor, args.onnx, spinner.update)
     size = args.onnx.stat().st_size
@@ -131,6 +136,18 @@ def export(args: argparse.Namespace) -> int:
         f"onnxruntime is within {worst.probability:.1g} of PyTorch, logits within {worst.logit:.1g}"
     )
     say(*(f"  {what}: {how}" for what, how in preprocessing(predictor).items() if how is not None), style="dim")
+    return 0
+
+
+def _export_folder(args: argparse.Namespace, predictor: Predictor) -> int:
+    from search.display import print_json, say  # noqa: PLC0415
+
+    size = sum(file.stat().st_size for file in predictor.save(args.folder).iterdir())
+    if args.json:
+        print_json({"folder": str(args.folder), "bytes": size})
+        return 0
+    say(f"{args.folder}: {size / 1e6:.1f} MB, {len(predictor.members)} members, {predictor.views} views")
+    say(f"next: {again(args, 'predict', str(args.folder), 'PHOTO')}", style="dim")
     return 0
 
 

@@ -1,6 +1,7 @@
 """From a study to a registered model, on a drawn data set and three trials of one epoch."""
 
 import io
+import json
 import sqlite3
 from dataclasses import replace
 
@@ -8,11 +9,13 @@ import numpy as np
 import pandas as pd
 import pytest
 from drawn_study import NO_GATES, searched, workspace_with_data
+from only_lesion import environment, judged_there
 from PIL import Image
 
 from lesion.data.packed import open_data, open_test
 from lesion.predictor import Predictor
 from search import proposal
+from search.cli import main
 from search.errors import LedgerError, PromotionError
 from search.openings import Openings
 from search.promotion import model_folder, promote
@@ -85,6 +88,22 @@ def test_the_whole_way(place, monkeypatch):
     assert run.data.metrics["test_balanced_accuracy"] == pytest.approx(second.metrics["balanced_accuracy"][0])
     evidence = {file.path for file in client.list_artifacts(second.run_id, "evidence")}
     assert {"evidence/test", "evidence/validation", "evidence/selection.json", "evidence/metrics.json"} <= evidence
+
+
+def test_a_promoted_model_says_the_same_where_only_lesion_s_requirements_are(place, tmp_path, capsys):
+    promote("drawn", place, model="elsewhere", views=2, gates=NO_GATES)
+    words = ["export", "models:/elsewhere@champion", "--folder", str(tmp_path / "model")]
+    assert main([*words, "--workspace", str(place.path)]) == 0
+    assert "next: lesion-search predict" in capsys.readouterr().out
+    photos = [tmp_path / f"{k}.png" for k in range(5)]
+    for pixels, photo in zip(open_test(place.path, "drawn").images, photos, strict=False):
+        Image.fromarray(np.asarray(pixels)).save(photo)
+    here = Predictor.load(model_folder("models:/elsewhere@champion", place)).predict_files(photos).to_frame()
+    told = judged_there(tmp_path / "model", photos, environment(tmp_path / "site"), tmp_path)
+    assert json.loads(told)["judged"] == here.to_dict("list")  # to the last bit: JSON keeps them all
+    assert len(here) == len(photos) == 5
+    assert main([*words, "--workspace", str(place.path)]) == 2
+    assert "exists; a model is not overwritten" in capsys.readouterr().err
 
 
 def test_a_promotion_that_broke_off_at_mlflow_does_not_score_the_test_part_again(place, monkeypatch):
