@@ -172,6 +172,8 @@ def _results(test: Evaluation, facts: Facts) -> str:
     return "\n" + "\n\n".join(
         [
             _table(("score", "test", "validation (seen by the search)", "meaning"), rows),
+            "Few images make the calibration error (ece) larger than it is. That is taken off its interval, which may "
+            "lie below it.",
             _table(("class", "AUC", "sensitivity", "specificity"), per_class),
         ]
     )

@@ -24,8 +24,10 @@ import numpy.typing as npt
 
 from lesion.data.packed import PackedDataset
 from lesion.metrics import (
+    INFLATED,
     Interval,
     Variance,
+    inflated_interval,
     interval_around,
     interval_within,
     lesions_of,
@@ -48,13 +50,15 @@ SAMPLES = 1000
 class Draws:
     """Bootstrap samples (draws,) of the objective of runs, by the run's number.
 
-    `lesions` are what the objective hangs on (`lesion.metrics.limited_by`), `low` and `high` its bounds.
+    `lesions` are what the objective hangs on (`lesion.metrics.limited_by`), `low` and `high` its bounds; `inflated`
+    says that chance makes it larger (`lesion.metrics.INFLATED`).
     """
 
     of: Mapping[int, Samples]
     lesions: int
     low: float = 0.0
     high: float = 1.0
+    inflated: bool = False
 
 
 @dataclass(frozen=True)
@@ -115,7 +119,7 @@ def ranked(series: Series, searched: Sequence[TrialRow], draws: Draws | None) ->
         replace(
             each,
             interval=_interval(each.mean, own, spread, draws),
-            behind=_behind(sign * (found[0].mean - each.mean), drawn[0], own, runs[0] + spread, draws.lesions),
+            behind=_behind(sign * (found[0].mean - each.mean), drawn[0], own, runs[0] + spread, draws),
         )
         for each, own, spread in zip(found, drawn, runs, strict=True)
     )
@@ -157,7 +161,7 @@ def resampled(place: Workspace, series: Series, data: PackedDataset) -> Draws:
     metric = metric_named(objective, data.classes)
     # Folds have no lesion in common, so what they have adds up.
     count = limited_by(objective, data.classes, np.sum(list(lesions.values()), axis=0)) if lesions else 0
-    return Draws(found, count, metric.low, metric.high)
+    return Draws(found, count, metric.low, metric.high, objective in INFLATED)
 
 
 def predictions_of(place: Workspace, series: Series, row: TrialRow) -> npt.NDArray[np.float64] | None:
@@ -189,10 +193,13 @@ def _drawn(standing: Standing, samples: Mapping[int, Samples]) -> Samples | None
 def _interval(mean: float, own: Samples | None, runs: Variance, draws: Draws) -> Interval | None:
     if own is None:
         return None
-    return interval_within(mean, sampled_variance(own, draws.lesions) + runs, draws.low, draws.high)
+    variance = sampled_variance(own, draws.lesions) + runs
+    if draws.inflated:
+        return inflated_interval(mean, own, variance)
+    return interval_within(mean, variance, draws.low, draws.high)
 
 
-def _behind(value: float, first: Samples | None, own: Samples | None, runs: Variance, count: int) -> Interval | None:
-    if first is None or own is None:
+def _behind(value: float, first: Samples | None, own: Samples | None, runs: Variance, draws: Draws) -> Interval | None:
+    if first is None or own is None or draws.inflated:
         return None
-    return interval_around(value, sampled_variance(first - own, count) + runs)
+    return interval_around(value, sampled_variance(first - own, draws.lesions) + runs)

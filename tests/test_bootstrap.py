@@ -8,7 +8,17 @@ from drawn_predictions import CLOSE, ISIC_2017, drawn, names
 from scipy.stats import t
 
 from lesion.errors import DataError
-from lesion.metrics import bootstrap, intervals_of, report, resamples, summary
+from lesion.metrics import (
+    Variance,
+    bootstrap,
+    inflated_interval,
+    intervals_of,
+    report,
+    resamples,
+    sampled_summary,
+    score_interval,
+    summary,
+)
 from lesion.metrics.curves import auc, rank
 
 
@@ -177,3 +187,53 @@ def test_a_class_whose_name_ends_like_another_has_its_own_count():
     # Nor is a score of all classes one of a class that is called like its end.
     found = bootstrap(probabilities, labels, ("rest", "accuracy"), samples=20, seed=0)
     assert found["balanced_accuracy"].low == one_sided(5)
+
+
+def tempered_part(rng, counts, temperature):
+    """Probabilities whose logits are a calibrated model's divided by `temperature`, and labels."""
+    labels = np.repeat(np.arange(3), counts)
+    logits = 1.5 * (rng.normal(size=(len(labels), 3)) + 1.5 * np.eye(3)[labels]) + np.log(np.array([30, 42, 78]))
+    powers = np.exp((logits - logits.max(axis=1, keepdims=True)) / temperature)
+    return powers / powers.sum(axis=1, keepdims=True), labels
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("temperature", "truth"), [(1.0, 0.002), (0.7, 0.062), (0.4, 0.127)])
+def test_the_calibration_error_s_interval_holds_the_truth_though_its_value_is_too_large(temperature, truth):
+    """400 parts of a fixed seed, of which 0.95 scatters by 0.011."""
+    rng = np.random.default_rng(0)
+    counts, held, plain, values = (30, 42, 78), 0, 0, []
+    weights = np.asarray(counts)
+    large, labels = tempered_part(rng, (100_000,) * 3, temperature)
+    assert summary(large, labels, ISIC_2017, weights[labels])["ece"] == pytest.approx(truth, abs=0.002)
+    for seed in range(400):
+        probabilities, labels = tempered_part(rng, counts, temperature)
+        drawn_again = sampled_summary(probabilities, labels, ISIC_2017, resamples(labels, samples=150, seed=seed))[
+            "ece"
+        ]
+        value = summary(probabilities, labels, ISIC_2017)["ece"]
+        found = intervals_of({"ece": value}, {"ece": drawn_again}, counts, ISIC_2017)["ece"]
+        held += found.low <= truth <= found.high
+        left_in = score_interval(value, drawn_again, sum(counts))
+        plain += left_in.low <= truth <= left_in.high
+        values.append(value)
+    assert np.mean(values) > truth + 0.01
+    assert 368 <= held <= 392
+    # With what chance adds left in, an interval would not pass: of a calibrated model it never holds the truth.
+    assert plain < (1 if temperature == 1.0 else 368)
+
+
+def test_a_calibration_error_that_chance_alone_would_make_may_be_none():
+    rng = np.random.default_rng(0)
+    probabilities, labels = tempered_part(rng, (30, 42, 78), 1.0)
+    found = bootstrap(probabilities, labels, ISIC_2017, samples=300, seed=0)["ece"]
+    assert found.value == summary(probabilities, labels, ISIC_2017)["ece"] > 0.04
+    assert found.low == 0.0 < found.high < 0.15
+    # Of so many images that chance adds nothing it is the value, with its standard error.
+    probabilities, labels = tempered_part(rng, (2_000, 2_800, 5_200), 0.4)
+    found = bootstrap(probabilities, labels, ISIC_2017, samples=60, seed=0)["ece"]
+    assert found.value - 0.015 < found.low < found.value < found.high < found.value + 0.015
+    # No error at all is not certain, and of nothing nothing is known.
+    found = bootstrap(np.eye(3)[[0, 1, 2, 2]], [0, 1, 2, 2], ISIC_2017, samples=20, seed=0)["ece"]
+    assert (found.low, found.high) == (0.0, pytest.approx(1 - 0.025 ** (1 / 4)))
+    assert np.isnan(inflated_interval(np.nan, np.array([0.1]), Variance(0.1)).low)

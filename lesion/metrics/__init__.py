@@ -17,9 +17,11 @@ Two families, kept apart on purpose:
 
 from lesion.metrics.catalogue import METRICS, Metric, metric_named, metrics_of, objectives, of_every_epoch
 from lesion.metrics.intervals import (
+    INFLATED,
     Interval,
     bootstrap,
     difference_interval,
+    inflated_interval,
     interval_around,
     interval_within,
     intervals_of,
@@ -49,6 +51,7 @@ from lesion.metrics.scores import (
 from lesion.metrics.variance import Variance, sampled_variance, unseen_variance
 
 __all__ = [
+    "INFLATED",
     "METRICS",
     "UNDECIDED",
     "Interval",
@@ -63,6 +66,7 @@ __all__ = [
     "delong",
     "difference_interval",
     "holm",
+    "inflated_interval",
     "interval_around",
     "interval_within",
     "intervals_of",

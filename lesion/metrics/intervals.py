@@ -12,7 +12,8 @@ AUC on the fewer of the two, a mean over classes on the rarest. Percentiles of t
 melanomas: of an AUC near 0.97 they held the truth 860 times in a thousand (`benchmarks/intervals.py`). Sensitivity,
 specificity and accuracy are shares of images and have Wilson's interval, whose width is not that of the share which
 happened to be seen. A difference of two scores has no bounds worth a transformation: its interval goes t standard
-errors to either side.
+errors to either side. The expected calibration error is a sum of sizes, which chance makes larger: `inflated_interval`
+takes that off, and so may lie below the value.
 """
 
 from __future__ import annotations
@@ -34,6 +35,11 @@ POOLED = frozenset({"accuracy", "micro_auc", "weighted_auc", "log_loss", "brier"
 """Scores of all images together, whatever their class."""
 SHARES = frozenset({"sensitivity", "specificity"})
 """Scores of a class that are shares of images which are known beforehand; accuracy is one too."""
+INFLATED = frozenset({"ece"})
+"""Sums of absolute values, which are too large of few images: the ECE of 150 by a calibrated model is about 0.07.
+
+By how much depends on the model as well, so differences of two have no interval.
+"""
 LIMIT = 50.0
 """Largest reach on the logit scale: beyond it an interval holds all there is."""
 CELLS = 2_000_000
@@ -89,14 +95,16 @@ def intervals_of(
     `lesions` (classes,) are those of `lesions_of`.
     """
     bounds = metrics_of(classes)
-    return {
-        name: share_interval(value, sampled[name], limited_by(name, classes, lesions))
-        if name == "accuracy" or _of_class(name, classes)[0] in SHARES
-        else score_interval(
-            value, sampled[name], limited_by(name, classes, lesions), bounds[name].low, bounds[name].high
-        )
-        for name, value in values.items()
-    }
+    found = {}
+    for name, value in values.items():
+        count = limited_by(name, classes, lesions)
+        if name in INFLATED:
+            found[name] = inflated_interval(value, sampled[name], sampled_variance(sampled[name], count))
+        elif name == "accuracy" or _of_class(name, classes)[0] in SHARES:
+            found[name] = share_interval(value, sampled[name], count)
+        else:
+            found[name] = score_interval(value, sampled[name], count, bounds[name].low, bounds[name].high)
+    return found
 
 
 def lesions_of(
@@ -167,6 +175,27 @@ def share_interval(value: float, sampled: Floats, count: int) -> Interval:
     middle = (value + squared / 2) / (1 + squared)
     half = math.sqrt(squared * (value * (1 - value) + squared / 4)) / (1 + squared)
     return Interval(value, middle - half, middle + half)
+
+
+def inflated_interval(value: float, sampled: Floats, variance: Variance) -> Interval:
+    """95 % interval of a score of `INFLATED` from its bootstrap samples (samples,) and its variance.
+
+    The value is larger than the truth as samples are larger than the value, for they add the same noise once more.
+    Noise adds up in squares: of no error at all it makes a mean |noise|, of the value's noise and the sample's √2 as
+    much. What t standard errors around the value hold is therefore shrunk, x to √(x² - (mean² - value²)), not below 0.
+    This is Bröcker's 2012 and Kumar, Liang & Ma's 2019 correction of squares, for absolute values. The truth of a
+    calibrated model is near 0, and the value may lie above the interval.
+
+    >>> chance = np.array([0.09, 0.11])  # of an error of 0.07, which is no more than chance would make
+    >>> print(inflated_interval(0.07, chance, Variance(0.0001)))
+    0.070 (0.000–0.054)
+    """
+    defined = sampled[~np.isnan(sampled)]
+    if value == 0.0 or math.isnan(value) or not len(defined):
+        return interval_within(value, variance)
+    noise = max(0.0, float(defined.mean()) ** 2 - value**2)
+    ends = (max(0.0, value - variance.reach), min(1.0, value + variance.reach))
+    return Interval(value, *(math.sqrt(max(0.0, end**2 - noise)) for end in ends))
 
 
 def difference_interval(value: float, sampled: Floats, count: int) -> Interval:

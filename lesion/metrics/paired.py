@@ -24,7 +24,7 @@ from scipy.special import bdtr
 
 from lesion.errors import DataError
 from lesion.metrics.curves import Floats
-from lesion.metrics.intervals import interval_around, lesions_of, limited_by, resamples
+from lesion.metrics.intervals import INFLATED, interval_around, lesions_of, limited_by, resamples
 from lesion.metrics.scores import sampled_summary, summary
 from lesion.metrics.variance import Variance, sampled_variance
 
@@ -102,6 +102,8 @@ def paired_bootstrap(
 ) -> dict[str, Paired]:
     """Every score of `summary` of two sets of probabilities (N, classes), on the same samples of lesions.
 
+    But those of `INFLATED`: chance makes both larger, the worse model by another amount than the better one.
+
     Intervals are those of `difference_interval`, p is Student's t of as many lesions (`limited_by`).
     """
     values = summary(first, labels, classes), summary(second, labels, classes)
@@ -109,7 +111,7 @@ def paired_bootstrap(
     weights = resamples(labels, groups=groups, samples=samples, seed=seed)
     drawn = [sampled_summary(each, labels, classes, weights) for each in (first, second)]
     found = {}
-    for name in values[0]:
+    for name in [name for name in values[0] if name not in INFLATED]:
         variance = sampled_variance(drawn[0][name] - drawn[1][name], limited_by(name, classes, lesions))
         found[name] = _tested("bootstrap", values[0][name], values[1][name], variance)
     return found

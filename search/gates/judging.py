@@ -15,6 +15,7 @@ import pandas as pd
 
 from lesion.evaluation import Evaluation, decided_metrics
 from lesion.metrics import (
+    INFLATED,
     Interval,
     difference_interval,
     lesions_of,
@@ -36,6 +37,7 @@ Floats = npt.NDArray[np.float64]
 
 SAMPLES = 1000
 SEED = 0
+UNPAIRED = "chance makes both models' larger, and not by the same: compare log_loss or brier"
 
 
 @dataclass(frozen=True, eq=False)
@@ -194,11 +196,14 @@ def _champion(gate: ChampionGate, candidate: Candidate, champion: Champion | Non
     for metric in gate.metrics:
         if metric not in own:
             raise PromotionError(f"the gates compare {metric!r} with the champion's, which these classes have not")
+        name = f"{metric} against version {champion.version}"
+        if metric in INFLATED:
+            verdicts.append(Verdict(name, "not judged", None, rule, UNPAIRED))
+            continue
         sign = 1.0 if metrics_of(candidate.evaluation.classes)[metric].direction == "maximize" else -1.0
         value = sign * (candidate.evaluation.metrics[metric] - champion.evaluation.metrics[metric])
         count = limited_by(metric, candidate.evaluation.classes, candidate.lesions)
         score = difference_interval(value, sign * (own[metric] - other[metric]), count)
-        name = f"{metric} against version {champion.version}"
         if math.isnan(score.value):
             verdicts.append(Verdict(name, "not judged", None, rule, "it is not defined on these images"))
             continue

@@ -18,7 +18,7 @@ from search.errors import ReportError
 from search.reporting.judgements import Judgement, judgement_named
 from search.workspace import Workspace, existing_workspace
 
-MIXED = ("mean_auc", "balanced_accuracy", "macro_auc", "macro_ap", "macro_f1", "log_loss", "brier", "ece")
+MIXED = ("mean_auc", "balanced_accuracy", "macro_auc", "macro_ap", "macro_f1", "log_loss", "brier")
 """Scores that have no test of their own: the bootstrap's."""
 
 

@@ -13,6 +13,7 @@ from lesion.data.packed import PackedDataset
 from lesion.errors import LesionError
 from lesion.evaluation import Evaluation, evaluate
 from lesion.metrics import (
+    INFLATED,
     Interval,
     difference_interval,
     intervals_of,
@@ -122,7 +123,7 @@ def ranked(judge: Judge, rows: Sequence[TrialRow], *, seed: int = 0) -> list[Ran
         sampled = sampled_summary(probabilities, judge.labels, classes, weights)[objective]
         score = intervals_of({objective: row.value}, {objective: sampled}, lesions, classes)[objective]
         behind = None
-        if first is not None:
+        if first is not None and objective not in INFLATED:
             count = limited_by(objective, classes, lesions)
             behind = difference_interval(row.value - first[0], sampled - first[1], count)
         first = first or (row.value, sampled)

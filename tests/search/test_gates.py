@@ -305,6 +305,18 @@ def test_a_champion_gate_goes_by_the_value_unless_it_says_otherwise(tmp_path):
     assert passed(judge(replace(ALL, metrics=(), sensitivity=None, subgroups=None), given, Champion(1, hair)))
 
 
+def test_calibration_errors_of_two_models_are_not_compared(tmp_path):
+    p, labels = drawn(300)
+    own = candidate(p, labels)
+    champion = Champion(3, evaluated(p, labels))
+    both = gates(tmp_path, "champion: {metrics: [ece, brier]}")
+    ece, brier = judge(both, own, champion)
+    assert (ece.gate, ece.outcome, brier.outcome) == ("ece against version 3", "not judged", "passed")
+    assert "compare log_loss or brier" in ece.why
+    required = gates(tmp_path, "champion: {metrics: [ece], required: true}")
+    assert failed(judge(required, own, champion)) == ["ece against version 3"]
+
+
 def test_a_champion_that_is_better_beyond_doubt_stops_and_an_equal_one_does_not():
     p, labels = drawn(400)
     good = candidate(p, labels)

@@ -128,6 +128,19 @@ def test_three_runs_that_differ_leave_much_room_though_their_images_are_the_same
     assert alone.interval.high == pytest.approx(alone.mean)
 
 
+def test_a_mean_calibration_error_has_what_chance_adds_taken_off():
+    rng = np.random.default_rng(0)
+    rows = tuple(run(n, n % 2, n // 2, 0.07) for n in range(4))
+    series = replace(SERIES, rows=rows, identity=replace(IDENTITY, objective="ece", direction="minimize"))
+    # No error at all: a mean |noise| of 0.07 is a deviation of 0.0877; samples add the same once more.
+    drawn = np.abs(rng.normal(0, 0.0877 * 2**0.5, (20_000, 50))).mean(axis=1)
+    first, second = ranked(series, SEARCHED, Draws({row.number: drawn for row in rows}, MANY, inflated=True))
+    assert first.interval is not None
+    assert (first.interval.value, first.interval.low) == (pytest.approx(0.07), 0.0)
+    assert first.interval.high < 0.07
+    assert second.behind is None
+
+
 def test_a_setting_that_lacks_a_fold_comes_after_those_that_lack_none():
     rows = (
         run(0, 0, 0, 0.7, split="fold-0"), run(1, 0, 1, 0.7, split="fold-1"),
