@@ -6,7 +6,8 @@ from itertools import product
 import numpy as np
 import pytest
 from drawn_predictions import ISIC_2017, drawn
-from scipy.stats import t
+from scipy.special import expit, logit
+from scipy.stats import norm, t
 
 from lesion.errors import DataError
 from lesion.metrics import delong, holm, mcnemar, paired_bootstrap, resamples, sampled_summary, summary
@@ -25,7 +26,23 @@ def slow_delong(first, second, positive):
         below.append(wins.mean(axis=0))
     covariance = np.cov(above) / len(cases) + np.cov(below) / len(controls)
     error = math.sqrt(covariance[0, 0] + covariance[1, 1] - 2 * covariance[0, 1])
-    return areas[0], areas[1], error
+    return areas[0], areas[1], error, covariance
+
+
+def slow_interval(first, second, covariance, freedom):
+    """Zou & Donner 2008, equation 8, from intervals that are symmetric on the logit scale."""
+    low, high = [], []
+    for area, variance in ((first, covariance[0, 0]), (second, covariance[1, 1])):
+        reach = t.ppf(0.975, freedom) * math.sqrt(variance) / (area * (1 - area))
+        low.append(expit(logit(area) - reach))
+        high.append(expit(logit(area) + reach))
+    r = covariance[0, 1] / math.sqrt(covariance[0, 0] * covariance[1, 1])
+    down, up = first - low[0], high[0] - first
+    down_other, up_other = second - low[1], high[1] - second
+    return (
+        first - second - math.sqrt(down**2 - 2 * r * down * up_other + up_other**2),
+        first - second + math.sqrt(up**2 - 2 * r * up * down_other + down_other**2),
+    )
 
 
 def two_scores(rows: int, seed: int, apart: tuple[float, float] = (1.0, 0.6)):
@@ -40,10 +57,11 @@ def test_delong_is_the_slow_one_with_ties_and_without(decimals):
     first, second, positive = two_scores(150, seed=3)
     first, second = first.round(decimals), second.round(decimals)
     test = delong(first, second, positive)
-    a, b, error = slow_delong(first, second, positive)
+    a, b, error, covariance = slow_delong(first, second, positive)
+    freedom = min(positive.sum(), (~positive).sum()) - 1
     assert (test.first, test.second) == pytest.approx((a, b))
-    assert (test.high - test.low) / 2 == pytest.approx(1.959964 * error)
-    assert test.p == pytest.approx(math.erfc(abs(a - b) / error / math.sqrt(2)))
+    assert (test.low, test.high) == pytest.approx(slow_interval(a, b, covariance, freedom))
+    assert test.p == pytest.approx(2 * t.sf(abs(a - b) / error, freedom))
 
 
 def test_delong_by_hand():
@@ -52,7 +70,10 @@ def test_delong_by_hand():
     constant = np.zeros(4)
     test = delong(scores, constant, positive)
     assert (test.first, test.second, test.difference) == (0.75, 0.5, 0.25)
-    assert test.high - test.difference == pytest.approx(1.959964 * math.sqrt(1 / 8))
+    # One degree of freedom: p of a ratio of 0.7071 is 1 - 2 arctan(0.7071) / π. The constant is certain to be 0.5.
+    assert test.p == pytest.approx(1 - 2 * math.atan(0.25 / math.sqrt(1 / 8)) / math.pi)
+    reach = 12.7062 * math.sqrt(1 / 8) / (0.75 * 0.25)
+    assert test.low == pytest.approx(1 / (1 + math.exp(reach) / 3) - 0.5, abs=1e-6)
 
 
 # Albumin, total protein, K-G score (of which less is better) and whether surgery helped, of the 43 patients with all
@@ -73,8 +94,10 @@ def test_delong_of_the_published_example():
     # Published to four digits: areas 0.7366, 0.6478, 0.7258; standard errors of the differences 0.0953, 0.1046.
     assert (albumin.first, albumin.second, albumin.difference) == pytest.approx((0.7366, 0.7258, 0.0108), abs=5e-5)
     assert (protein.first, protein.difference) == pytest.approx((0.6478, -0.0780), abs=5e-5)
-    assert (albumin.high - albumin.low) / (2 * 1.959964) == pytest.approx(0.0953, abs=5e-5)
-    assert (protein.high - protein.low) / (2 * 1.959964) == pytest.approx(0.1046, abs=5e-5)
+    fewer = min(int(helped.sum()), int((~helped).sum()))
+    for test, error in ((albumin, 0.0953), (protein, 0.1046)):
+        assert abs(test.difference) / t.isf(test.p / 2, fewer - 1) == pytest.approx(error, abs=1e-4)
+        assert test.low < 0 < test.high
 
 
 def test_delong_is_the_auc_of_the_metrics():
@@ -99,6 +122,38 @@ def test_delong_finds_a_difference_by_chance_as_often_as_it_says():
     p = [delong(*two_scores(120, seed, apart=(1.0, 1.0))).p for seed in range(600)]
     # 600 draws of a share of 0.05 scatter by 0.009; four of these make one false alarm in 16 000.
     assert np.mean(np.array(p) < 0.05) == pytest.approx(0.05, abs=0.036)
+
+
+@pytest.mark.slow
+def test_delong_s_interval_holds_the_truth_of_areas_near_1():
+    """A thousand draws of 30 cases and 120 others, whose areas are 0.983 and 0.992: 0.95 scatters by 0.007."""
+    rng = np.random.default_rng(0)
+    positive = np.arange(150) < 30
+    means = np.array([[3.0], [3.4]])
+    truth = np.diff(norm.cdf(means[:, 0] / math.sqrt(2)))[0]
+    held = narrow = 0
+    for _ in range(1000):
+        second, first = math.sqrt(0.7) * rng.normal(size=150) + math.sqrt(0.3) * rng.normal(size=(2, 150))
+        test = delong(first + means[1] * positive, second + means[0] * positive, positive)
+        held += test.low <= truth <= test.high
+        error = abs(test.difference) / t.isf(test.p / 2, 29) if test.p < 1 else 0.0
+        narrow += abs(test.difference - truth) <= 1.959964 * error
+    assert 930 <= held <= 970
+    # By the standard error of the difference it would not pass.
+    assert narrow < 910
+
+
+def test_areas_of_1_are_as_certain_as_their_images_are_many():
+    positive = np.arange(60) < 20
+    score = positive + np.linspace(0, 0.5, 60)
+    other = positive + np.linspace(0.5, 0, 60)
+    test = delong(score, other, positive)
+    # An area that twenty cases show without a mistake is at least 0.025 ** (1/20), by either score.
+    end = pytest.approx(1 - 0.025 ** (1 / 20))
+    assert (test.difference, -test.low, test.high) == (0.0, end, end)
+    # The same ranking is no better than itself, whatever the images.
+    same = delong(score, score**2, positive)
+    assert (same.low, same.high, same.p) == (0.0, 0.0, 1.0)
 
 
 def test_mcnemar_is_the_sum_over_all_tables():
