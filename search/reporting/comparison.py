@@ -7,7 +7,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -79,12 +79,12 @@ def compare(
         )
     place = existing_workspace(workspace)
     first, *others = [judgement_named(place, name) for name in names]
-    aligned = [_aligned(first, other) for other in others]
+    everyone = _of_the_same_lesions([first, *(_aligned(first, other) for other in others)])
+    first, *aligned = everyone
     pairs = []
     for other in aligned:
         progress(f"{first.name} against {other.name}")
         pairs.append(Pair(first, other, _tests(first, other, seed)))
-    everyone = (first, *aligned)
     scores = tuple(map(_scores, everyone))
     return Comparison(everyone, scores, tuple(pairs), tuple(_notes(everyone)))
 
@@ -108,9 +108,16 @@ def _aligned(first: Judgement, other: Judgement) -> Judgement:
     if len(wrong):
         raise ReportError(f"{where} {len(wrong)} labels differ, {first.images[wrong[0]]} among them")
     probabilities, decisive = (each[order][:, columns] for each in (other.probabilities, other.decisive))
+    groups = tuple(other.groups[place] for place in order)
     return Judgement(
-        other.name, other.part, first.classes, first.images, labels, first.groups, probabilities, decisive, other.chosen
+        other.name, other.part, first.classes, first.images, labels, groups, probabilities, decisive, other.chosen
     )
+
+
+def _of_the_same_lesions(everyone: Sequence[Judgement]) -> tuple[Judgement, ...]:
+    """All with the lesion ids of the one that knows most: a table has none, wherever it stands."""
+    groups = max((each.groups for each in everyone), key=lambda ids: sum(map(bool, ids)))
+    return tuple(replace(each, groups=groups) for each in everyone)
 
 
 def _scores(told: Judgement) -> dict[str, float]:
@@ -125,7 +132,10 @@ def _tests(first: Judgement, second: Judgement, seed: int) -> tuple[Tested, ...]
     groups = list(first.groups)
     truth = np.array(classes, dtype=object)[labels]
     right = [np.array(decisions(each.decisive, classes), dtype=object) == truth for each in (first, second)]
-    tests: dict[str, Paired] = {"accuracy": mcnemar(*right)}
+    drawn = paired_bootstrap(first.probabilities, second.probabilities, labels, classes, groups=groups, seed=seed)
+    decided = paired_bootstrap(first.decisive, second.decisive, labels, classes, groups=groups, seed=seed)
+    alone = _lesions(first) == len(labels)  # McNemar's test is of independent photos
+    tests: dict[str, Paired] = {"accuracy": mcnemar(*right) if alone else decided["accuracy"]}
     for k, name in enumerate(classes):
         own = labels == k
         if not own.any() or own.all():
@@ -133,9 +143,8 @@ def _tests(first: Judgement, second: Judgement, seed: int) -> tuple[Tested, ...]
         if len(classes) > 2 or k == 1:  # of two classes each is the other's rest: one AUC
             scores = (first.probabilities[:, k], second.probabilities[:, k])
             tests[f"auc_{name}"] = delong(*scores, own, groups)
-        tests[f"sensitivity_{name}"] = mcnemar(right[0][own], right[1][own])
-    drawn = paired_bootstrap(first.probabilities, second.probabilities, labels, classes, groups=groups, seed=seed)
-    decided = paired_bootstrap(first.decisive, second.decisive, labels, classes, groups=groups, seed=seed)
+        share = f"sensitivity_{name}"
+        tests[share] = mcnemar(right[0][own], right[1][own]) if alone else decided[share]
     read_off = decided_metrics(classes)
     tests |= {name: (decided if name in read_off else drawn)[name] for name in MIXED}
     tests = {name: test for name, test in tests.items() if np.isfinite(test.p)}
@@ -144,15 +153,21 @@ def _tests(first: Judgement, second: Judgement, seed: int) -> tuple[Tested, ...]
     return tuple(Tested(name, tests[name], p) for name, p in zip(ordered, adjusted, strict=True))
 
 
+def _lesions(told: Judgement) -> int:
+    return len(set(told.groups) - {""}) + sum(group == "" for group in told.groups)
+
+
 def _notes(everyone: Sequence[Judgement]) -> list[str]:
     first = everyone[0]
-    lesions = len(set(first.groups) - {""}) + sum(group == "" for group in first.groups)
+    lesions = _lesions(first)
     notes = []
     if lesions < len(first.images):
         notes.append(
-            f"{len(first.images)} photos of {lesions} lesions: DeLong and the bootstrap take the photos of a lesion "
-            "together, McNemar takes them as independent"
+            f"{len(first.images)} photos of {lesions} lesions: every test takes the photos of a lesion together, so "
+            "shares of right decisions are tested by the bootstrap, not by McNemar's test"
         )
+    if not any(first.groups):
+        notes.append("which photos show the same lesion is not known of these images: each counts as independent")
     if any(each.chosen for each in everyone):
         names = ", ".join(each.name for each in everyone if each.chosen)
         notes.append(f"{names}: chosen by these very images, so a lead is partly luck; the test part would tell")

@@ -140,6 +140,37 @@ def test_a_table_in_another_order_is_the_same(place, tmp_path):
     assert {each.verdict for each in found.pairs[0].tests} == {"not distinguishable"}
 
 
+def test_a_table_without_lesions_is_tested_alike_in_either_order(place, tmp_path):
+    other = judgement_named(place, "photos:3")
+    path = str(write_table(tmp_path / "per_image.csv", other))
+    there = compare(["photos:0", path], place)
+    back = compare([path, "photos:0"], place)
+    both = compare(["photos:0", "photos:3"], place)
+    assert there.notes[0] == back.notes[0] == both.notes[0]
+    for found in (there, back):
+        told = {each.score: each.result for each in found.pairs[0].tests}
+        for each in both.pairs[0].tests:
+            assert told[each.score].p == pytest.approx(each.result.p, abs=0.05), each.score
+            assert told[each.score].test == each.result.test
+    exact = {each.score: each.result for each in both.pairs[0].tests}["auc_melanoma"]
+    (other_way,) = [each.result for each in back.pairs[0].tests if each.score == "auc_melanoma"]
+    assert (other_way.p, other_way.low, other_way.high) == pytest.approx((exact.p, -exact.high, -exact.low))
+
+
+def test_photos_of_one_lesion_are_not_mcnemar_s(place, tmp_path):
+    found = compare(["photos:0", "photos:3"], place)
+    assert {each.result.test for each in found.pairs[0].tests} == {"DeLong", "bootstrap"}
+    assert "not by McNemar's test" in found.notes[0]
+    # Of two tables nobody knows the lesions.
+    tables = [
+        str(write_table(tmp_path / f"{number}.csv", judgement_named(place, f"photos:{number}"))) for number in (0, 3)
+    ]
+    found = compare(tables, place)
+    tests = {each.score: each.result.test for each in found.pairs[0].tests}
+    assert (tests["accuracy"], tests["sensitivity_melanoma"]) == ("McNemar", "McNemar")
+    assert found.notes[0].startswith("which photos show the same lesion is not known")
+
+
 def test_decisions_are_those_of_the_table_not_the_largest_probabilities(place, tmp_path):
     one = judgement_named(place, "photos:0")
     path = write_table(tmp_path / "per_image.csv", one)
