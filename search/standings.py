@@ -3,8 +3,9 @@
 Intervals have two parts. That of the images comes from drawing lesions again (`lesion.metrics.bootstrap`), the same
 draws for every run that was judged on the same images, so settings are compared on the same draws of patients. That of
 the runs is the variance of a setting's fresh values, of R runs with R - 1 degrees of freedom: Student's t of both
-together (`lesion.metrics.variance`) goes far where three runs differ by more than their images explain. On folds only
-lesions are drawn: folds differ in their lesions already.
+together (`lesion.metrics.variance`) goes far where three runs differ by more than their images explain. A setting with
+a single run borrows the variance of the others' runs, pooled; where no setting has two, there are no intervals. On
+folds only lesions are drawn: folds differ in their lesions already.
 
 The winner's curse: the search's score of a setting that was chosen for that score is too good. Its drop is that score
 minus the mean of the fresh ones; the expected drop is the mean over the settings, with a t interval. On fresh seeds
@@ -67,9 +68,9 @@ class Standing:
 
     `trial` is the search's, `runs` its complete fresh ones and `planned` all that were begun. `mean` and `deviation`
     (NaN for a single run) are of the fresh values. `interval` is of the mean, `behind` of how far the first one's mean
-    is better, both None where the predictions or the data are not to be had. `drop` is by how much the search's value
-    was better than the mean, None where it is not comparable: the trial was pruned, or trained for as many epochs as
-    the runs did not.
+    is better, both None where the predictions or the data are not to be had, or nothing shows how runs differ. `drop`
+    is by how much the search's value was better than the mean, None where it is not comparable: the trial was pruned,
+    or trained for as many epochs as the runs did not.
     """
 
     trial: TrialRow
@@ -82,10 +83,10 @@ class Standing:
     drop: float | None = None
 
     @property
-    def of_runs(self) -> Variance:
-        """Of the mean, by which of all fresh runs there were; none is known of a single one."""
+    def of_runs(self) -> Variance | None:
+        """Of the mean, by which of all fresh runs there were; a single one does not show it."""
         count = len(self.runs)
-        return Variance(self.deviation**2 / count, count - 1) if count > 1 else Variance(0.0)
+        return Variance(self.deviation**2 / count, count - 1) if count > 1 else None
 
 
 def standings(
@@ -114,15 +115,25 @@ def ranked(series: Series, searched: Sequence[TrialRow], draws: Draws | None) ->
     if draws is None:
         return tuple(found)
     drawn = [_drawn(each, draws.of) for each in found]
-    runs = [Variance(0.0) if series.on_folds else each.of_runs for each in found]
+    pooled = _pooled(found)
+    runs = [Variance(0.0) if series.on_folds else each.of_runs or pooled for each in found]
     return tuple(
         replace(
             each,
             interval=_interval(each.mean, own, spread, draws),
-            behind=_behind(sign * (found[0].mean - each.mean), drawn[0], own, runs[0] + spread, draws),
+            behind=_behind(sign * (found[0].mean - each.mean), (drawn[0], runs[0]), (own, spread), draws),
         )
         for each, own, spread in zip(found, drawn, runs, strict=True)
     )
+
+
+def _pooled(found: Sequence[Standing]) -> Variance | None:
+    """Of a single run, from all settings that have several; None where there is none."""
+    several = [each for each in found if len(each.runs) > 1]
+    freedom = sum(len(each.runs) - 1 for each in several)
+    if not freedom:
+        return None
+    return Variance(sum((len(each.runs) - 1) * each.deviation**2 for each in several) / freedom, freedom)
 
 
 def expected_drop(standings: Sequence[Standing]) -> Interval | None:
@@ -190,8 +201,8 @@ def _drawn(standing: Standing, samples: Mapping[int, Samples]) -> Samples | None
     return np.asarray(np.mean([samples[row.number] for row in standing.runs], axis=0))
 
 
-def _interval(mean: float, own: Samples | None, runs: Variance, draws: Draws) -> Interval | None:
-    if own is None:
+def _interval(mean: float, own: Samples | None, runs: Variance | None, draws: Draws) -> Interval | None:
+    if own is None or runs is None:
         return None
     variance = sampled_variance(own, draws.lesions) + runs
     if draws.inflated:
@@ -199,7 +210,13 @@ def _interval(mean: float, own: Samples | None, runs: Variance, draws: Draws) ->
     return interval_within(mean, variance, draws.low, draws.high)
 
 
-def _behind(value: float, first: Samples | None, own: Samples | None, runs: Variance, draws: Draws) -> Interval | None:
-    if first is None or own is None or draws.inflated:
+def _behind(
+    value: float,
+    first: tuple[Samples | None, Variance | None],
+    own: tuple[Samples | None, Variance | None],
+    draws: Draws,
+) -> Interval | None:
+    (drawn_first, runs_first), (drawn, runs) = first, own
+    if drawn_first is None or drawn is None or runs_first is None or runs is None or draws.inflated:
         return None
-    return interval_around(value, sampled_variance(first - own, draws.lesions) + runs)
+    return interval_around(value, sampled_variance(drawn_first - drawn, draws.lesions) + runs_first + runs)

@@ -43,11 +43,23 @@ def show_finalists(series: Series, standings: Sequence[Standing]) -> None:
         console().print(table(COLUMNS, rows, title, right="trial search fresh_mean spread runs drop"))
     words = [(each.trial.number, in_short(each.trial.settings, names)) for each in standings]
     say(*(f"trial {number}: {text}" for number, text in words if text), style="dim")
+    say(*single_runs(series, standings))
     say(*flattery(series, standings))
     say(f"{series.name}: {_counted(series.rows)}", style="dim")
     for row in series.rows:
         if row.failure:
             say(f"trial {row.label} failed ({row.failure}) after epoch {row.epoch}: {row.message}", style="red")
+
+
+def single_runs(series: Series, standings: Sequence[Standing]) -> list[str]:
+    """What is not known of settings with a single run, in words; a line or none."""
+    alone = [each.trial.number for each in standings if len(each.runs) == 1]
+    if series.on_folds or not alone:
+        return []
+    which = f"trial{'' if len(alone) == 1 else 's'} {', '.join(map(str, alone))}"
+    if len(alone) == len(standings):
+        return ["one run each: how much runs differ is not known, so there are no intervals (--seeds 2)"]
+    return [f"{which}: a single run; how much runs differ is taken from the other settings"]
 
 
 def flattery(series: Series, standings: Sequence[Standing]) -> list[str]:

@@ -22,7 +22,7 @@ from search.reporting.tables import effect_cells, ordered, per_class
 from search.series import Series
 from search.space.domains import show
 from search.standings import Standing
-from search.standings_table import flattery
+from search.standings_table import flattery, single_runs
 
 HERE = Path(__file__).parent
 SCORES = ("mean_auc", "balanced_accuracy", "macro_auc", "macro_ap", "accuracy", "macro_f1", "log_loss", "brier", "ece")
@@ -150,7 +150,8 @@ def _finalists(series: Series, standings: Sequence[Standing]) -> dict[str, Any]:
         for place, each in enumerate(standings)
     ]
     what = "folds" if series.on_folds else "fresh seeds"
-    return {"title": f"On {what}, {series.epochs} epochs", "rows": rows, "lines": flattery(series, standings)}
+    lines = single_runs(series, standings) + flattery(series, standings)
+    return {"title": f"On {what}, {series.epochs} epochs", "rows": rows, "lines": lines}
 
 
 def _part(reading: Reading, part: Part, figure: Any) -> dict[str, Any]:

@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from scipy.stats import t
 
 from search.identity import Identity
 from search.rows import TrialRow
@@ -114,7 +115,9 @@ def test_three_runs_that_differ_leave_much_room_though_their_images_are_the_same
     assert first.interval is not None
     assert second.behind is not None
     assert (first.interval.low, first.interval.high) == pytest.approx((0.7243, 0.8737), abs=1e-4)
-    assert (second.behind.low, second.behind.high) == pytest.approx((0.01 - 0.0745, 0.01 + 0.0745), abs=1e-4)
+    # The second's only run borrows 0.0009: 0.0012 of 0.0012² / (0.0009² / 2 + 0.0003² / 2) = 3.2 degrees of freedom.
+    half = t.ppf(0.975, 3.2) * 0.0012**0.5
+    assert (second.behind.low, second.behind.high) == pytest.approx((0.01 - half, 0.01 + half), abs=1e-4)
     # With as much doubt of the images, which is well known: 0.0007 = 0.0004 + 0.0003, of Welch and Satterthwaite's
     # 0.0007² / (0.0003² / 2) = 10.9 degrees of freedom, whose t is 2.2037.
     luck = np.tile([-0.02, 0.02], 500)
@@ -122,10 +125,36 @@ def test_three_runs_that_differ_leave_much_room_though_their_images_are_the_same
     assert first.interval is not None
     reach = np.log(first.interval.high / (1 - first.interval.high)) - 1.45
     assert reach == pytest.approx(2.2037 * 0.0007**0.5 / (0.81 * 0.19), rel=1e-3)
-    # A single run does not show by how much others would differ.
-    alone, _ = ranked(replace(SERIES, rows=(run(0, 1, 0, 0.81), run(3, 0, 0, 0.80))), SEARCHED, Draws(certain, MANY))
+
+
+def test_a_single_run_borrows_how_runs_differ_from_the_settings_that_have_several(capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "140")
+    rows = (*(run(n, 1, n, value) for n, value in enumerate((0.78, 0.81, 0.84))), run(3, 0, 0, 0.80),
+            run(4, 2, 0, 0.70), run(5, 2, 1, 0.72))  # fmt: skip
+    series = replace(SERIES, rows=rows)
+    certain = {row.number: np.full(50, float(row.value or 0)) for row in rows}
+    found = ranked(series, SEARCHED, Draws(certain, MANY))
+    alone = found[1]
+    assert (alone.trial.number, len(alone.runs)) == (0, 1)
+    # Variances 0.0009 of two degrees of freedom and 0.0002 of one: 0.002 / 3 of three, whose t is 3.1824.
     assert alone.interval is not None
-    assert alone.interval.high == pytest.approx(alone.mean)
+    reach = np.log(alone.interval.high / (1 - alone.interval.high)) - np.log(0.8 / 0.2)
+    assert reach == pytest.approx(3.1824 * (0.002 / 3) ** 0.5 / (0.8 * 0.2), rel=1e-4)
+    # Behind the first by 0.01: the first's own 0.0003 of two degrees of freedom comes to it.
+    total, doubt = 0.002 / 3 + 0.0003, (0.002 / 3) ** 2 / 3 + 0.0003**2 / 2
+    assert alone.behind is not None
+    assert alone.behind.high - 0.01 == pytest.approx(t.ppf(0.975, total**2 / doubt) * total**0.5, rel=1e-4)
+    show_finalists(series, found)
+    assert "trial 0: a single run; how much runs differ is taken from the other settings" in capsys.readouterr().out
+    # Where nothing shows it there is no interval, and it is said.
+    single = replace(SERIES, rows=(run(0, 1, 0, 0.81), run(3, 0, 0, 0.80)))
+    found = ranked(single, SEARCHED, Draws(certain, MANY))
+    assert [(each.interval, each.behind) for each in found] == [(None, None)] * 2
+    show_finalists(single, found)
+    assert "how much runs differ is not known, so there are no intervals" in capsys.readouterr().out
+    # Folds differ in their lesions, not in their luck: of one there is the images' interval.
+    on_folds = replace(single, identity=replace(IDENTITY, split="folds"))
+    assert all(each.interval is not None for each in ranked(on_folds, SEARCHED, Draws(certain, MANY)))
 
 
 def test_a_mean_calibration_error_has_what_chance_adds_taken_off():
