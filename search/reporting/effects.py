@@ -106,6 +106,11 @@ def component_effects(
         stages.append(_stage(status, epoch, rows, noise, seed))
         if len(rows) < FEWEST:
             notes.append(f"{stages[-1].name}: {len(rows)} trials are too few to compare options, {FEWEST} are needed")
+    if any(row.number in noise.moved and row.epoch != each.epoch for each in stages[:-1] for row in status.rows):
+        notes.append(
+            "the noise of validation is that of each trial's last epoch, of which predictions are kept, also where "
+            "values of an earlier one are compared"
+        )
     if frozen := sum(taken(row.settings) != row.settings for row in status.rows):
         notes.append(
             f"{frozen} trials sought neighbours on features: their backbone stayed frozen and nothing was augmented, "

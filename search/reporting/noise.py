@@ -2,6 +2,9 @@
 
 Two trials are judged by the same images, so much of that movement is common to them and does not blur their
 difference. The columns kept here have it both ways: noise @ noise.T is the covariance of the trials' values.
+
+Predictions are kept of a trial's last epoch alone, so that is where the movement is taken from, also where values of an
+earlier epoch are compared.
 """
 
 from __future__ import annotations

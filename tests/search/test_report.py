@@ -53,6 +53,7 @@ def test_the_page_is_whole_and_asks_nobody(made):
     own = re.sub(r"<script>.*?</script>", "", page, flags=re.S)
     assert not re.findall(r'(?:src|href)="(?!data:|#)', own)
     assert "http" not in own.partition("<main>")[0]
+    assert "Settings that only some trials have, inside a branch, are left out." in " ".join(own.split())
     drawn = figures(page)
     always = {"progress-time", "progress-cost", "effects-0", "importance", "parallel", "curves", "validation-0"}
     assert set(drawn) >= always

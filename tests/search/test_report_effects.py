@@ -99,6 +99,13 @@ def test_planted_effects_are_found_and_the_others_are_not(place):
 
 
 @pytest.mark.slow
+def test_that_the_noise_is_of_the_last_epoch_is_said(place):
+    found = component_effects("photos", place, seed=0)
+    assert found.stages[0].epoch is not None
+    assert any("the noise of validation is that of each trial's last epoch" in note for note in found.notes)
+
+
+@pytest.mark.slow
 def test_too_few_trials_are_not_compared(tmp_path):
     found = component_effects("photos", reported(tmp_path, trials=4))
     assert all(each.effect is None for stage in found.stages for each in stage.effects)
@@ -112,7 +119,7 @@ def test_missing_data_and_predictions_are_said(place, tmp_path):
     shutil.copytree(place.path, copy.path)
     (copy.trial("photos", 0) / "predictions.npz").unlink()
     found = component_effects("photos", copy)
-    assert found.notes == ("no validation predictions of trial 0: taken as without noise",)
+    assert found.notes[0] == "no validation predictions of trial 0: taken as without noise"
     (copy.data / "photos" / "manifest.json").rename(tmp_path / "manifest.json")
     (place.data / "photos").rename(place.data / "elsewhere")
     try:
