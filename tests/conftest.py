@@ -7,6 +7,19 @@ from pathlib import Path
 
 import pytest
 
+LONGEST = (
+    "cluster/test_cluster.py", "test_benchmarks.py", "faults/test_mlflow.py", "faults/test_workers.py",
+    "faults/test_driver.py", "faults/test_signals.py", "test_demo.py", "faults/test_gcs.py", "search/test_study.py",
+    "faults/test_nodes.py", "faults/test_autoscaler.py", "faults/test_disks.py",
+)  # fmt: skip
+"""Files that take minutes, longest first: several run at a time, and what begins last must not hold up the end."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the longest files; all else stays in its order."""
+    order = {Path(__file__).parent / name: place for place, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: order.get(item.path, len(order)))
+
 
 @pytest.fixture(scope="session")
 def shared() -> Path:

@@ -138,7 +138,8 @@ def test_folds_are_promoted_together_and_judged_on_what_they_had_not_seen(
     status = study_status(place, "folded")
     (_, seeded), (folded, on_folds) = all_standings(place, status)
     assert folded.name == "folded.finalists-folds"
-    assert all(each.interval and each.interval.low <= each.mean + 0.3 for each in (*on_folds, *seeded))
+    assert all(each.interval is None for each in seeded), "how much runs differ is not known of one each"
+    assert all(each.interval and each.interval.low <= each.mean + 0.3 for each in on_folds)
     gone = replace(status, identity=replace(status.identity, data="gone", location=""))
     assert all(each.interval is None for _, found in all_standings(place, gone) for each in found)
 
@@ -149,7 +150,7 @@ def test_the_whole_way_with_ray(place: Workspace, data: PackedDataset) -> None:
         result = run_finalists("real", place, top=2, seeds=1)
     assert result.complete
     assert [row.state for row in result.rows] == ["complete"] * 2
-    assert all(each.interval is not None and each.drop is not None for each in result.standings)
+    assert all(each.drop is not None for each in result.standings)
     promoted = promote("real", place, views=1, gates=NO_GATES)
     assert {row.series for row in promoted.members} == {"real.finalists"}
     assert promoted.notes == ()

@@ -165,7 +165,8 @@ def start(workspace: Path, wait: float, trials: int = 4, scheduler: str = "none"
         return subprocess.Popen(command, env=environment, stdout=log, stderr=subprocess.STDOUT, text=True)
 
 
-def wait_for(condition: Any, seconds: float = 60) -> None:
+def wait_for(condition: Any, seconds: float = 200) -> None:
+    """As long as Ray takes to start where four other tests start theirs."""
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline
