@@ -121,7 +121,9 @@ def ranked(series: Series, searched: Sequence[TrialRow], draws: Draws | None) ->
         replace(
             each,
             interval=_interval(each.mean, own, spread, draws),
-            behind=_behind(sign * (found[0].mean - each.mean), (drawn[0], runs[0]), (own, spread), draws),
+            behind=_behind(
+                sign * (found[0].mean - each.mean), (drawn[0], runs[0]), (own, spread), draws, len(found) - 1
+            ),
         )
         for each, own, spread in zip(found, drawn, runs, strict=True)
     )
@@ -215,8 +217,11 @@ def _behind(
     first: tuple[Samples | None, Variance | None],
     own: tuple[Samples | None, Variance | None],
     draws: Draws,
+    others: int,
 ) -> Interval | None:
+    """Behind the first, which any of the `others` might have been: so wide that all hold together (after Hsu 1984)."""
     (drawn_first, runs_first), (drawn, runs) = first, own
     if drawn_first is None or drawn is None or runs_first is None or runs is None or draws.inflated:
         return None
-    return interval_around(value, sampled_variance(drawn_first - drawn, draws.lesions) + runs_first + runs)
+    variance = sampled_variance(drawn_first - drawn, draws.lesions) + runs_first + runs
+    return interval_around(value, variance, others)

@@ -206,11 +206,12 @@ def difference_interval(value: float, sampled: Floats, count: int) -> Interval:
     return interval_around(value, sampled_variance(sampled, count))
 
 
-def interval_around(value: float, variance: Variance) -> Interval:
-    """As `difference_interval`, from the difference's variance."""
+def interval_around(value: float, variance: Variance, comparisons: int = 1) -> Interval:
+    """As `difference_interval`, from the difference's variance; one of so many that are to hold together."""
     if math.isnan(value) or math.isnan(variance.value):
         return _undefined()
-    return Interval(value, value - variance.reach, value + variance.reach)
+    reach = variance.reach_among(comparisons)
+    return Interval(value, value - reach, value + reach)
 
 
 def _no_exception(count: float) -> float:

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from scipy.special import stdtr, stdtrit
+from scipy.special import ndtri, stdtr, stdtrit
 
 ROUNDING = 1e-12
 
@@ -40,7 +40,11 @@ class Variance:
     @property
     def reach(self) -> float:
         """How far a 95 % interval goes to either side."""
-        return _quantile(self.freedom) * math.sqrt(self.value)
+        return self.reach_among(1)
+
+    def reach_among(self, comparisons: int) -> float:
+        """As `reach`, of so many intervals that are to hold together (Bonferroni)."""
+        return _quantile(self.freedom, 1 - 0.025 / max(1, comparisons)) * math.sqrt(self.value)
 
     def p(self, difference: float) -> float:
         """Two-sided p of a difference from 0 by Student's t; NaN where either is."""
@@ -80,5 +84,5 @@ def unseen_variance(share: float, count: int) -> float:
     return of_half * (1 - of_half) / count
 
 
-def _quantile(freedom: float) -> float:
-    return 1.959964 if math.isinf(freedom) else float(stdtrit(freedom, 0.975))
+def _quantile(freedom: float, share: float) -> float:
+    return float(ndtri(share) if math.isinf(freedom) else stdtrit(freedom, share))
