@@ -12,6 +12,7 @@ import threading
 import time
 import urllib.request
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -97,13 +98,12 @@ class Proxy:
                 return self.reply(500, b"{}") if fault == "lost" else self.reply(status, content)
 
             def passed_on(self, body: bytes) -> tuple[int, bytes]:
-                inner = http.client.HTTPConnection("127.0.0.1", target, timeout=60)
                 headers = {name: text for name, text in self.headers.items() if name.lower() != "host"}
-                inner.request(self.command, self.path, body, {**headers, "Host": f"127.0.0.1:{target}"})
-                reply = inner.getresponse()
-                content = reply.read()
-                inner.close()
-                return reply.status, content
+                # Closed where the server is killed in mid-answer as well.
+                with closing(http.client.HTTPConnection("127.0.0.1", target, timeout=60)) as inner:
+                    inner.request(self.command, self.path, body, {**headers, "Host": f"127.0.0.1:{target}"})
+                    reply = inner.getresponse()
+                    return reply.status, reply.read()
 
             def reply(self, status: int, content: bytes) -> None:
                 try:
