@@ -9,8 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import io
-import os
-import secrets
 from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
@@ -19,6 +17,7 @@ import torch
 
 from lesion.devices import is_out_of_memory
 from lesion.errors import CheckpointAccessError, CheckpointError
+from lesion.writing import write_atomically
 
 DIGEST = hashlib.sha256().digest_size
 KEPT = 2
@@ -91,19 +90,3 @@ def saved(folder: Path) -> list[Path]:
     except OSError as problem:
         raise CheckpointAccessError(f"{folder} cannot be listed: {problem}; look at the storage") from problem
     return sorted(found)
-
-
-def write_atomically(path: Path, *parts: bytes | memoryview) -> None:
-    """Write `parts` to `path` such that a reader finds the old content or the new one, never a part of it."""
-    # No two writers share a name, not even those of one pid on two machines.
-    beside = path.with_name(f".{path.name}.{secrets.token_hex(4)}.partial")
-    try:
-        with beside.open("wb") as file:
-            for part in parts:
-                file.write(part)
-            file.flush()
-            os.fsync(file.fileno())
-        beside.replace(path)
-    except BaseException:
-        beside.unlink(missing_ok=True)
-        raise

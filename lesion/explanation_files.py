@@ -20,11 +20,11 @@ from matplotlib import colormaps
 from numpy.typing import NDArray
 from PIL import Image
 
-from lesion.checkpoints import write_atomically
 from lesion.contact_sheets import contact_sheet
 from lesion.explain import Attention, Explanation, Map
 from lesion.figures import write_png
 from lesion.photos import Pixels
+from lesion.writing import write_atomically
 
 OPACITY = 0.45
 """Of the colours that lie on the photo."""

@@ -14,10 +14,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 
-from lesion.checkpoints import write_atomically
 from lesion.metrics import UNDECIDED, calibration_table, confusion_matrix, curves, summary
 from lesion.metrics.curves import Floats
 from lesion.metrics.scores import Ints
+from lesion.writing import write_atomically
 
 DPI = 120
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#8C6D31", "#7F7F7F", "#5D3A9B")

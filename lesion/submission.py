@@ -14,9 +14,9 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from lesion.checkpoints import write_atomically
 from lesion.errors import DataError
 from lesion.metrics import official_categories, official_ranking
+from lesion.writing import write_atomically
 
 
 def write_submission(path: Path, images: Sequence[str], probabilities: npt.ArrayLike, classes: Sequence[str]) -> Path:

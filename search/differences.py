@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from lesion.data.packed import SEMANTIC, PackedDataset
+from lesion.writing import write_atomically
 
 SHOWN = 5
 """Images named in one line."""
@@ -31,8 +32,6 @@ def remember(notes: Path, data: PackedDataset) -> None:
     path = _note(notes, data.content_hash)
     if _noted(path):
         return
-    from lesion.checkpoints import write_atomically  # noqa: PLC0415 - torch takes seconds
-
     with suppress(OSError):
         notes.mkdir(parents=True, exist_ok=True)
         write_atomically(path, json.dumps(_facts(data)).encode())

@@ -17,12 +17,12 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from lesion.checkpoints import write_atomically
 from lesion.data.packed import PackedDataset
 from lesion.errors import DataAccessError
 from lesion.evaluation import evaluate
 from lesion.predictor import Predictor
 from lesion.rules import OperatingPoint, Rules
+from lesion.writing import write_atomically
 from search.gates import Candidate
 from search.openings import KEY_LETTERS, record
 from search.selection import Selection

@@ -15,6 +15,8 @@ from __future__ import annotations
 from contextlib import suppress
 from pathlib import Path
 
+from lesion.writing import write_atomically
+
 NOTE = "attempt"
 END = "\n"
 """The last character of a whole note; no name has it."""
@@ -30,8 +32,6 @@ def raise_fence(folder: Path, attempt: str) -> None:
     On a full disk the note of the attempt before goes, so that the new one is not taken for superseded. Raises OSError
     where not even that can be done.
     """
-    from lesion.checkpoints import write_atomically  # noqa: PLC0415 - torch takes seconds
-
     try:
         folder.mkdir(parents=True, exist_ok=True)
         for left in folder.glob(f".{NOTE}.*.partial"):  # by a driver that was killed

@@ -12,8 +12,8 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from lesion.checkpoints import write_atomically
 from lesion.errors import LesionError
+from lesion.writing import write_atomically
 from search.errors import SearchError
 from search.reopened import data_of
 from search.study import study_status

@@ -15,6 +15,8 @@ from zipfile import BadZipFile
 import numpy as np
 import numpy.typing as npt
 
+from lesion.writing import write_atomically
+
 PREDICTIONS = "predictions.npz"
 CONFUSION = "confusion"
 """Where the record of an epoch has its counts, rows of (classes, classes + 1) numbers."""
@@ -27,8 +29,6 @@ def save_predictions(
 
     `records` are those of all epochs, whose confusion matrices are written too.
     """
-    from lesion.checkpoints import write_atomically  # noqa: PLC0415 - torch takes seconds, and only workers save
-
     counted = [each for each in records if CONFUSION in each]
     content = io.BytesIO()
     np.savez(

@@ -128,14 +128,19 @@ def misfit_weights(space: Space, *, fetch: bool = False) -> list[str]:
 
     With `fetch` torchvision's own are downloaded too, so that no trial finds out that there is no connection.
     """
-    from lesion.models import build_model  # noqa: PLC0415 - torch takes seconds, and most spaces name no file
+    loaded = [
+        (name, file)
+        for name, file in named_weights(space)
+        if (Path(file).is_file() if file.endswith(SUFFIXES) else fetch)
+    ]
+    if not loaded:
+        return []
+    from lesion.models import build_model  # noqa: PLC0415 - torch takes seconds
     from lesion.settings import resolve  # noqa: PLC0415
 
     found = []
     sizes = {name: domain.probes[0] for name, domain in space.tree.general if name == "image_size"}
-    for name, file in named_weights(space):
-        if not (Path(file).is_file() if file.endswith(SUFFIXES) else fetch):
-            continue
+    for name, file in loaded:
         needed = {"backbone": name, f"backbone.{name}.weights": file}
         try:
             build_model(resolve({**sizes, **needed}), 2, pretrained=True)

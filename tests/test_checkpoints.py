@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from lesion.checkpoints import load, load_latest, save, saved, write_atomically
+from lesion.checkpoints import load, load_latest, save, saved
 from lesion.errors import CheckpointAccessError, CheckpointError
+from lesion.writing import write_atomically
 
 
 def state(epoch):
@@ -128,7 +129,7 @@ def test_on_a_full_disk_the_checkpoints_stay(tmp_path, monkeypatch):
     def refuse(_):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    monkeypatch.setattr("lesion.checkpoints.os.fsync", refuse)
+    monkeypatch.setattr("lesion.writing.os.fsync", refuse)
     with pytest.raises(OSError, match="No space left"):
         save(state(3), tmp_path)
     assert names(tmp_path) == ["epoch-0001.ckpt", "epoch-0002.ckpt"]

@@ -19,9 +19,9 @@ import filelock
 import numpy as np
 
 from lesion.balancing.draws import Draws, Part, balancings
-from lesion.checkpoints import write_atomically
 from lesion.errors import DataError, SettingError
 from lesion.registry import Value
+from lesion.writing import write_atomically
 
 FORMAT = 1
 

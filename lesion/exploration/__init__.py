@@ -13,7 +13,6 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
-from lesion.checkpoints import write_atomically
 from lesion.data.decoding import Progress, silent
 from lesion.data.packed import PackedDataset
 from lesion.exploration import charts, pictures
@@ -24,6 +23,7 @@ from lesion.exploration.originals import Originals, common_sizes, read_originals
 from lesion.exploration.page import Look, render
 from lesion.exploration.people import count_people
 from lesion.figures import write_png
+from lesion.writing import write_atomically
 
 REPORT, PAGE = "exploration.json", "exploration.html"
 

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from lesion.writing import write_atomically
 from search.commands.options import command, json_option, workspace_option
 
 if TYPE_CHECKING:
@@ -263,8 +264,6 @@ def _levels_of(found: PredictionTable, row: int) -> list[dict[str, float]]:
 
 
 def _write_table(found: PredictionTable, path: Path) -> None:
-    from lesion.checkpoints import write_atomically  # noqa: PLC0415
-
     write_atomically(path, found.to_frame().to_csv(index=False).encode())
 
 

@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from lesion.writing import write_atomically
 from search.commands.options import command, json_option, workspace_option
 
 if TYPE_CHECKING:
@@ -109,8 +110,6 @@ def compare(args: argparse.Namespace) -> int:
 
         found = compared(args.names, args.workspace, progress=spinner.update)
     if args.html:
-        from lesion.checkpoints import write_atomically  # noqa: PLC0415
-
         args.html.parent.mkdir(parents=True, exist_ok=True)
         write_atomically(args.html, page(found).encode())
     if args.json:

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from lesion.checkpoints import write_atomically
+from lesion.writing import write_atomically
 from search.reporting.files import write_tables
 from search.reporting.gather import Reading, gather
 from search.reporting.logged import environment_of, log_report

@@ -11,8 +11,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from lesion.checkpoints import write_atomically
 from lesion.metrics import UNDECIDED, Interval, confusion_matrix
+from lesion.writing import write_atomically
 from search.leaderboard import study_json
 from search.reporting.gather import Reading
 from search.reporting.parts import Part, parts_of

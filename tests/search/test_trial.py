@@ -232,7 +232,7 @@ def test_where_the_fence_cannot_be_moved_it_falls(job: Job, monkeypatch: pytest.
     def full(*arguments: Any) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr("lesion.checkpoints.os.fsync", full)
+    monkeypatch.setattr("lesion.writing.os.fsync", full)
     raise_fence(job.folder / "0", "2 of a")
     monkeypatch.undo()
     assert len(run_to_end(TrialRun(job, replace(ORDER, attempt="2 of a")))) == 3
