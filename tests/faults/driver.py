@@ -33,6 +33,7 @@ def main(workspace: Path, plan: dict[str, Any]) -> None:
     space = fake_training.make_space(workspace, **plan)
     with pytest.MonkeyPatch.context() as patch:
         note_rungs(patch)
+        patch.setattr("search.study.show", lambda *_: "")  # figures take seconds (tests/search/test_artifacts.py)
         print(run_study(space, workspace, build=build, progress=show, **options).message, flush=True)
 
 

@@ -10,11 +10,7 @@ from autoscaler import Autoscaled, autoscaled
 from drivers import start, wait_for
 from whole import require_whole
 
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.timeout(600),
-    pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy"),
-]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
 
 @pytest.fixture(scope="module")

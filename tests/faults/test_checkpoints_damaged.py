@@ -16,12 +16,7 @@ from search.mirror import mirror_of
 from search.space import Asha
 from search.workspace import open_workspace
 
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.timeout(900),
-    pytest.mark.usefixtures("one_ray"),
-    pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy"),
-]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900), pytest.mark.usefixtures("one_ray")]
 DAMAGED, OTHER = "is damaged: its checksum differs", "does not fit this program's model: KeyError"
 
 

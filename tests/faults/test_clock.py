@@ -12,12 +12,7 @@ from search import run_study
 from search.progress import StudyState
 from search.space import Asha
 
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.timeout(400),
-    pytest.mark.usefixtures("one_ray"),
-    pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy"),
-]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(400), pytest.mark.usefixtures("one_ray")]
 
 
 def test_clock_set_back_two_days_in_mid_search(tmp_path: Path) -> None:

@@ -17,12 +17,7 @@ from search import run_study, study_status
 from search.errors import StudyError
 from search.space import Asha
 
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.timeout(900),
-    pytest.mark.usefixtures("one_ray"),
-    pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy"),
-]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900), pytest.mark.usefixtures("one_ray")]
 ASHA = "{asha: {grace: 1, reduction: 2}}"
 RELABELLED = r"1 of 7 images have another label: i3 \(was melanoma, is nevus\)"
 MISSING = r"images.npy is missing or cut short"

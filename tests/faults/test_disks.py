@@ -16,12 +16,7 @@ from search.errors import LedgerError
 from search.space import Asha
 from search.study import sync
 
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.timeout(900),
-    pytest.mark.usefixtures("one_ray"),
-    pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy"),
-]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900), pytest.mark.usefixtures("one_ray")]
 ASHA = "{asha: {grace: 1, reduction: 2}}"
 
 

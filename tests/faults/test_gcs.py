@@ -11,11 +11,7 @@ from whole import require_whole
 
 from search.space import Asha
 
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.timeout(900),
-    pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy"),
-]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 PLAN = {"trials": 6, "epochs": 4, "scheduler": "{asha: {grace: 1, reduction: 2}}"}
 
 

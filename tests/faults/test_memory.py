@@ -6,11 +6,7 @@ import pytest
 from drivers import finish
 from whole import failures, require_whole
 
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.timeout(900),
-    pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy"),
-]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
 
 def test_host_memory_that_ran_out_is_not_a_lost_worker(tmp_path: Path) -> None:

@@ -83,7 +83,6 @@ def require_every_metric(place: Workspace, status: StudyStatus, uri: str) -> Non
 
 
 @pytest.mark.usefixtures("one_ray")
-@pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy")
 def test_down_at_the_start_in_the_middle_and_at_the_end(place: Workspace, proxy: Proxy, server: Server) -> None:
     """A real search, which trains on: the server is away, comes, goes, comes again, and is away at the end."""
     make_data(place.path, label=1)  # one server has the runs of many tests
@@ -123,7 +122,6 @@ def test_down_at_the_start_in_the_middle_and_at_the_end(place: Workspace, proxy:
 
 
 @pytest.mark.usefixtures("one_ray")
-@pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy")
 def test_answers_that_are_errors_lies_or_late(place: Workspace, proxy: Proxy, server: Server) -> None:
     """A real search, each of whose trials meets another fault: it does not notice, and everything arrives once."""
     make_data(place.path, label=2)
@@ -167,7 +165,6 @@ def test_a_run_that_a_late_server_made_twice_is_one_in_the_end(
 
 
 @pytest.mark.usefixtures("one_ray")
-@pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy")
 def test_a_driver_killed_while_the_mirror_is_behind(place: Workspace, proxy: Proxy, server: Server) -> None:
     proxy.fault = lambda path: 500
     plan = {"trials": 5, "epochs": 4, "scheduler": ASHA}

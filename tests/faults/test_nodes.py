@@ -11,11 +11,7 @@ from whole import require_whole
 
 from search.space import Asha
 
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.timeout(900),
-    pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy"),
-]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
 
 def notes(workspace: Path) -> list[tuple[str, int, int]]:

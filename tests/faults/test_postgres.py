@@ -180,7 +180,6 @@ def test_who_lost_its_lock_with_the_server_takes_it_again_or_stops(server: Serve
         assert ledger.rows() == []
 
 
-@pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy")
 def test_a_real_search_with_its_server_restarted_under_it(server: Server, tmp_path: Path) -> None:
     url = server.make("real")
     environment = {"LESION_LEDGER": url}

@@ -17,11 +17,7 @@ from search.space import Asha
 from search.tracking import PARENT
 from search.workspace import open_workspace
 
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.timeout(900),
-    pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy"),
-]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 PLAN = {"trials": 6, "epochs": 4, "scheduler": "{asha: {grace: 1, reduction: 2}}"}
 
 

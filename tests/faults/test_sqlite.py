@@ -35,7 +35,6 @@ class Line:
 
 @pytest.mark.slow
 @pytest.mark.timeout(400)
-@pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy")
 def test_a_search_whose_ledger_is_locked_for_ten_seconds_waits_and_goes_on(tmp_path: Path) -> None:
     driver = start(tmp_path, wait=0.3, trials=3, epochs=4, scheduler="{asha: {grace: 1, reduction: 2}}")
     wait_for(lambda: driver.running)

@@ -21,11 +21,7 @@ from search.tracking_client import client_of
 from search.workspace import Workspace, open_workspace
 
 IDENTITY = Identity("tiny", "d1", "holdout", "s1", "mean_auc", "maximize", {"objective": "mean_auc", "epochs": 3})
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.timeout(400),
-    pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy"),
-]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]
 
 
 class Line:

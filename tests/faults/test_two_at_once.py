@@ -17,11 +17,7 @@ from search.openings import Openings, openings, part_of
 from search.registered import KEY, Registry
 from search.versions import aliases_of, history
 
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.timeout(400),
-    pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy"),
-]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]
 ENVIRONMENT = {**os.environ, "PYTHONPATH": f"{NEIGHBOURS}:{os.environ.get('PYTHONPATH', '')}"}
 PROMOTE = """
 import sys

@@ -71,7 +71,6 @@ def test_every_breach_among_the_rungs_is_told(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy")
 def test_every_breach_in_mlflow_is_told(tmp_path: Path) -> None:
     rows = searched(tmp_path)
     place, status = open_workspace(tmp_path), study_status(tmp_path, "tiny")

@@ -22,12 +22,7 @@ from search.ledger import derived_seed
 from search.space import Asha
 from search.trial import Job
 
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.timeout(400),
-    pytest.mark.usefixtures("one_ray"),
-    pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy"),
-]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(400), pytest.mark.usefixtures("one_ray")]
 ASHA = "{asha: {grace: 1, reduction: 2}}"
 
 

@@ -9,15 +9,17 @@ import sys
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 import pandas as pd
 
 from lesion.data import packed
 from lesion.errors import DataError, NonFiniteLossError
+from lesion.registry import Component, Range, Registry
 from search import run_study, trial
-from search.space import Space, load
+from search.space import Space, Vocabulary, load
+from search.space.vocabulary import direction
 
 SPOILT: list[str] = []
 """What the GPU of this very process has come to."""
@@ -32,6 +34,37 @@ space:
   optimizer: {{choice: {{adamw: {{lr: {{float: [1.0e-4, 1.0e-2], log: true}}}}}}}}
   loss: {{choice: {{cross_entropy: , focal: {{gamma: {{float: [0.5, 3.0]}}}}}}}}
 """
+optimizers, losses = Registry("optimizer"), Registry("loss")
+
+
+@optimizers.register
+def adamw(*, lr: Annotated[float, Range(0.0, None)] = 1e-3) -> None:
+    """By name only."""
+
+
+@losses.register
+def cross_entropy() -> None:
+    """By name only."""
+
+
+@losses.register
+def focal(*, gamma: Annotated[float, Range(0.0, None)] = 2.0) -> None:
+    """By name only."""
+
+
+def general(*, image_size: Annotated[int, Range(16, 1024)] = 128) -> None:
+    """Settings of the training as a whole."""
+
+
+WORDS = Vocabulary(
+    kinds={registry.kind: registry for registry in (optimizers, losses)},
+    general=Component("training", "general", general),
+    direction=direction,
+    corrects=lambda kind, name, settings: False,
+    resolve=lambda settings: None,
+    build=lambda settings, classes: None,
+)
+"""What the space below speaks of, without torch: a driver of its own would take seconds to know all of `lesion`."""
 
 
 class FakeTraining:
@@ -226,7 +259,7 @@ def make_space(
     path = folder / f"{name}.yaml"
     more = f", {budget}" if budget else ""
     path.write_text(SPACE.format(trials=trials, epochs=epochs, scheduler=scheduler, budget=more))
-    return load(path)
+    return load(path, vocabulary=WORDS)
 
 
 def main(workspace: Path, trials: int, scheduler: str) -> None:

@@ -25,7 +25,6 @@ from search.tracking import Change
 from search.workspace import Workspace, open_workspace
 
 IDENTITY = Identity("tiny", "d1", "holdout", "s1", "mean_auc", "maximize", {"objective": "mean_auc", "epochs": 2})
-mlflow_speaks = pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy")
 
 
 class Line:
@@ -220,7 +219,6 @@ def test_nothing_is_deleted_where_the_ledger_may_be_elsewhere(place: Workspace) 
 
 
 @pytest.mark.slow
-@mlflow_speaks
 def test_runs_of_a_study_whose_ledger_is_gone(place: Workspace) -> None:
     for name in ("tiny", "gone"):
         search(place, name)
@@ -291,7 +289,6 @@ def test_a_damaged_ledger_is_found(place: Workspace) -> None:
 
 
 @pytest.mark.slow
-@mlflow_speaks
 def test_runs_that_crashes_leave(place: Workspace) -> None:
     ledger = search(place)
     assert kinds(place) == ["runs behind"]

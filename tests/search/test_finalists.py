@@ -37,9 +37,6 @@ def slow(test: Any) -> Any:
     return pytest.mark.slow(pytest.mark.timeout(600)(test))
 
 
-mlflow_speaks = pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy")
-
-
 @pytest.fixture
 def place(tmp_path: Path) -> Workspace:
     """A workspace with a search of three complete trials and one pruned, done without Ray."""
@@ -296,7 +293,6 @@ def shared_ray() -> Iterator[None]:
 
 
 @slow
-@mlflow_speaks
 def test_an_interrupted_session_is_continued_and_nothing_is_run_twice(shared_ray: None, place: Workspace) -> None:
     pressed: list[Any] = []
 

@@ -196,7 +196,6 @@ def steps(mirror: Mirror, run: Any) -> list[int]:
 
 
 @pytest.mark.slow
-@pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy")
 def test_one_run_a_trial_whatever_is_sent_how_often(tmp_path: Path, tracking: str) -> None:
     place = open_workspace(tmp_path)
     for _ in range(2):
@@ -224,7 +223,6 @@ def test_one_run_a_trial_whatever_is_sent_how_often(tmp_path: Path, tracking: st
 
 
 @pytest.mark.slow
-@pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy")
 def test_studies_of_one_name_and_identity_keep_their_runs_apart(tmp_path: Path, tracking: str) -> None:
     identities = [IDENTITY, *(replace(IDENTITY, id=letter * 32) for letter in "ab")]
     seen = []
@@ -246,7 +244,6 @@ def test_the_spool_of_an_earlier_ledger_is_not_told_of_this_study(tmp_path: Path
 
 
 @pytest.mark.slow
-@pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy")
 def test_what_is_missing_is_rebuilt_from_the_ledger(tmp_path: Path, tracking: str) -> None:
     place = open_workspace(tmp_path)
     mirror = mirror_of(place, "rebuilt", IDENTITY, tracking)
@@ -265,7 +262,6 @@ def test_what_is_missing_is_rebuilt_from_the_ledger(tmp_path: Path, tracking: st
 
 
 @pytest.mark.slow
-@pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy")
 def test_classes_may_be_called_anything(tmp_path: Path, tracking: str) -> None:
     """Metrics are called after classes, and MLflow refuses brackets; it did so with all that came beside them."""
     identity = replace(IDENTITY, objective="auc_BCC (nodular)")
@@ -289,7 +285,6 @@ def test_classes_may_be_called_anything(tmp_path: Path, tracking: str) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy")
 @pytest.mark.parametrize("epochs", [1, 3])
 def test_more_than_mlflow_takes_at_once_arrives_whole(
     tmp_path: Path, tracking: str, epochs: int, monkeypatch: pytest.MonkeyPatch
@@ -326,7 +321,6 @@ def test_more_than_mlflow_takes_at_once_arrives_whole(
 
 
 @pytest.mark.slow
-@pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy")
 @pytest.mark.parametrize("state", ["complete", "running"])
 def test_a_run_whose_tags_are_right_and_that_is_running_is_ended(tmp_path: Path, tracking: str, state: str) -> None:
     """A mirror that died between tags and status; or in a second session that recorded nothing."""

@@ -58,7 +58,6 @@ def _two_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.slow
 @pytest.mark.timeout(600)
-@pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy")
 def test_a_search_over_trials_of_two_gpus_goes_on_when_a_rank_dies(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -38,9 +38,6 @@ def slow(test: Any) -> Any:
     return pytest.mark.slow(pytest.mark.timeout(400)(test))
 
 
-mlflow_speaks = pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy")
-
-
 @pytest.fixture(scope="module")
 def shared_ray() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
@@ -76,7 +73,6 @@ def finished(number: int, value: float | None, state: str = "complete", epoch: i
 
 
 @slow
-@mlflow_speaks
 def test_a_study_runs_extends_and_refuses_other_data(shared_ray: None, workspace: Path) -> None:
     seen: list[StudyState] = []
     space = make_space(workspace, trials=5, epochs=4, scheduler=ASHA)
@@ -106,7 +102,6 @@ def test_a_study_runs_extends_and_refuses_other_data(shared_ray: None, workspace
 
 
 @slow
-@mlflow_speaks
 def test_a_session_ends_with_tables_figures_and_pictures_in_mlflow(shared_ray: None, tmp_path: Path) -> None:
     make_data(tmp_path)
     result = run_study(make_space(tmp_path, trials=2, epochs=2), tmp_path, build=FakeTraining)
@@ -123,7 +118,6 @@ def test_a_session_ends_with_tables_figures_and_pictures_in_mlflow(shared_ray: N
 
 
 @slow
-@mlflow_speaks
 def test_a_worker_that_dies_is_replaced_where_it_was(shared_ray: None, workspace: Path) -> None:
     whole = run_study(make_space(workspace, trials=3, name="whole"), workspace, build=FakeTraining)
     (workspace / "fault.json").write_text(json.dumps({"what": "once", "epoch": 2}))
@@ -134,7 +128,6 @@ def test_a_worker_that_dies_is_replaced_where_it_was(shared_ray: None, workspace
 
 
 @slow
-@mlflow_speaks
 def test_a_worker_that_always_dies_is_a_lost_trial(
     shared_ray: None, workspace: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -149,7 +142,6 @@ def test_a_worker_that_always_dies_is_a_lost_trial(
 
 
 @slow
-@mlflow_speaks
 def test_hours_end_a_session_and_the_next_one_goes_on(shared_ray: None, workspace: Path) -> None:
     space = make_space(workspace, trials=3)
     first = run_study(space, workspace, hours=0, build=FakeTraining)
@@ -185,7 +177,6 @@ def offspring(pid: int) -> list[str]:
 
 
 @slow
-@mlflow_speaks
 def test_a_killed_driver_loses_nothing(workspace: Path) -> None:
     process = start(workspace, wait=0.7)
     wait_for(lambda: epochs_in(workspace) >= 2)

@@ -39,7 +39,6 @@ def _two_cores(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.slow
 @pytest.mark.timeout(400)
-@pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy")
 def test_two_trials_on_two_cores_have_a_thread_each_and_one_alone_has_two(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
