@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import subprocess
@@ -11,7 +10,6 @@ from pathlib import Path
 
 import pytest
 
-from lesion.data.prepare import prepare
 from lesion.data.synthesise import synthesise
 
 BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
@@ -36,23 +34,8 @@ def run(script: str, *words: object, path: Path = BENCHMARKS.parent) -> str:
     return done.stdout
 
 
-def scores(told: str) -> list[float]:
-    found: list[float] = json.loads(told.splitlines()[-1])["scores"]
-    return found
-
-
-def test_plain_optuna(source: Path, tmp_path: Path) -> None:
-    prepare(source, tmp_path, name="isic2017", size=32)
-    (score,) = scores(run("plain_optuna.py", "isic2017", "--workspace", tmp_path, *SMALL, "--json"))
-    assert 0 <= score <= 1
-
-
-def test_the_stock_program(source: Path) -> None:
-    (score,) = scores(run("stock.py", source, *SMALL, "--json"))
-    assert 0 <= score <= 1
-
-
 def test_all_three_ways_in_turn(source: Path) -> None:
+    """Ours, and `stock.py` and `plain_optuna.py` as they are."""
     table = run("end_to_end.py", source, "--packed-size", "32", "--rounds", "1", *SMALL)
     for way in ("ours", "stock", "plain Optuna"):
         assert re.search(rf"\| {way} \| \d+\.\d \| \d+\.\d \| \d+\.\d\d \| [01]\.\d+ \|", table), table
