@@ -16,8 +16,6 @@ from rich.text import Text
 from search.display import console, counted, duration, in_short, score, table
 from search.progress import StudyState
 
-PHASES = {"starting": "starting", "stopping": "stopping, what runs is kept"}
-
 
 @contextmanager
 def followed(names: Collection[str], screen: Console | None = None) -> Iterator[Callable[[StudyState], None]]:
@@ -35,8 +33,8 @@ def dashboard(state: StudyState, names: Collection[str]) -> RenderableType:
     parts: list[RenderableType] = [_bar(state), _facts(state, names)]
     if state.running:
         parts.append(_running(state, names))
-    if state.phase in PHASES:
-        parts.append(Spinner("dots", PHASES[state.phase]))
+    if state.phase in ("starting", "stopping"):
+        parts.append(Spinner("dots", _phase(state)))
     elif state.phase == "running":
         parts.append(Text("Ctrl-C stops; the same command continues", "dim"))
     return Panel(Group(*parts), title=f"{state.study} · {state.phase}", title_align="left", border_style="dim")
@@ -93,6 +91,12 @@ def _running(state: StudyState, names: Collection[str]) -> Table:
     return table(("trial", "epoch", "value", "time", "settings"), rows, right="trial epoch value time")
 
 
+def _phase(state: StudyState) -> str:
+    if state.phase != "stopping":
+        return state.phase
+    return "stopping, what runs is kept" if state.running or _ended(state) < state.target else "winding up"
+
+
 def _ended(state: StudyState) -> int:
     return sum(state.counts.get(name, 0) for name in ("complete", "pruned", "failed"))
 
@@ -113,7 +117,7 @@ class Lines:
     def _news(self, state: StudyState) -> Iterator[str]:
         last = self._last
         if last is None or last.phase != state.phase:
-            yield f"{state.study}: {PHASES.get(state.phase, state.phase)}"
+            yield f"{state.study}: {_phase(state)}"
         before = {trial.number: trial for trial in last.running} if last else {}
         for trial in state.running:
             if trial.number not in before:

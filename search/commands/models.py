@@ -229,7 +229,7 @@ def _show_gates(verdicts: Sequence[Verdict], title: str = "gates, on the test pa
     for verdict in verdicts:
         if verdict.outcome == "failed":
             say(f"{verdict.gate}: {verdict.why}", style="red")
-        elif verdict.outcome == "not judged" and verdict.interval is None:  # else the table shows what was found
+        elif verdict.outcome == "not judged":
             say(f"{verdict.gate}: not judged, {verdict.why}", style="dim")
 
 

@@ -48,6 +48,7 @@ def files(place: Workspace) -> dict[str, Path]:
         "closed": OPEN + "metrics: {accuracy: {at_least: 1.5}}\nsensitivity: {specificity: 0.8, at_least: 0}\n",
         "champion": OPEN + "champion: {metrics: accuracy}\n",
         "people": PEOPLE % "",
+        "few": (PEOPLE % "").replace("images: 15", "images: 500"),
         "required": PEOPLE % ", required: true",
     }
     for name, text in texts.items():
@@ -189,6 +190,9 @@ def test_a_model_that_fails_women_is_stopped_and_the_champion_stays(place, files
     assert cli.main([*words, "--gates", str(files["people"])]) == 0
     assert "gates passed, 1 not judged: subgroups by site" in " ".join(capsys.readouterr().out.split())
     assert aliases(place, "fair") == {"champion": 1}
+    assert cli.main([*words, "--gates", str(files["few"]), "--dry-run"]) == 0
+    assert "sex female: not judged, " in (told := " ".join(capsys.readouterr().out.split()))
+    assert "images, at least 500 are judged" in told
 
     assert cli.main([*words, "--ensemble", "1", "--gates", str(files["people"])]) == 1
     told = " ".join(capsys.readouterr().out.split())
