@@ -31,6 +31,7 @@ from search.formats import FORMAT, IDENTITY, KEY, SEED, attributes_of, format_of
 from search.identity import Identity
 from search.proposals import History, Proposal
 from search.rows import INFEASIBLE, NON_FINITE, STATES, TrialRow, row_of
+from search.space.space import Sampler
 
 Result = TypeVar("Result")
 
@@ -60,13 +61,15 @@ class Ending:
 class Ledger:
     """One study, opened for writing; the caller holds the study's lock (`search.locks`).
 
-    `guard` is called before every write and raises where the study is no longer ours; `patience` is with a server.
+    `guard` is called before every write and raises where the study is no longer ours; `patience` is with a server;
+    `sampler` is what proposes new rows.
     """
 
     def __init__(self, study: optuna.Study, storage: RDBStorage, seed: int, identity: Identity) -> None:
         self.study, self.storage, self.seed, self.identity = study, storage, seed, identity
         self.guard: Callable[[], None] = lambda: None
         self.patience = Patience()
+        self.sampler: Sampler = "tpe"
         self._history = History(identity.direction)
         self._ids = {trial.number: trial._trial_id for trial in self._frozen()}
 
@@ -170,14 +173,17 @@ class Ledger:
         if made:
             return self._completed(made[0], space)
         number = next((row.number for row in rows if row.state == TrialState.WAITING), len(rows))
-        self.study.sampler = Proposal(derived_seed(self.seed, "sampler", number), self._history)
+        self.study.sampler = self._proposal(number)
         trial = self.study.ask()
         self._ids[trial.number] = trial._trial_id
         return self._settle(trial, space)
 
     def _completed(self, number: int, space: Samples) -> TrialRow:
-        self.study.sampler = Proposal(derived_seed(self.seed, "sampler", number), self._history)
+        self.study.sampler = self._proposal(number)
         return self._settle(Trial(self.study, self._ids[number]), space)
+
+    def _proposal(self, number: int) -> Proposal:
+        return Proposal(derived_seed(self.seed, "sampler", number), self._history, self.sampler)
 
     def _settle(self, trial: Trial, space: Samples) -> TrialRow:
         settings = dict(space.sample(trial))

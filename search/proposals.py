@@ -7,12 +7,16 @@ best among all, those that settings made impossible, and everything that runs. A
 
 TPE's first proposals are drawn at random. Ten of them would miss a given option of seven in one study of five, and what
 TPE has never seen it rarely asks for; so each of these takes an option that the fewest rows before it have.
+
+A search that asks what its components are worth, rather than for a model, wants that of all its proposals: TPE soon
+stays with what is good, and leaves too few trials of everything else to compare (``sampler: random``).
 """
 
 from __future__ import annotations
 
 import heapq
 import math
+import sys
 import warnings
 import zlib
 from collections import Counter
@@ -23,6 +27,10 @@ import optuna
 from optuna.distributions import BaseDistribution, CategoricalDistribution
 from optuna.trial import FrozenTrial, TrialState
 
+from search.space.space import Sampler
+
+FIRST = 10
+"""Rows that TPE wants to have ended before it models them, as in Optuna."""
 NEWEST = 400
 BEST = 50
 """Rows kept of the best complete ones, and of the pruned ones that went furthest; TPE takes 25 for the good ones."""
@@ -100,10 +108,11 @@ class Proposal(optuna.samplers.TPESampler):
     goes on after an interruption as it would have without one, and never repeats its first proposals.
     """
 
-    def __init__(self, seed: int, history: History) -> None:
+    def __init__(self, seed: int, history: History, sampler: Sampler = "tpe") -> None:
+        first = FIRST if sampler == "tpe" else sys.maxsize
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-            super().__init__(multivariate=True, group=True, constant_liar=True, seed=seed)
+            super().__init__(multivariate=True, group=True, constant_liar=True, n_startup_trials=first, seed=seed)
         self._own_seed, self._history = seed, history
         self._view: Any = None
 

@@ -164,6 +164,7 @@ def run_study(
     with driving(place.lock(study), study, place.ledger_url) as hold, Interrupts() as interrupts:
         identity = identity_of(space, packed, source)
         ledger = open_ledger(place.ledger_url, study, identity, space.seed, since=unchanged.since)
+        ledger.sampler = space.sampler
         ledger.guard, ledger.patience.hurried = hold.confirm, lambda: interrupts.asked is not None
         identity = ledger.identity
         plan = Plan(

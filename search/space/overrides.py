@@ -26,8 +26,8 @@ Given: TypeAlias = "Sequence[str] | Mapping[str, Any]"
 """``PATH=VALUE`` texts, or values by path."""
 
 WHOLE = (
-    "name", "description", "data", "split", "task", "objective", "budget", "scheduler", "resources", "seed",
-    "start_with",
+    "name", "description", "data", "split", "task", "objective", "budget", "scheduler", "sampler", "resources",
+    "seed", "start_with",
     "allow_double_balancing", "balance_once",
 )  # fmt: skip
 NESTED = (

@@ -17,15 +17,15 @@ from search.space.inherit import read_family
 from search.space.overrides import Given, Overrides, left_behind, overruled, read_overrides
 from search.space.points import read_points
 from search.space.resources import read_resources
-from search.space.space import Asha, Budget, Space
+from search.space.space import SAMPLERS, Asha, Budget, Sampler, Space
 from search.space.tree import Settings, Tree
 from search.space.values import read_domain
 from search.space.vocabulary import Vocabulary, of_lesion
 from search.space.yaml_tree import Mistakes, Node, Place
 
 KEYS = (
-    "name", "description", "extends", "data", "split", "task", "objective", "budget", "scheduler", "resources", "seed",
-    "space", "start_with", "allow_double_balancing", "balance_once",
+    "name", "description", "extends", "data", "split", "task", "objective", "budget", "scheduler", "sampler",
+    "resources", "seed", "space", "start_with", "allow_double_balancing", "balance_once",
 )  # fmt: skip
 SAFE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
 T = TypeVar("T")
@@ -92,6 +92,7 @@ class _File:
             resources=read_resources(self.entries.get("resources"), self.mistakes),
             overrides=self.overrides.texts,
             notes=notes,
+            sampler=self._sampler(),
         )
 
     def _check_keys(self, node: Node, known: Sequence[str], what: str) -> None:
@@ -239,6 +240,14 @@ class _File:
             place = asha.mapping["grace"].place
             self.mistakes.add(place, f"asha.grace is {grace}, more than the {budget.epochs} epochs of the budget")
         return Asha(grace, self._count(asha, "asha", "reduction", 3, least=2))
+
+    def _sampler(self) -> Sampler:
+        name = self._scalar("sampler", str, f"one of {', '.join(SAMPLERS)}", "tpe")
+        for known in SAMPLERS:
+            if known == name:
+                return known
+        self.mistakes.add(self.entries["sampler"].place, unknown("sampler", name, SAMPLERS))
+        return "tpe"
 
     def _tree(self, allow: bool) -> Tree:
         once = self._scalar("balance_once", bool, "true or false", False)

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, Literal, cast, get_args
 
 from lesion.tasks import Spelled, described
 from search.space.domains import Json
@@ -49,6 +49,11 @@ class Asha:
     reduction: int = 3
 
 
+Sampler = Literal["tpe", "random"]
+"""What proposes: towards what was good so far, or each option as often as its rivals and numbers at random."""
+SAMPLERS: tuple[Sampler, ...] = get_args(Sampler)
+
+
 @dataclass(frozen=True)
 class Space:
     """A checked space file; picklable.
@@ -75,6 +80,7 @@ class Space:
     resources: Resources = field(default_factory=Resources)
     overrides: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    sampler: Sampler = "tpe"
 
     def sample(self, trial: BaseTrial) -> Settings:
         """Complete flat settings of `trial`, fixed ones included; asks for the branch taken only."""

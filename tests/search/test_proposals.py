@@ -2,6 +2,7 @@
 
 import random
 import warnings
+from collections import Counter
 from typing import Any
 
 import optuna
@@ -10,6 +11,7 @@ from optuna.distributions import CategoricalDistribution, FloatDistribution
 from optuna.trial import TrialState, create_trial
 
 from search.proposals import BEST, NEWEST, History, Proposal
+from search.space.space import Sampler
 
 SPACE: dict[str, Any] = {"lr": FloatDistribution(0.0, 1.0), "loss": CategoricalDistribution(("focal", "plain"))}
 
@@ -77,15 +79,15 @@ def test_a_proposal_reads_the_study_once(monkeypatch: pytest.MonkeyPatch) -> Non
     assert (len(read), set(trial.params)) == (1, {"lr", "loss"})
 
 
-def begun(trials: int, options: int, seed: int = 0) -> list[str]:
+def begun(trials: int, options: int, seed: int = 0, sampler: Sampler = "tpe") -> list[str]:
     """What the first trials of a study have of one component."""
     study = optuna.create_study(direction="maximize")
     heads = []
     for number in range(trials):
-        study.sampler = Proposal(seed + number, History("maximize"))
+        study.sampler = Proposal(seed + number, History("maximize"), sampler)
         trial = study.ask()
         heads.append(trial.suggest_categorical("head", [f"head{option}" for option in range(options)]))
-        study.tell(trial, random.Random(number).random())
+        study.tell(trial, random.Random(number).random() + (heads[-1] == "head0"))
     return heads
 
 
@@ -94,6 +96,12 @@ def test_the_first_proposals_try_every_option(seed: int) -> None:
     assert len(set(begun(7, 7, seed))) == 7
     assert len(set(begun(10, 12, seed))) == 10
     assert sorted(begun(10, 2, seed)).count("head0") == 5
+
+
+def test_a_random_sampler_tries_every_option_as_often_whatever_is_good() -> None:
+    evenly = Counter(begun(42, 7, sampler="random"))
+    assert set(evenly.values()) == {6}
+    assert Counter(begun(42, 7))["head0"] > 12  # TPE stays with the best
 
 
 def test_they_try_them_in_an_order_of_their_own() -> None:

@@ -147,7 +147,7 @@ def test_a_bad_file(tmp_path: Path, text: str, message: str) -> None:
 GPUS = "1: resources.gpu must be a share of a GPU (0.5), a whole number of GPUs of one machine (1, 2), or 0"
 KEYS = {
     "epochs: 3": "1: no key of a space file 'epochs'; known: allow_double_balancing, balance_once, budget, data,"
-    " description, extends, name, objective, resources, scheduler, seed, space, split, start_with, task",
+    " description, extends, name, objective, resources, sampler, scheduler, seed, space, split, start_with, task",
     "objectiv: x": "1: no key of a space file 'objectiv'",
     "name: ../up": "1: the study name '../up' must be up to 64 letters, digits, - _ and .",
     "name: a/b": "1: the study name 'a/b' must be",
@@ -165,6 +165,8 @@ KEYS = {
     "seed: true": "1: seed must be a whole number",
     "seed: 1.5": "1: seed must be a whole number",
     "description: [a]": "1: description must be a text",
+    "sampler: radnom": "1: no sampler 'radnom'; known: random, tpe (did you mean 'random'?)",
+    "sampler: 3": "1: sampler must be one of tpe, random",
     "scheduler: hyperband": "1: scheduler must be none, asha, or {asha: {grace: 2, reduction: 3}}",
     "scheduler: {hyperband: }": "1: no scheduler 'hyperband'; known: asha",
     "scheduler: {asha: 3}": "1: asha must be a mapping: {grace: 2, reduction: 3}",

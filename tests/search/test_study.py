@@ -9,6 +9,7 @@ import sys
 import time
 import weakref
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -99,6 +100,15 @@ def test_a_study_runs_extends_and_refuses_other_data(shared_ray: None, workspace
     make_data(workspace, label=2)
     with pytest.raises(StudyError, match="other images or labels than before"):
         run_study(space, workspace, build=FakeTraining)
+
+
+def test_rows_are_proposed_by_the_sampler_of_the_space(workspace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+    monkeypatch.setattr("search.study.Session.run", lambda session: asked.append(session.ledger.sampler) or "stopped")
+    space = make_space(workspace)
+    for each in (space, replace(space, sampler="random")):
+        run_study(each, workspace, build=FakeTraining)
+    assert asked == ["tpe", "random"]
 
 
 @slow
