@@ -52,6 +52,20 @@ def people_of(photos: Sequence[Path], path: Path) -> dict[Path, Person]:
     return found
 
 
+def completed(person: Person, other: Person) -> Person:
+    """`person`, with what is not known of it as `other` has it.
+
+    >>> completed((33.0, "unknown", "back"), (70.0, "male", "unknown"))
+    (33.0, 'male', 'back')
+    """
+    age, sex, site = person
+    return (
+        other[0] if math.isnan(age) else age,
+        other[1] if sex == UNKNOWN else sex,
+        other[2] if site == UNKNOWN else site,
+    )
+
+
 def table_of(people: Iterable[Person]) -> pd.DataFrame:
     """Columns age, sex and site, a row for each of `people`."""
     return pd.DataFrame(list(people), columns=list(FACTS)).astype({"age": "float64", "sex": "object", "site": "object"})

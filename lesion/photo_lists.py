@@ -16,7 +16,7 @@ import pandas as pd
 
 from lesion.data.records import Mistakes, read_records
 from lesion.errors import DataError
-from lesion.people import FACTS, NOBODY, Person, people_of, person, table_of
+from lesion.people import FACTS, NOBODY, Person, completed, people_of, person, table_of
 from lesion.photos import ENDINGS
 
 OTHERS = ("label", "part", "lesion", "patient")
@@ -34,8 +34,8 @@ class PhotoList:
 def gather(given: Iterable[Path], people: Path | None = None) -> PhotoList:
     """The photos that `given` files, folders (and all below them) and lists mean.
 
-    `people` is a CSV of ages, sexes and sites by the photos' names, which overrules the lists' lines. Raises DataError
-    for a folder without photos, and with every mistake of a list.
+    `people` is a CSV of ages, sexes and sites by the photos' names; what it tells overrules the lists' lines. Raises
+    DataError for a folder without photos, and with every mistake of a list.
     """
     files: list[Path] = []
     labels: dict[Path, str] = {}
@@ -53,7 +53,7 @@ def gather(given: Iterable[Path], people: Path | None = None) -> PhotoList:
         return PhotoList(tuple(files), None, labels)
     found = {file: known.get(_place(file), NOBODY) for file in files}
     if people is not None:
-        found |= people_of(files, people)
+        found |= {file: completed(person, found[file]) for file, person in people_of(files, people).items()}
     return PhotoList(tuple(files), table_of(found.values()), labels)
 
 

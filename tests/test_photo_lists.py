@@ -38,10 +38,11 @@ def test_a_list_tells_labels_and_patients_from_its_own_folder(photos, tmp_path):
 
 
 def test_a_table_of_people_overrules_the_list(photos, tmp_path):
-    (tmp_path / "list.csv").write_text("image,age\nphotos/a.jpg,70\nphotos/b.PNG,20\n")
-    (tmp_path / "people.csv").write_text("image,age\na,33\n")
+    (tmp_path / "list.csv").write_text("image,age,sex\nphotos/a.jpg,70,male\nphotos/b.PNG,20,female\n")
+    (tmp_path / "people.csv").write_text("image,age,sex\na,33,\nb,,male\n")
     found = gather([tmp_path / "list.csv"], tmp_path / "people.csv")
     assert found.people["age"].tolist() == [33.0, 20.0]
+    assert found.people["sex"].tolist() == ["male", "male"]
 
 
 def test_photos_of_one_name_in_two_folders_are_of_two_people(tmp_path):

@@ -33,6 +33,11 @@ def workspace_option(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def begins_anew(parser: argparse.ArgumentParser) -> None:
+    """What Ctrl-C says of a command that keeps nothing of what it has begun."""
+    parser.set_defaults(interrupted="interrupted; the same command begins anew")
+
+
 def space_options(parser: argparse.ArgumentParser) -> None:
     """The space file, and what overrules it."""
     parser.add_argument("space", type=Path, metavar="SPACE", help="space file")

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lesion.writing import write_atomically
-from search.commands.options import command, json_option, workspace_option
+from search.commands.options import begins_anew, command, json_option, workspace_option
 
 if TYPE_CHECKING:
     from lesion.judgements import PredictionTable
@@ -73,7 +73,7 @@ def _add_explain(commands: Commands) -> None:
 
 
 def _photo_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.set_defaults(interrupted="interrupted; the same command begins anew")
+    begins_anew(parser)
     parser.add_argument("model", metavar="MODEL", help="a registered model or a model's folder")
     parser.add_argument("images", nargs="+", type=Path, metavar="IMAGE", help="photos, folders of photos, CSV lists")
     parser.add_argument("--views", type=int, choices=VIEWS, help="flips and turns averaged (default: the model's)")

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lesion.writing import write_atomically
-from search.commands.options import command, json_option, workspace_option
+from search.commands.options import begins_anew, command, json_option, workspace_option
 
 if TYPE_CHECKING:
     from search.commands.options import Commands
@@ -30,6 +30,7 @@ def _add_report(commands: Commands) -> None:
         "isic2017 --effects",
         "isic2017 --effects --json",
     )  # fmt: skip
+    begins_anew(parser)
     parser.add_argument("study", metavar="STUDY", help="name of a study")
     parser.add_argument("--out", type=Path, metavar="FILE", help="where the page goes (default: reports/STUDY/report)")
     parser.add_argument(
@@ -51,6 +52,7 @@ def _add_compare(commands: Commands) -> None:
         "isic2017:test theirs/per_image.csv --json",
     )  # fmt: skip
     named = "study, STUDY:TRIAL, STUDY:TRIAL/RUN, STUDY:test, or a CSV file"
+    begins_anew(parser)
     parser.add_argument("names", nargs="+", metavar="NAME", help=named)
     parser.add_argument("--html", type=Path, metavar="FILE", help="write a page that needs no network")
     workspace_option(parser)

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lesion.errors import LesionError
-from search.commands.options import again, command, json_option, whole, workspace_option
+from search.commands.options import again, begins_anew, command, json_option, whole, workspace_option
 from search.commands.predict import model_of
 from search.commands.ui import shown_host
 
@@ -53,6 +53,7 @@ def _add_export(commands: Commands) -> None:
         "model/ --onnx model.onnx --views 1",
         "models:/isic2018@champion --backbone isic2018.safetensors",
     )  # fmt: skip
+    begins_anew(parser)
     parser.add_argument("model", metavar="MODEL", help="a registered model or a model's folder")
     what = parser.add_mutually_exclusive_group(required=True)
     what.add_argument("--folder", type=Path, metavar="DIR", help="write everything to this folder, which is made")
@@ -119,6 +120,7 @@ def export(args: argparse.Namespace) -> int:
         predictor = replace(predictor, views=args.views)
     if args.folder:
         return _export_folder(args, predictor)
+    args.onnx.parent.mkdir(parents=True, exist_ok=True)
     with console(stderr=True).status("reading the model") as spinner:
         worst = export_onnx(predictor, args.onnx, spinner.update)
     size = args.onnx.stat().st_size
@@ -155,6 +157,7 @@ def _export_backbone(args: argparse.Namespace, predictor: Predictor) -> int:
     from lesion.models.transfer import save_backbone  # noqa: PLC0415
     from search.display import print_json, say  # noqa: PLC0415
 
+    args.backbone.parent.mkdir(parents=True, exist_ok=True)
     members = predictor.members
     if not 1 <= args.member <= len(members):
         raise LesionError(f"--member {args.member}: {args.model} has {len(members)} members, counted from 1")

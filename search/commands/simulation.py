@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from search.commands.options import command, json_option, positive, whole, workspace_option
+from search.commands.options import begins_anew, command, json_option, positive, whole, workspace_option
 
 if TYPE_CHECKING:
     from search.commands.options import Commands
@@ -25,6 +25,7 @@ def add(commands: Commands) -> None:
         "spaces/isic2017.yaml --curves isic2017 --curves old.json",
         "isic2017 --export curves.json",
     )  # fmt: skip
+    begins_anew(parser)
     parser.add_argument(
         "what", metavar="SPACE|STUDY", help="space file to search, or a study, whose space is searched again"
     )

@@ -12,9 +12,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lesion.writing import write_atomically
+from search.openings import openings, part_of
 from search.reporting.files import write_tables
 from search.reporting.gather import Reading, gather
-from search.reporting.logged import environment_of, log_report
+from search.reporting.logged import environment_of, log_report, scored_elsewhere
 from search.reporting.page import page
 from search.reporting.pictures import write_sheet
 from search.study import study_status
@@ -51,7 +52,11 @@ def report(
     place = open_workspace(workspace)
     status = study_status(place, study)
     environment, unknown = environment_of(place, status, tracking_uri)
-    reading = gather(place, status, environment, notes=[unknown] if unknown else [], seed=seed, say=progress)
+    part = part_of(place, study)
+    elsewhere, unasked = scored_elsewhere(place, part, tracking_uri)
+    opened = openings(place, study, part, elsewhere)
+    notes = [*filter(None, (unknown, unasked))]
+    reading = gather(place, status, environment, notes=notes, opened=opened, seed=seed, say=progress)
     folder = place.reports / study / "report"
     progress("writing the page")
     files = write_tables(reading, folder)

@@ -16,7 +16,7 @@ from lesion.evaluation import Evaluation
 from search.errors import SearchError
 from search.finalists import all_standings
 from search.leaderboard import ranked as best_first
-from search.openings import Openings, openings, part_of
+from search.openings import Openings
 from search.reopened import data_of, open_test_of, through_task
 from search.reporting.effects import ComponentEffects, component_effects
 from search.reporting.importance import Importance, importances
@@ -85,10 +85,14 @@ def gather(
     environment: Mapping[str, str],
     *,
     notes: Sequence[str] = (),
+    opened: Openings,
     seed: int = 0,
     say: Say = lambda text: None,
 ) -> Reading:
-    """Read a study; `environment` is what its runs in MLflow say they ran with, `notes` what is known to be missing."""
+    """Read a study; `environment` is what its runs in MLflow say they ran with, `notes` what is known to be missing.
+
+    `opened` says how often its test part was.
+    """
     trials = tuple(best_first(status))
     complete = [row for row in trials if row.state == "complete"]
     effects = component_effects(status, place, seed=seed, progress=say)
@@ -99,7 +103,6 @@ def gather(
         missing.append("importances need more trials")
     say("validation images")
     promoted, again = tuple(promotions(place, status.name, missing.append)), tuple(all_standings(place, status))
-    opened = openings(place, status.name, part_of(place, status.name))
     judge = judge_of(place, status)
     if isinstance(judge, str):
         missing.append(f"nothing is told of single images: {judge}")

@@ -5,11 +5,12 @@ MLflow is a mirror: when it does not answer, the report is made all the same, an
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 
 from search.errors import first_line
 from search.mirror import mirror_of
+from search.registered import Registry
 from search.reporting.artifacts import log_study
 from search.reporting.gather import Reading
 from search.study import StudyStatus
@@ -37,6 +38,18 @@ def environment_of(
         if name in SHOWN or name.startswith("lesion.version.")
     }
     return named, "" if named else "MLflow's run of this study does not say what the search ran with"
+
+
+def scored_elsewhere(
+    place: Workspace, part: str, tracking_uri: str | None = None
+) -> tuple[Mapping[str, Collection[str]], str]:
+    """Models by study that the test part of content hash `part` has scored; and why MLflow does not tell, or empty."""
+    if not part:
+        return {}, ""
+    try:
+        return Registry(tracking_uri or place.tracking_uri, place.artifacts).scored(part), ""
+    except Exception as problem:  # whatever MLflow raises, the report is made
+        return {}, f"openings of the test part are counted in this workspace alone: {first_line(problem)}"
 
 
 def log_report(

@@ -10,8 +10,8 @@ import pytest
 from reported_study import reported
 
 from lesion.data.packed import MANIFEST
-from search.openings import Openings, openings, record
-from search.reporting.gather import part_of
+from search.openings import Openings, openings, part_of, record
+from search.reporting import report
 from search.workspace import Workspace
 
 HERE, THERE = "a" * 64, "b" * 64
@@ -70,6 +70,27 @@ def test_what_earlier_releases_scored_is_of_the_part_of_its_study(tmp_path: Path
     assert openings(place, "photos", HERE) == Openings(2)
     assert openings(place, "other", HERE) == Openings(0, {"photos": 2})
     assert openings(place, "other", THERE) == Openings()
+
+
+def test_a_report_counts_what_runs_in_mlflow_tell_of(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    place = reported(tmp_path, trials=1)
+    manifest = place.data / "photos" / MANIFEST
+    manifest.write_text(json.dumps(json.loads(manifest.read_text()) | {"test": {"content_hash": HERE}}))
+    scored(place, "photos", "01", HERE)
+
+    def told(registry: object, part: str) -> dict[str, set[str]]:
+        return {"elsewhere": {"03"}} if part == HERE else {}
+
+    monkeypatch.setattr("search.registered.Registry.scored", told)
+    assert report("photos", place).reading.opened == Openings(1, {"elsewhere": 1})
+
+    def silent(registry: object, part: str) -> dict[str, set[str]]:
+        raise OSError("nobody answers")
+
+    monkeypatch.setattr("search.registered.Registry.scored", silent)
+    reading = report("photos", place).reading
+    assert reading.opened == Openings(1)
+    assert "openings of the test part are counted in this workspace alone: nobody answers" in reading.notes
 
 
 def test_a_record_that_is_torn_counts_for_every_part(place: Workspace) -> None:
