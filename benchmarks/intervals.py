@@ -105,6 +105,7 @@ TESTED = {"auc_melanoma": "DeLong", "accuracy": "McNemar", "sensitivity_melanoma
 JUDGED = (
     "sensitivity at 0.80",
     "gap of a group",
+    "a group by itself",
     *(f"{name} apart" for name in BOOTSTRAPPED),
     *(f"{name} apart, {test}" for name, test in TESTED.items()),
     "mean of runs",
@@ -157,10 +158,10 @@ def covered(counts: tuple[int, ...], apart: float, draws: int, samples: int, see
 def judged(counts: tuple[int, ...], apart: float, draws: int, samples: int, seed: int) -> dict[str, Counter[str]]:
     """How often the intervals of `JUDGED` hold the truth, in three ways."""
     rng = np.random.default_rng(seed)
-    truth = true_values(rng, counts, apart)
+    truth, recalls = true_values(rng, counts, apart)
     found: dict[str, Counter[str]] = {"interval": Counter(), "percentiles": Counter(), "normal": Counter()}
     for number in range(draws):
-        for name, (ours, value, drawn) in judgements(rng, counts, apart, samples, number).items():
+        for name, (ours, value, drawn) in judgements(rng, counts, apart, recalls, samples, number).items():
             sampled = drawn[~np.isnan(drawn)]
             low, high = np.quantile(sampled, [0.025, 0.975])
             found["interval"][name] += ours.low <= truth[name] <= ours.high
@@ -169,8 +170,8 @@ def judged(counts: tuple[int, ...], apart: float, draws: int, samples: int, seed
     return found
 
 
-def true_values(rng: np.random.Generator, counts: tuple[int, ...], apart: float) -> dict[str, float]:
-    """What the intervals of `JUDGED` should hold, from large parts."""
+def true_values(rng: np.random.Generator, counts: tuple[int, ...], apart: float) -> tuple[dict[str, float], np.ndarray]:
+    """What the intervals of `JUDGED` should hold, and the recalls (classes,) of the first model, from large parts."""
     (first, second), labels = draw_models(rng, (LARGE,) * len(counts), [apart, apart + BETTER])
     weights = np.asarray(counts)[labels] / LARGE
     scores = [summary(each, labels, CLASSES, weights) for each in (first, second)]
@@ -179,18 +180,20 @@ def true_values(rng: np.random.Generator, counts: tuple[int, ...], apart: float)
         probabilities, labels_of_run = draw(rng, (LARGE // 4,) * len(counts), apart + luck)
         weights_of_run = np.asarray(counts)[labels_of_run] * 4 / LARGE
         runs.append(summary(probabilities, labels_of_run, CLASSES, weights_of_run)["mean_auc"])
+    recalls = np.array([scores[0][f"sensitivity_{name}"] for name in CLASSES])
     return {
         "sensitivity at 0.80": float(sensitivity_at(first[:, 0], labels == 0, weights[None], 0.8)[0]),
         "gap of a group": 0.0,
+        "a group by itself": 0.0,
         **{f"{name} apart": scores[1][name] - scores[0][name] for name in BOOTSTRAPPED},
         **{f"{name} apart, {test}": scores[1][name] - scores[0][name] for name, test in TESTED.items()},
         # Gauss and Hermite's rule for the mean over normally distributed skill.
         "mean of runs": float(np.polynomial.hermite.hermgauss(9)[1] @ runs / np.sqrt(np.pi)),
-    }
+    }, recalls
 
 
 def judgements(
-    rng: np.random.Generator, counts: tuple[int, ...], apart: float, samples: int, seed: int
+    rng: np.random.Generator, counts: tuple[int, ...], apart: float, recalls: np.ndarray, samples: int, seed: int
 ) -> dict[str, tuple[Interval, float, np.ndarray]]:
     """For each of `JUDGED` its interval, value and bootstrap samples, on one drawn part."""
     (first, second), labels = draw_models(rng, counts, [apart, apart + BETTER])
@@ -199,7 +202,7 @@ def judgements(
     value = float(sensitivity_at(first[:, 0], labels == 0, ones, 0.8)[0])
     sampled = sensitivity_at(first[:, 0], labels == 0, weights, 0.8)
     found = {"sensitivity at 0.80": (share_interval(value, sampled, counts[0]), value, sampled)}
-    found["gap of a group"] = gap(rng, first, labels, weights)
+    found["gap of a group"], found["a group by itself"] = group(rng, first, labels, weights, recalls)
     values = [summary(each, labels, CLASSES) for each in (first, second)]
     drawn = [sampled_summary(each, labels, CLASSES, weights) for each in (first, second)]
     for name in BOOTSTRAPPED:
@@ -224,20 +227,28 @@ def tested(first: np.ndarray, second: np.ndarray, labels: np.ndarray) -> dict[st
     }
 
 
-def gap(
-    rng: np.random.Generator, probabilities: np.ndarray, labels: np.ndarray, weights: np.ndarray
-) -> tuple[Interval, float, np.ndarray]:
-    """The gap of people drawn at random, who are served as all are."""
+def group(
+    rng: np.random.Generator, probabilities: np.ndarray, labels: np.ndarray, weights: np.ndarray, recalls: np.ndarray
+) -> list[tuple[Interval, float, np.ndarray]]:
+    """Of people drawn at random, who are served as all are: their gap to all, and how far they are off the truth.
+
+    The truth is of the classes that the group has enough images of, which differ from draw to draw.
+    """
     right = probabilities.argmax(axis=1) == labels
     table = pd.DataFrame({"sex": np.where(rng.random(len(labels)) < SHARE, "female", "unknown"), "group": ""})
     (told,) = subgroups(table, right, labels, CLASSES, ["sex"], weights, per_class=5)
     inside = (table["sex"] == "female").to_numpy()
-    sampled = np.zeros(len(weights))
-    for k in [CLASSES.index(name) for name in told.classes]:
-        for members, sign in ((inside & (labels == k), 1), (labels == k, -1)):
-            share = weights[:, members] @ right[members] / np.maximum(weights[:, members].sum(axis=1), 1)
-            sampled += sign * share / len(told.classes)
-    return told.gap, told.gap.value, sampled
+    judged = [CLASSES.index(name) for name in told.classes]
+    within, everyone = (
+        np.mean([
+            weights[:, members] @ right[members] / np.maximum(weights[:, members].sum(axis=1), 1)
+            for members in (people & (labels == k) for k in judged)
+        ], axis=0)
+        for people in (inside, np.ones_like(inside))
+    )  # fmt: skip
+    own, truth = told.balanced_accuracy, recalls[judged].mean()
+    off = Interval(own.value - truth, own.low - truth, own.high - truth)
+    return [(told.gap, told.gap.value, within - everyone), (off, off.value, within - truth)]
 
 
 def three_runs(

@@ -8,13 +8,23 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import reduce
+from operator import add
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
 from lesion.metadata import UNKNOWN
-from lesion.metrics import Interval, Variance, interval_around, lesions_of, sampled_variance, unseen_variance
+from lesion.metrics import (
+    Interval,
+    Variance,
+    interval_around,
+    interval_within,
+    lesions_of,
+    sampled_variance,
+    unseen_variance,
+)
 
 Bools = npt.NDArray[np.bool_]
 Floats = npt.NDArray[np.float64]
@@ -27,14 +37,14 @@ BANDS = ((0.0, 30.0), (30.0, 50.0), (50.0, 70.0), (70.0, np.inf))
 class Subgroup:
     """What a group shows: balanced accuracy over `classes`, and its gap to all images (negative: worse).
 
-    Both are NaN where no class has enough images; `images` counts the group's.
+    Both have 95 % intervals, and are NaN where no class has enough images; `images` counts the group's.
     """
 
     column: str
     name: str
     images: int
     classes: tuple[str, ...]
-    balanced_accuracy: float
+    balanced_accuracy: Interval
     gap: Interval
 
 
@@ -90,21 +100,25 @@ def _subgroup(
     names = tuple(classes[int(k)] for k in judged)
     images = int(members.sum())
     if not len(judged):
-        nothing = float("nan")
-        return Subgroup(column, name, images, names, nothing, Interval(nothing, nothing, nothing))
+        nothing = Interval(*[float("nan")] * 3)
+        return Subgroup(column, name, images, names, nothing, nothing)
     everyone, once = np.ones_like(members), np.ones((1, len(labels)))
     each = _recalls(once, members, right, labels, judged)[:, 0]
     gap = each.mean() - _recalls(once, everyone, right, labels, judged).mean()
-    gaps = _recalls(samples, members, right, labels, judged) - _recalls(samples, everyone, right, labels, judged)
+    within = _recalls(samples, members, right, labels, judged)
+    gaps = within - _recalls(samples, everyone, right, labels, judged)
     # No Student's t: the variance of a share follows from the share, and what is coarse in one class evens out over
     # several.
-    variance = 0.0
-    for k, of_class in zip(judged, gaps, strict=True):
+    variance, own = 0.0, []
+    for k, of_class, of_group in zip(judged, gaps, within, strict=True):
         inside, outside = members & (labels == k), ~members & (labels == k)
         known = [int(lesions_of(labels[part], classes, lesions[part])[k]) for part in (inside, outside)]
         variance += sampled_variance(of_class, known[0]).value + _unseen(right[inside], right[outside], known)
+        drawn = sampled_variance(of_group, known[0])
+        own.append(Variance(drawn.value + unseen_variance(float(right[inside].mean()), known[0]), drawn.freedom))
     interval = interval_around(float(gap), Variance(variance / len(judged) ** 2))
-    return Subgroup(column, name, images, names, float(each.mean()), interval)
+    alone = interval_within(float(each.mean()), reduce(add, own).over(len(judged)))
+    return Subgroup(column, name, images, names, alone, interval)
 
 
 def _unseen(inside: Bools, outside: Bools, lesions: Sequence[int]) -> float:

@@ -186,7 +186,7 @@ def _people(groups: Sequence[Subgroup]) -> str:
         (
             f"{group.column} {group.name}",
             str(group.images),
-            "–" if math.isnan(group.balanced_accuracy) else f"{group.balanced_accuracy:.3f}",
+            _shown(group.balanced_accuracy),
             _shown(group.gap, sign=True),
             ", ".join(group.classes) or "no class has enough images",
         )

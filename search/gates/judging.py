@@ -155,7 +155,7 @@ def _subgroups(gate: SubgroupGate, candidate: Candidate) -> list[Verdict]:
         candidate.table, right, evaluation.labels, evaluation.classes, gate.columns, candidate.samples,
         per_class=gate.per_class,
     )  # fmt: skip
-    verdicts = [_subgroup(gate, group) for group in found]
+    verdicts = [verdict for group in found for verdict in _subgroup(gate, group)]
     unknown = [column for column in gate.columns if column not in {group.column for group in found}]
     if not unknown:
         return verdicts
@@ -164,22 +164,28 @@ def _subgroups(gate: SubgroupGate, candidate: Candidate) -> list[Verdict]:
     return [*verdicts, Verdict(name, "not judged", None, f"≥ {-gate.below_all:.3f} against all", why)]
 
 
-def _subgroup(gate: SubgroupGate, group: Subgroup) -> Verdict:
+def _subgroup(gate: SubgroupGate, group: Subgroup) -> list[Verdict]:
+    """Against all images, and by itself where the gate has a floor."""
     name = f"{group.column} {group.name}"
+    against = bounded(name, group.gap, -gate.below_all, gate.by)
+    verdicts = [replace(against, rule=f"{against.rule} against all")]
+    if gate.at_least > 0:
+        verdicts.append(bounded(f"{name} by itself", group.balanced_accuracy, gate.at_least, gate.by))
     few = ""
     if group.images < gate.images:
         few = f"{group.images} images, at least {gate.images} are judged"
     elif not group.classes:
         few = f"no class has {gate.per_class} images here"
-    verdict = bounded(name, group.gap, -gate.below_all, gate.by)
     if few:
-        score = None if math.isnan(group.gap.value) else group.gap
-        return Verdict(name, "not judged", score, f"{verdict.rule} against all", few)
-    why = verdict.why and (
-        f"balanced accuracy {group.balanced_accuracy:.3f} on {group.images} images, {-group.gap.value:.3f} below all "
-        f"images (of {', '.join(group.classes)})"
-    )
-    return Verdict(name, verdict.outcome, verdict.interval, f"{verdict.rule} against all", why)
+        return [replace(each, outcome="not judged", interval=_defined(each.interval), why=few) for each in verdicts]
+    told = f"balanced accuracy {group.balanced_accuracy.value:.3f} on {group.images} images"
+    below = f"{told}, {-group.gap.value:.3f} below all images (of {', '.join(group.classes)})"
+    whys = (below, f"{told} (of {', '.join(group.classes)})")
+    return [replace(each, why=each.why and why) for each, why in zip(verdicts, whys, strict=False)]
+
+
+def _defined(score: Interval | None) -> Interval | None:
+    return None if score is None or math.isnan(score.value) else score
 
 
 def _champion(gate: ChampionGate, candidate: Candidate, champion: Champion | None) -> list[Verdict]:

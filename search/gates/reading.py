@@ -53,7 +53,10 @@ class SensitivityGate:
 
 @dataclass(frozen=True)
 class SubgroupGate:
-    """How far the balanced accuracy within a group of people may lie below that of all images."""
+    """How far the balanced accuracy within a group of people may lie below that of all images, and what it must reach.
+
+    An `at_least` of 0 asks for nothing.
+    """
 
     columns: tuple[Column, ...]
     images: int
@@ -61,6 +64,7 @@ class SubgroupGate:
     below_all: float
     by: By
     required: bool = False
+    at_least: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -263,7 +267,10 @@ def _subgroups(part: _Part) -> SubgroupGate:
         else:
             part.mistakes.add(node.place, unknown("column", word, get_args(Column)))
     images, per_class = part.count("images", 30), part.count("per_class", 10)
-    return SubgroupGate(tuple(columns), images, per_class, part.number("below_all"), part.by(), part.flag(REQUIRED))
+    return SubgroupGate(
+        tuple(columns), images, per_class, part.number("below_all"), part.by(), part.flag(REQUIRED),
+        part.number("at_least", default=0.0),
+    )  # fmt: skip
 
 
 def _champion(part: _Part) -> ChampionGate:

@@ -185,7 +185,7 @@ def test_the_gap_of_a_group_is_over_the_classes_it_has_on_both_sides():
     right[:10] = False  # women's melanomas
     women, men = subgroups(table, right, labels, CLASSES, ["sex"], np.ones((4, 60)), per_class=10)
     assert (women.images, women.classes) == (20, ("melanoma", "seborrheic_keratosis"))
-    assert women.balanced_accuracy == pytest.approx((0.0 + 0.5) / 2)
+    assert women.balanced_accuracy.value == pytest.approx((0.0 + 0.5) / 2)
     assert women.gap.value == pytest.approx((0.0 + 0.5) / 2 - (0.25 + 0.5) / 2)
     assert men.classes == CLASSES
     assert men.gap.value == pytest.approx((0.25 + 0 + 0) / 3)
@@ -215,6 +215,32 @@ def test_the_gap_of_a_group_is_as_uncertain_as_its_classes_leave_it():
     fewer, _ = subgroups(twice, right, labels, CLASSES, ["sex"], samples)
     wider = (fewer.gap.high - fewer.gap.value) / (women.gap.high - women.gap.value)
     assert wider == pytest.approx(half(10, 10, 30) / half(20, 20, 60), rel=0.01)
+
+
+def test_a_group_of_everybody_has_the_balanced_accuracy_of_all():
+    p, labels = drawn(300)
+    evaluation = evaluated(p, labels)
+    table = people(300).assign(sex="female")
+    right = evaluation.decisive.argmax(axis=1) == labels
+    (everyone,) = subgroups(table, right, labels, CLASSES, ["sex"], Candidate(evaluation, table).samples)
+    of_all = evaluation.intervals["balanced_accuracy"]
+    own = everyone.balanced_accuracy
+    assert own.value == pytest.approx(of_all.value)
+    assert (own.low, own.high) == pytest.approx((of_all.low, of_all.high), abs=0.01)
+
+
+def test_a_floor_stops_a_model_that_is_bad_for_everybody_alike(tmp_path):
+    p, labels = drawn(600, skill=1.0)
+    text = "subgroups: {columns: sex, below_all: 0.15, by: high%s}\n"
+    given = candidate(p, labels)
+    assert failed(judge(gates(tmp_path, text % ""), given, None)) == []
+    verdicts = judge(gates(tmp_path, text % ", at_least: 0.95"), given, None)
+    assert failed(verdicts) == ["sex female by itself", "sex male by itself"]
+    (why,) = (verdict.why for verdict in verdicts if verdict.gate == "sex female by itself")
+    assert why.startswith("balanced accuracy 0.")
+    small = judge(gates(tmp_path, text % ", at_least: 0.95, images: 500"), given, None)
+    assert {verdict.outcome for verdict in small} == {"not judged"}
+    assert {verdict.why[3:] for verdict in small} == {" images, at least 500 are judged"}
 
 
 def test_a_group_that_is_all_right_is_not_certain_to_be():
