@@ -19,6 +19,7 @@ from typing import Any, TypeVar
 
 import optuna
 from optuna.storages import RDBStorage
+from optuna.storages._cached_storage import _CachedStorage, _StudyInfo
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import (
     ArgumentError,
@@ -71,6 +72,58 @@ class Storage(RDBStorage):
         if self._rows_begun > 1:
             raise ServerAwayError("cannot write to the ledger: the database did not say whether it made a row")
         return super()._get_prepared_new_trial(study_id, template_trial, session)
+
+
+class SoleWriter(_CachedStorage):
+    """A database whose studies this process alone writes to, as a driver does: rows are read again once written to.
+
+    Optuna reads every unfinished row again whenever anything asks for the rows, in case another process wrote to them:
+    with 800 trials at a time that is a second for each proposal.
+    """
+
+    def __init__(self, backend: RDBStorage) -> None:
+        super().__init__(backend)
+        self._written: set[int] = set()
+        self._newest: dict[int, int] = {}
+
+    # A row counts as written to before it is: a write may arrive whose answer does not.
+    def set_trial_param(self, trial_id: int, *what: Any, **named: Any) -> None:
+        """A setting, of a row that is read again next time."""
+        self._written.add(trial_id)
+        super().set_trial_param(trial_id, *what, **named)
+
+    def set_trial_state_values(self, trial_id: int, *what: Any, **named: Any) -> bool:
+        """How a trial ended, of a row that is read again next time."""
+        self._written.add(trial_id)
+        return super().set_trial_state_values(trial_id, *what, **named)
+
+    def set_trial_intermediate_value(self, trial_id: int, *what: Any, **named: Any) -> None:
+        """A value after an epoch, of a row that is read again next time."""
+        self._written.add(trial_id)
+        super().set_trial_intermediate_value(trial_id, *what, **named)
+
+    def set_trial_user_attr(self, trial_id: int, *what: Any, **named: Any) -> None:
+        """What the ledger notes, of a row that is read again next time."""
+        self._written.add(trial_id)
+        super().set_trial_user_attr(trial_id, *what, **named)
+
+    def set_trial_system_attr(self, trial_id: int, *what: Any, **named: Any) -> None:
+        """What Optuna notes, of a row that is read again next time."""
+        self._written.add(trial_id)
+        super().set_trial_system_attr(trial_id, *what, **named)
+
+    def _read_trials_from_remote_storage(self, study_id: int) -> None:
+        newest = self._newest.get(study_id, -1)
+        with self._lock:
+            if study_id not in self._studies:
+                self._studies[study_id] = _StudyInfo()
+            trials = self._backend._get_trials(
+                study_id, states=None, included_trial_ids=set(self._written), trial_id_greater_than=newest
+            )
+            self._add_trials_to_cache(study_id, trials)
+            read = {trial._trial_id for trial in trials}
+            self._written -= read
+            self._newest[study_id] = max(read | {newest})
 
 
 @dataclass

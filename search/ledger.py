@@ -21,11 +21,10 @@ from functools import partial
 from typing import Any, Protocol, TypeVar
 
 import optuna
-from optuna.storages import RDBStorage
 from optuna.trial import FrozenTrial, Trial, TrialState
 
 from lesion.registry import Value
-from search.database import Patience, explained, open_storage
+from search.database import Patience, SoleWriter, explained, open_storage
 from search.errors import StudyError
 from search.formats import FORMAT, IDENTITY, KEY, SEED, attributes_of, format_of, identity_in
 from search.identity import Identity
@@ -65,7 +64,7 @@ class Ledger:
     `sampler` is what proposes new rows.
     """
 
-    def __init__(self, study: optuna.Study, storage: RDBStorage, seed: int, identity: Identity) -> None:
+    def __init__(self, study: optuna.Study, storage: SoleWriter, seed: int, identity: Identity) -> None:
         self.study, self.storage, self.seed, self.identity = study, storage, seed, identity
         self.guard: Callable[[], None] = lambda: None
         self.patience = Patience()
@@ -223,7 +222,7 @@ def open_ledger(
     LedgerError when a newer lesion-search wrote it. `since` tells in words what changed in the data since they had a
     content hash.
     """
-    storage = open_storage(url)
+    storage = SoleWriter(open_storage(url))
     direction = optuna.study.StudyDirection[identity.direction.upper()]
     with explained("open"):
         study = _study(storage, name, direction, seed)
@@ -253,7 +252,7 @@ def open_ledger(
     return Ledger(study, storage, int(known[SEED]), identity)
 
 
-def _study(storage: RDBStorage, name: str, direction: optuna.study.StudyDirection, seed: int) -> optuna.Study:
+def _study(storage: SoleWriter, name: str, direction: optuna.study.StudyDirection, seed: int) -> optuna.Study:
     proposal = Proposal(seed, History(direction.name.lower()))
     return optuna.create_study(
         storage=storage, study_name=name, direction=direction, sampler=proposal, load_if_exists=True

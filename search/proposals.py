@@ -113,17 +113,22 @@ class Proposal(optuna.samplers.TPESampler):
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
             super().__init__(multivariate=True, group=True, constant_liar=True, n_startup_trials=first, seed=seed)
-        self._own_seed, self._history = seed, history
+        self._own_seed, self._history, self._sampler = seed, history, sampler
+        self._known: list[FrozenTrial] | None = None
         self._view: Any = None
 
     def infer_relative_search_space(self, study: optuna.Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
-        """Groups of parameters that are set together."""
+        """Groups of parameters that are set together; none where everything is drawn at random."""
+        if self._sampler == "random":
+            return {}
         return super().infer_relative_search_space(self._seen(study), trial)
 
     def sample_relative(
         self, study: optuna.Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
     ) -> dict[str, Any]:
         """Values for them."""
+        if self._sampler == "random":
+            return {}
         return super().sample_relative(self._seen(study), trial, search_space)
 
     def sample_independent(
@@ -138,12 +143,25 @@ class Proposal(optuna.samplers.TPESampler):
             source.rng.seed(own)
         if isinstance(param_distribution, CategoricalDistribution) and trial.number < self._n_startup_trials:
             # Of rows before this one alone: they have what they will have, whenever this one is completed.
-            rows = study.get_trials(deepcopy=False)[: trial.number]
+            rows = self._rows(study)[self._first(trial.number, len(param_distribution.choices)) : trial.number]
             held = [row.params[param_name] for row in rows if param_name in row.params]
             param_distribution = CategoricalDistribution(rarest(param_distribution.choices, held))
         return super().sample_independent(self._seen(study), trial, param_name, param_distribution)
 
+    def _first(self, number: int, choices: int) -> int:
+        """The first row that a row shall differ from.
+
+        A random search takes every option once in each block of as many rows. Were all rows counted, it would make up
+        for what TPE had proposed before, in all components at once, and nobody could tell the favourites apart.
+        """
+        return 0 if self._sampler == "tpe" else number - number % choices
+
+    def _rows(self, study: optuna.Study) -> list[FrozenTrial]:
+        if self._known is None:
+            self._known = study.get_trials(deepcopy=False)
+        return self._known
+
     def _seen(self, study: optuna.Study) -> Any:
         if self._view is None:
-            self._view = _Seen(study, self._history.of(study.get_trials(deepcopy=False)))
+            self._view = _Seen(study, self._history.of(self._rows(study)))
         return self._view

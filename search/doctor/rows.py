@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import optuna
 
-from search.database import open_storage
+from search.database import SoleWriter, open_storage
 from search.doctor.findings import Finding
 from search.formats import SEED, identity_in
 from search.ledger import Ledger
@@ -50,7 +50,7 @@ def _is_zombie(row: TrialRow) -> bool:
 
 def _reconcile(place: Workspace, name: str) -> None:
     """What the next session would do first; done again it changes nothing more."""
-    storage = open_storage(place.ledger_url)
+    storage = SoleWriter(open_storage(place.ledger_url))
     study = optuna.load_study(study_name=name, storage=storage)
     ledger = Ledger(study, storage, int(study.user_attrs[SEED]), identity_in(name, study.user_attrs))
     ledger.reconcile()

@@ -1,18 +1,21 @@
 """The ledger without Ray: a loop of a few lines stands for the session."""
 
 import contextlib
+import random
 import sqlite3
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import optuna
 import pytest
 
+from search.database import open_storage
 from search.errors import LedgerError, StudyError
 from search.identity import Identity
 from search.ledger import LOSSES, Ending, Ledger, derived_seed, open_ledger
 from search.locks import driving, is_driven
-from search.rows import ERROR, OUT_OF_MEMORY, TrialRow, best_row
+from search.rows import ERROR, OUT_OF_MEMORY, TrialRow, best_row, row_of
 
 IDENTITY = Identity("tiny", "d1", "holdout", "s1", "mean_auc", "maximize", {"objective": "mean_auc", "epochs": 3})
 
@@ -288,3 +291,74 @@ def test_an_attempt_counts_as_lost_once_however_often_one_looks(ledger: Ledger) 
     for _ in range(LOSSES + 1):
         assert len(ledger.reconcile()) == 1
         assert ledger.row(0).losses == 1
+
+
+def test_rows_are_read_again_only_where_they_were_written_to(ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = [ledger.ask(Line()) for _ in range(30)]
+    ledger.rows()
+    read: list[int] = []
+    backend = ledger.storage._backend
+    whole = backend._get_trials
+
+    def counted(*arguments: Any, **named: Any) -> Any:
+        found = whole(*arguments, **named)
+        read.append(len(found))
+        return found
+
+    monkeypatch.setattr(backend, "_get_trials", counted)
+    ledger.rows()
+    train(ledger, rows[3], 2)
+    assert ledger.rows()[3].history == {1: value(rows[3], 1), 2: value(rows[3], 2)}
+    assert read == [0, 1]
+    ledger.ask(Line())
+    assert sum(read) < 8  # the new row and its settings; 31 for each look before
+
+
+def test_what_a_driver_remembers_is_what_the_database_holds(url: str) -> None:
+    ledger, chance = open_ledger(url, "tiny", IDENTITY, 7), random.Random(0)
+    ledger.enqueue([{"lr": 0.5}, {"lr": 0.25}])
+    for _ in range(60):
+        running = [row for row in ledger.rows() if row.state == "running"]
+        move = chance.choice(("ask", "report", "note", "finish"))
+        if move == "ask" or not running:
+            ledger.begin(ledger.ask(Line()).number)
+        else:
+            row = chance.choice(running)
+            if move == "report":
+                train(ledger, row, row.epoch + 1)
+            elif move == "note":
+                ledger.note(row.number, losses=chance.randint(0, 3))
+            else:
+                kind = chance.choice(("complete", "pruned", "failed"))
+                failure = OUT_OF_MEMORY if kind == "failed" else None
+                ledger.finish(row.number, Ending(kind, row.epoch, None if failure else 0.5, failure))
+        # Whoever looks from outside remembers nothing.
+        study = optuna.load_study(study_name="tiny", storage=open_storage(url))
+        assert ledger.rows() == [row_of(trial) for trial in study.get_trials()]
+    assert {row.state for row in ledger.rows()} == {"running", "complete", "pruned", "failed"}
+
+
+def test_a_row_whose_making_was_not_answered_is_seen(ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
+    ledger.ask(Line())
+    ledger.rows()
+    backend = ledger.storage._backend
+    made = backend._create_new_trial
+
+    def unanswered(*arguments: Any) -> None:
+        made(*arguments)
+        raise LedgerError("no answer")
+
+    monkeypatch.setattr(backend, "_create_new_trial", unanswered)
+    with pytest.raises(LedgerError, match="no answer"):
+        ledger.ask(Line())
+    assert [row.number for row in ledger.rows()] == [0, 1]
+
+
+def test_the_sampler_of_the_ledger_proposes(ledger: Ledger) -> None:
+    class Heads:
+        def sample(self, trial: Any) -> dict[str, Any]:
+            return {"head": trial.suggest_categorical("head", list("abc"))}
+
+    ledger.sampler = "random"
+    heads = [ledger.ask(Heads()).settings["head"] for _ in range(30)]
+    assert [heads.count(head) for head in "abc"] == [10, 10, 10]

@@ -11,7 +11,7 @@ from optuna.distributions import CategoricalDistribution, FloatDistribution
 from optuna.trial import TrialState, create_trial
 
 from search.proposals import BEST, NEWEST, History, Proposal
-from search.space.space import Sampler
+from search.space.space import SAMPLERS, Sampler
 
 SPACE: dict[str, Any] = {"lr": FloatDistribution(0.0, 1.0), "loss": CategoricalDistribution(("focal", "plain"))}
 
@@ -69,12 +69,13 @@ def test_what_is_proposed_depends_on_the_rows_alone() -> None:
     assert proposed(study, Proposal(3, history)) == proposed(other, Proposal(3, History("maximize")))
 
 
-def test_a_proposal_reads_the_study_once(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("sampler", SAMPLERS)
+def test_a_proposal_reads_the_study_once(sampler: Sampler, monkeypatch: pytest.MonkeyPatch) -> None:
     study = study_of(NEWEST + 100)
     read = []
     whole = study.get_trials
     monkeypatch.setattr(study, "get_trials", lambda **options: read.append(1) or whole(**options))
-    study.sampler = Proposal(0, History("maximize"))
+    study.sampler = Proposal(0, History("maximize"), sampler)
     trial = study.ask(SPACE)
     assert (len(read), set(trial.params)) == (1, {"lr", "loss"})
 
@@ -102,6 +103,23 @@ def test_a_random_sampler_tries_every_option_as_often_whatever_is_good() -> None
     evenly = Counter(begun(42, 7, sampler="random"))
     assert set(evenly.values()) == {6}
     assert Counter(begun(42, 7))["head0"] > 12  # TPE stays with the best
+
+
+def test_a_random_sampler_does_not_make_up_for_what_was_proposed_before() -> None:
+    """If it did, options that TPE favoured would never be proposed again, in all components at once."""
+    study = optuna.create_study(direction="maximize")
+    space = {name: CategoricalDistribution([f"{name}{option}" for option in range(4)]) for name in ("head", "loss")}
+    for _ in range(28):
+        study.add_trial(create_trial(value=1.0, params={"head": "head0", "loss": "loss0"}, distributions=space))
+    together = Counter()
+    for number in range(60):
+        study.sampler = Proposal(number, History("maximize"), "random")
+        trial = study.ask()
+        pair = tuple(trial.suggest_categorical(name, each.choices) for name, each in space.items())
+        together[pair[0] == "head0", pair[1] == "loss0"] += 1
+        study.tell(trial, 0.5)
+    assert together[True, True] + together[True, False] == 15
+    assert min(together[True, False], together[False, True]) > 5
 
 
 def test_they_try_them_in_an_order_of_their_own() -> None:
