@@ -107,8 +107,8 @@ def _subgroup(
     gap = each.mean() - _recalls(once, everyone, right, labels, judged).mean()
     within = _recalls(samples, members, right, labels, judged)
     gaps = within - _recalls(samples, everyone, right, labels, judged)
-    # No Student's t: the variance of a share follows from the share, and what is coarse in one class evens out over
-    # several.
+    # The gap has no Student's t: the variance of a share follows from the share, and what is coarse in one class evens
+    # out over several. The group by itself has it of all its classes together: nine melanomas say too little without.
     variance, own = 0.0, []
     for k, of_class, of_group in zip(judged, gaps, within, strict=True):
         inside, outside = members & (labels == k), ~members & (labels == k)

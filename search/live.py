@@ -37,7 +37,12 @@ def dashboard(state: StudyState, names: Collection[str]) -> RenderableType:
         parts.append(Spinner("dots", _phase(state)))
     elif state.phase == "running":
         parts.append(Text("Ctrl-C stops; the same command continues", "dim"))
-    return Panel(Group(*parts), title=f"{state.study} · {state.phase}", title_align="left", border_style="dim")
+    return Panel(
+        Group(*parts),
+        title=f"{state.study} · {_phase(state).partition(',')[0]}",
+        title_align="left",
+        border_style="dim",
+    )
 
 
 def _bar(state: StudyState) -> Table:
@@ -94,7 +99,7 @@ def _running(state: StudyState, names: Collection[str]) -> Table:
 def _phase(state: StudyState) -> str:
     if state.phase != "stopping":
         return state.phase
-    return "stopping, what runs is kept" if state.running or _ended(state) < state.target else "winding up"
+    return "stopping, what runs is kept" if state.running else "winding up"
 
 
 def _ended(state: StudyState) -> int:

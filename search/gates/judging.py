@@ -168,24 +168,24 @@ def _subgroup(gate: SubgroupGate, group: Subgroup) -> list[Verdict]:
     """Against all images, and by itself where the gate has a floor."""
     name = f"{group.column} {group.name}"
     against = bounded(name, group.gap, -gate.below_all, gate.by)
-    verdicts = [replace(against, rule=f"{against.rule} against all")]
-    if gate.at_least > 0:
-        verdicts.append(bounded(f"{name} by itself", group.balanced_accuracy, gate.at_least, gate.by))
     few = ""
     if group.images < gate.images:
         few = f"{group.images} images, at least {gate.images} are judged"
     elif not group.classes:
         few = f"no class has {gate.per_class} images here"
+    rule = f"{against.rule} against all"
     if few:
-        return [replace(each, outcome="not judged", interval=_defined(each.interval), why=few) for each in verdicts]
+        score = None if math.isnan(group.gap.value) else group.gap
+        return [Verdict(name, "not judged", score, rule, few)]
     told = f"balanced accuracy {group.balanced_accuracy.value:.3f} on {group.images} images"
-    below = f"{told}, {-group.gap.value:.3f} below all images (of {', '.join(group.classes)})"
-    whys = (below, f"{told} (of {', '.join(group.classes)})")
-    return [replace(each, why=each.why and why) for each, why in zip(verdicts, whys, strict=False)]
-
-
-def _defined(score: Interval | None) -> Interval | None:
-    return None if score is None or math.isnan(score.value) else score
+    over = f"of {', '.join(group.classes)}"
+    below = f"{told}, {-group.gap.value:.3f} below all images ({over})"
+    verdicts = [replace(against, rule=rule, why=against.why and below)]
+    if gate.at_least > 0:
+        alone = bounded(f"{name} by itself", group.balanced_accuracy, gate.at_least, gate.by)
+        # A group may have one class alone: then this is its sensitivity, and says nothing of the others.
+        verdicts.append(replace(alone, rule=f"{alone.rule}, {over}", why=alone.why and f"{told} ({over})"))
+    return verdicts
 
 
 def _champion(gate: ChampionGate, candidate: Candidate, champion: Champion | None) -> list[Verdict]:

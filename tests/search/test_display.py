@@ -119,7 +119,8 @@ def test_elsewhere_every_event_is_a_line() -> None:
     lines.tell(state(running=(replace(running, epoch=1, value=0.7),)))
     lines.tell(state(counts={"complete": 1}, best=row(0, "complete", 0.8), remaining=60.0))
     lines.tell(state(counts={"complete": 1}, best=row(0, "complete", 0.8), mirror_problem="gone"))
-    lines.tell(state(counts={"complete": 1}, phase="stopping"))
+    lines.tell(state(counts={"complete": 1}, running=(running,)))
+    lines.tell(state(counts={"complete": 1}, running=(running,), phase="stopping"))
     lines.tell(state(counts={"complete": 1}, phase="ended"))
     lines.tell(state(counts={"complete": 10}, phase="stopping"))
     told = [line.split(maxsplit=1)[1] for line in screen.file.getvalue().splitlines()]
@@ -132,6 +133,7 @@ def test_elsewhere_every_event_is_a_line() -> None:
         "1 of 10 trials have ended: 1 complete, about 1:00 to go",
         "best mean_auc 0.8000, trial 0",
         "MLflow does not answer, its events wait on disk: gone",
+        "trial 0 begins: image_size 64 · focal (gamma 1.5)",
         "mine: stopping, what runs is kept",
         "mine: ended",
         "mine: winding up",
