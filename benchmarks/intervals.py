@@ -60,8 +60,8 @@ Recorded on 2026-11-23, 2 cores, Intel Xeon (1000 draws of 300 samples; a share 
 
 Outside of 0.93 to 0.97: a group by itself that has nine melanomas (0.988 and 0.991), and where AUCs are 0.99 three that
 are too wide because of counts. Of 30 melanomas nearly all are found (0.977) or found by both models alike (0.990), of
-nine in a group nearly all are right (0.986), and one more or fewer is several percent of the draws. By the standard error of the
-difference (`normal`) DeLong's would hold 0.879.
+nine in a group nearly all are right (0.986), and one more or fewer is several percent of the draws. By the standard
+error of the difference (`normal`) DeLong's would hold 0.879.
 """
 
 from __future__ import annotations

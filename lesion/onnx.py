@@ -79,7 +79,8 @@ class Exported(nn.Module):
 def export_onnx(predictor: Predictor, path: Path, say: Callable[[str], None] = lambda text: None) -> Difference:
     """Write `predictor` as an ONNX file and return its largest differences from PyTorch, at most `TOLERANCE`.
 
-    Raises SettingError where the packages are missing or members decode photos differently, and ExportError.
+    The folder of `path` is made. Raises SettingError where the packages are missing or members decode photos
+    differently, and ExportError.
     """
     if len(predictor.squares) > 1:
         raise SettingError("the members decode photos to different squares: one graph cannot take both")
@@ -89,6 +90,7 @@ def export_onnx(predictor: Predictor, path: Path, say: Callable[[str], None] = l
         import onnxscript  # noqa: F401, PLC0415
     except ImportError as problem:
         raise SettingError(f"{problem.name} is not installed: pip install 'lesion-search[onnx]'") from problem
+    path.parent.mkdir(parents=True, exist_ok=True)
     network = Exported(predictor).eval()
     names = [f"images_{size}" if len(set(network.sizes)) > 1 else "images" for size in sorted(set(network.sizes))]
     names += ["people"] if network.asks else []

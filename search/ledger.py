@@ -5,7 +5,7 @@ the row RUNNING; the next session adopts that very row, with its parameters, see
 study that was asked for N trials has N rows, whatever happened to it (docs/decisions/0003-ledger.md).
 
 States: ``complete`` reached its epochs; ``pruned`` was stopped by the scheduler; ``failed`` has a failure
-class, and where memory ran out a constraint, from which the sampler learns to keep away; ``running`` is
+class, and where memory ran out a constraint, from which TPE learns to keep away; ``running`` is
 running, or waits to be adopted; ``waiting`` is a starting point not begun. The value of a trial is that of its
 last epoch, not of its best: less optimistic, and what its checkpoint and its predictions are.
 """

@@ -40,11 +40,11 @@ def test_a_written_ensemble_says_what_the_predictor_says(tmp_path):
     members = (member(0), member(1, metadata="concatenate"))
     rules = Rules(1.6, (2.0, 1.0, 0.5))
     predictor = Predictor(members, CLASSES, views=4, class_weights=(1.0, 2.0, 1.0), rules=rules, data="drawn")
-    worst = export_onnx(predictor, tmp_path / "model.onnx")
+    worst = export_onnx(predictor, tmp_path / "new" / "model.onnx")
     assert 0 < worst.probability < 1e-4
     assert 0 < worst.logit < 1e-4
-    assert [path.name for path in tmp_path.glob("*onnx*")] == ["model.onnx"]
-    facts = json.loads(onnx.load(str(tmp_path / "model.onnx")).metadata_props[0].value)
+    assert [path.name for path in (tmp_path / "new").glob("*onnx*")] == ["model.onnx"]
+    facts = json.loads(onnx.load(str(tmp_path / "new" / "model.onnx")).metadata_props[0].value)
     assert facts["classes"] == list(CLASSES)
     assert facts["decision_weights"] == [2.0, 1.0, 0.5]
     ready = facts["preprocessing"]
@@ -52,7 +52,7 @@ def test_a_written_ensemble_says_what_the_predictor_says(tmp_path):
     assert len(ready["people"]) == WIDTH
     images = np.stack([prepared(photo, SIDE, ready["then_to"][0]) for photo in photos])
     nobody = np.array([[name.endswith("unknown") for name in ready["people"]]] * 4, np.float32)
-    session = onnxruntime.InferenceSession(tmp_path / "model.onnx", providers=["CPUExecutionProvider"])
+    session = onnxruntime.InferenceSession(tmp_path / "new" / "model.onnx", providers=["CPUExecutionProvider"])
     (found,) = session.run(None, {"images": images, "people": nobody})  # nothing but probabilities
     np.testing.assert_allclose(found, predictor.predict(photos), atol=1e-4)
     assert found.std(axis=1).min() > 0.01

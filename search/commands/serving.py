@@ -120,7 +120,6 @@ def export(args: argparse.Namespace) -> int:
         predictor = replace(predictor, views=args.views)
     if args.folder:
         return _export_folder(args, predictor)
-    args.onnx.parent.mkdir(parents=True, exist_ok=True)
     with console(stderr=True).status("reading the model") as spinner:
         worst = export_onnx(predictor, args.onnx, spinner.update)
     size = args.onnx.stat().st_size
@@ -157,11 +156,11 @@ def _export_backbone(args: argparse.Namespace, predictor: Predictor) -> int:
     from lesion.models.transfer import save_backbone  # noqa: PLC0415
     from search.display import print_json, say  # noqa: PLC0415
 
-    args.backbone.parent.mkdir(parents=True, exist_ok=True)
     members = predictor.members
     if not 1 <= args.member <= len(members):
         raise LesionError(f"--member {args.member}: {args.model} has {len(members)} members, counted from 1")
     member = members[args.member - 1]
+    args.backbone.parent.mkdir(parents=True, exist_ok=True)
     name, tensors = member.settings["backbone"], save_backbone(member.model, args.backbone)
     if args.json:
         print_json({"file": str(args.backbone), "backbone": name, "tensors": tensors, "data": predictor.data})

@@ -11,6 +11,7 @@ from search.ledger import derived_seed
 from search.simulation.curves import Recorded
 from search.simulation.replay import Moment, reached, replay
 from search.space import Asha, Space
+from search.space.space import Sampler
 
 TARGET = 0.95
 """Quantile of what whole recorded trials reached at best that counts as found."""
@@ -20,7 +21,7 @@ TARGET = 0.95
 class Method:
     """A sampler, "tpe" or "random", with the scheduler of the space or none."""
 
-    sampler: str
+    sampler: Sampler
     stops: bool
 
     @property

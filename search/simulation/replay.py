@@ -17,6 +17,7 @@ from search.proposals import History, Proposal
 from search.searcher import scheduler_for
 from search.simulation.curves import Curve, Recorded
 from search.space import Asha, Space
+from search.space.space import Sampler
 from search.trial import Order
 
 
@@ -42,7 +43,7 @@ class _Running:
 
 
 def replay(
-    space: Space, recorded: Recorded, *, sampler: str, asha: Asha | None, trials: int, workers: int, seed: int
+    space: Space, recorded: Recorded, *, sampler: Sampler, asha: Asha | None, trials: int, workers: int, seed: int
 ) -> list[Moment]:
     """Search `space` by `sampler` ("tpe" or "random") and `asha` (None: every trial goes to its end).
 
@@ -70,7 +71,7 @@ def replay(
 class _Search:
     """Sampler and scheduler of one replay."""
 
-    def __init__(self, space: Space, recorded: Recorded, sampler: str, asha: Asha | None, seed: int) -> None:
+    def __init__(self, space: Space, recorded: Recorded, sampler: Sampler, asha: Asha | None, seed: int) -> None:
         self.space, self.recorded, self.seed = space, recorded, seed
         self.sign = 1.0 if space.direction == "maximize" else -1.0
         self.study = optuna.create_study(direction=optuna.study.StudyDirection[space.direction.upper()])
@@ -81,8 +82,7 @@ class _Search:
 
     def begin(self, number: int, now: float) -> _Running:
         seed = derived_seed(self.seed, "sampler", number)
-        tpe = self._sampler == "tpe"
-        self.study.sampler = Proposal(seed, self._history) if tpe else optuna.samplers.RandomSampler(seed=seed)
+        self.study.sampler = Proposal(seed, self._history, self._sampler)
         trial = self.study.ask()
         curve = self.recorded.curve(self.space.sample(trial))
         handle: Any = SimpleNamespace(trial_id=str(number), config={"order": Order(number, 0)})

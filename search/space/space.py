@@ -50,7 +50,7 @@ class Asha:
 
 
 Sampler = Literal["tpe", "random"]
-"""What proposes: towards what was good so far, or each option as often as its rivals and numbers at random."""
+"""What proposes: towards what was good so far, or every option in turn and numbers at random."""
 SAMPLERS: tuple[Sampler, ...] = get_args(Sampler)
 
 

@@ -9,6 +9,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -55,6 +56,30 @@ def test_help_says_what_it_does_and_shows_examples(command: str, capsys: pytest.
     assert max(map(len, text.splitlines())) <= 100
     if command not in ("data", "cluster"):
         assert text.count(f"  lesion-search {command}") >= 2, "a command shows two examples or more"
+
+
+@pytest.mark.parametrize(
+    "words",
+    ["predict m p.jpg", "explain m p.jpg --out why", "report s", "compare a b", "export m --onnx f", "simulate s"],
+)
+def test_what_keeps_nothing_of_what_it_began_says_so_at_ctrl_c(
+    words: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    parse = argparse.ArgumentParser.parse_args
+
+    def interrupted(args: argparse.Namespace) -> int:
+        raise KeyboardInterrupt
+
+    def parsed(parser: argparse.ArgumentParser, *arguments: Any) -> argparse.Namespace:
+        args: argparse.Namespace = parse(parser, *arguments)
+        args.run = interrupted
+        return args
+
+    monkeypatch.setattr(argparse.ArgumentParser, "parse_args", parsed)
+    assert cli.main(words.split()) == cli.INTERRUPTED
+    assert capsys.readouterr().err == "interrupted; the same command begins anew\n"
+    assert cli.main(["run", "space.yaml"]) == cli.INTERRUPTED
+    assert capsys.readouterr().err == "interrupted; the same command continues\n"
 
 
 def test_every_example_parses() -> None:

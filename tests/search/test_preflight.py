@@ -1,5 +1,6 @@
 """What every trial would run into is said before the first one."""
 
+import sys
 from dataclasses import replace
 
 import pytest
@@ -110,3 +111,8 @@ def test_what_a_training_follows_is_a_judge_too(tmp_path, lopsided, more, follow
     if follows:
         with pytest.raises(DataError, match="macro_auc is undefined"):
             require_judge(space, lopsided)
+
+
+def test_a_space_that_names_no_weights_loads_no_models(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "lesion.models", None)  # importing it raises
+    assert misfit_weights(judged(tmp_path, "mean_auc"), fetch=True) == []

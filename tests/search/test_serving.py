@@ -142,11 +142,12 @@ def test_a_member_s_backbone_is_written_and_the_next_command_named(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     Predictor((member(0), member(1)), CLASSES).save(tmp_path / "model")
-    assert main(["export", "model", "--backbone", "mine.safetensors", "--member", "2"]) == 0
+    assert main(["export", "model", "--backbone", "new/mine.safetensors", "--member", "2"]) == 0
     said = " ".join(capsys.readouterr().out.split())
     assert "squeezenet1_1 of member 2 of 2, trained at 32 pixels" in said
-    assert "--set backbone.squeezenet1_1.weights=mine.safetensors" in said
-    first = load_file("mine.safetensors")["features.0.weight"]
+    assert "--set backbone.squeezenet1_1.weights=new/mine.safetensors" in said
+    first = load_file("new/mine.safetensors")["features.0.weight"]
     assert torch.equal(first, member(1).model.backbone.state_dict()["stages.0.0.weight"])
-    assert main(["export", "model", "--backbone", "mine.safetensors", "--member", "3"]) == 2
+    assert main(["export", "model", "--backbone", "none/mine.safetensors", "--member", "3"]) == 2
     assert "has 2 members" in capsys.readouterr().err
+    assert not (tmp_path / "none").exists()
