@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from torch.utils.data import DataLoader, Dataset
 
 from lesion.augment import Augmenter, resize
-from lesion.balancing import VIEWS, Draws, blended, shown
+from lesion.balancing import AUGMENTED, VIEWS, Draws, blended, shown
 from lesion.embeddings import Embeddings
 
 Indices = NDArray[np.int64]
@@ -57,17 +57,21 @@ class Photos:
     """Augmented images of draws from a training part: uint8 (S, S, 3).
 
     `images` are those of the whole packed set, `rows` where the training part stands in it; a synthetic draw is
-    blended from two images of `size` pixels and then augmented like any other.
+    blended from two images of `size` pixels and then augmented like any other. Where some images are there once more,
+    augmented (`lesion.balancing.AUGMENTED`), all others are shown as they are.
     """
 
     def __init__(self, images: NDArray[np.uint8], rows: Indices, draws: Draws, size: int, augmenter: Augmenter) -> None:
         self._images, self._rows, self._draws, self._size = images, rows, draws, size
         self._augmenter = augmenter
+        extra = draws.copy == AUGMENTED
+        self._augmented = extra if extra.any() else np.ones(len(draws), dtype=np.bool_)
 
     def example(self, index: int, epoch: int, position: int) -> torch.Tensor:
-        """The image of draw `index`, augmented."""
+        """The image of draw `index`, augmented where it is to be."""
+        image = self._drawn(index)
         # Seeded by position: an image that balancing repeats is augmented differently each time.
-        image = self._augmenter(self._drawn(index), epoch, position)
+        image = self._augmenter(image, epoch, position) if self._augmented[index] else resize(image, self._size)
         # A photo that nothing had to be done to is still the mapped file, which no tensor may stand on.
         return torch.from_numpy(np.require(image, requirements=("C", "W")))
 

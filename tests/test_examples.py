@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lesion.augment import Augmenter, augmentations
-from lesion.balancing import Draws, blended
+from lesion.balancing import AUGMENTED, Draws, blended
 from lesion.examples import Epoch, ExampleOrder, Photos, batches
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (8, 12, 12, 3), dtype=np.uint8)
@@ -56,6 +56,16 @@ def test_a_repeated_image_is_drawn_anew_at_each_place_and_in_each_epoch():
     assert len({image.numpy().tobytes() for image in places}) == 6
     again = epoch_of([2, 2, 2], "strong", 1)[1][0]
     assert torch.equal(again, places[4])
+
+
+def test_an_image_that_is_there_once_more_augmented_is_there_as_it_is_too():
+    everything = Draws.everything(len(ROWS))
+    draws = everything.concatenate(everything.copied(AUGMENTED))
+    count = len(everything)
+    for epoch in (0, 1):
+        shown = [image.numpy() for image, _ in epoch_of(np.arange(2 * count), "strong", epoch, draws)]
+        assert np.array_equal(shown[:count], IMAGES[ROWS])
+        assert all(not np.array_equal(*pair) for pair in zip(shown[:count], shown[count:], strict=True))
 
 
 def test_batches_hold_images_and_their_draws_in_order_and_draw_from_no_shared_generator():

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from lesion.balancing import chains, rows, smote, weights  # noqa: F401 - importing registers
-from lesion.balancing.copies import VIEWS, blended, shown
+from lesion.balancing.copies import AUGMENTED, VIEWS, blended, shown
 from lesion.balancing.draws import Draws, Part, Vectors, balancings
 
-__all__ = ["VIEWS", "Draws", "Part", "Vectors", "balancings", "blended", "shown"]
+__all__ = ["AUGMENTED", "VIEWS", "Draws", "Part", "Vectors", "balancings", "blended", "shown"]

@@ -1,7 +1,8 @@
 """The deterministic copies of an image, and the blend of two: what `Draws` says, done to pixels when they are shown.
 
 Copies 0 to 4 are system B's "×5": the image, flipped left-right, flipped up-down, turned by 90° and by 180°. The extra
-images of system A are `AUGMENTED`: how they differ from the original is drawn by the augmentation.
+images of system A are `AUGMENTED`: how they differ from the original, which is shown as it is beside them, is drawn by
+the augmentation.
 """
 
 from __future__ import annotations

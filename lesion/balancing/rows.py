@@ -87,14 +87,15 @@ def copies(part: Part, draws: Draws, rng: np.random.Generator, *, of: str = MINO
 def positives(part: Part, draws: Draws, rng: np.random.Generator, *, of: str = MINORITY) -> Draws:
     """Show every image of some classes once more, augmented: system A's positives.
 
-    `of` as for copies. An image counts once however often it is drawn, so after `twice` it is there three times.
+    `of` as for copies. An image counts once however often it is drawn, so after `twice` it is there three times: once
+    as it is and twice augmented. The augmentation touches the added images alone, in the whole training part.
     """
     return draws.concatenate(_once_more(draws, _of(part, draws, of)))
 
 
 @balancings.register
 def twice(part: Part, draws: Draws, rng: np.random.Generator) -> Draws:
-    """Show every image once more, augmented: system A's whole set."""
+    """Show every image once more, augmented: system A's whole set; what was there is shown as it is."""
     return draws.concatenate(_once_more(draws, np.arange(len(draws))))
 
 
