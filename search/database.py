@@ -3,6 +3,7 @@
 SQLite is a file of the workspace and waits for a lock by itself. A server may be restarted under a search that has run
 for days: whatever was asked of it is asked again until it answers (`Patience`). That is sound because every write of
 the ledger says what is to be, not what is to change; the one that does not, a new row, looks first whether it is there.
+What belongs together is one transaction (`SoleWriter.at_once`): a commit to a disk takes longer than all that it holds.
 """
 
 from __future__ import annotations
@@ -15,11 +16,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from json import JSONDecodeError
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import optuna
 from optuna.storages import RDBStorage
 from optuna.storages._cached_storage import _CachedStorage, _StudyInfo
+from optuna.trial import FrozenTrial
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import (
     ArgumentError,
@@ -29,6 +31,7 @@ from sqlalchemy.exc import (
     PendingRollbackError,
     SQLAlchemyError,
 )
+from sqlalchemy.orm import Session, scoped_session
 
 from search.errors import LedgerAccessError, LedgerError
 
@@ -63,6 +66,22 @@ class Storage(RDBStorage):
         super().__init__(url, engine_kwargs=engine_kwargs)
         weakref.finalize(self, self.engine.dispose)
 
+    @contextmanager
+    def at_once(self) -> Iterator[None]:
+        """What is written within, as one transaction: all of it at the end or, when something is raised, nothing."""
+        session, separate = _Together(bind=self.engine), self.scoped_session
+        # What each of Optuna's writes takes a session of its own from.
+        self.scoped_session = scoped_session(cast(Any, lambda: session))
+        try:
+            yield
+            self._commit(session)
+        finally:
+            self.scoped_session = separate
+            session.end()
+
+    def _commit(self, session: _Together) -> None:
+        session.commit_all()
+
     def _create_new_trial(self, study_id: int, template_trial: Any = None) -> Any:
         self._rows_begun = 0
         return super()._create_new_trial(study_id, template_trial)
@@ -74,6 +93,35 @@ class Storage(RDBStorage):
         return super()._get_prepared_new_trial(study_id, template_trial, session)
 
 
+class _Together(Session):
+    """A transaction of several of Optuna's, each of which commits and closes its own."""
+
+    undone = False
+
+    def commit(self) -> None:
+        """The end of a part."""
+        self.flush()
+
+    def rollback(self) -> None:
+        """The end of everything: Optuna goes on after some errors, and the parts before must not be missed."""
+        self.undone = True
+        super().rollback()
+
+    def close(self) -> None:
+        """Forget what was read: another part may change it behind SQLAlchemy's back."""
+        self.expunge_all()
+
+    def commit_all(self) -> None:
+        """Commit all parts; raises LedgerAccessError where one of them was undone."""
+        if self.undone:
+            raise LedgerAccessError("cannot write to the ledger: the database refused a part of what belongs together")
+        super().commit()
+
+    def end(self) -> None:
+        """Undo what was not committed, and give the connection back."""
+        super().close()
+
+
 class SoleWriter(_CachedStorage):
     """A database whose studies this process alone writes to, as a driver does: rows are read again once written to.
 
@@ -81,10 +129,46 @@ class SoleWriter(_CachedStorage):
     with 800 trials at a time that is a second for each proposal.
     """
 
-    def __init__(self, backend: RDBStorage) -> None:
+    _backend: Storage
+
+    def __init__(self, backend: Storage) -> None:
         super().__init__(backend)
+        self._together = False
+        self._forget()
+
+    def _forget(self) -> None:
+        super().__init__(self._backend)
         self._written: set[int] = set()
         self._newest: dict[int, int] = {}
+
+    @contextmanager
+    def at_once(self) -> Iterator[None]:
+        """What is written within reaches the database as a whole, or not at all; in a block of its kind, with that."""
+        if self._together:
+            yield
+            return
+        self._together = True
+        try:
+            with self._backend.at_once():
+                yield
+        except BaseException:
+            self._forget()  # it may have read what is there no more
+            raise
+        finally:
+            self._together = False
+
+    def get_trial(self, trial_id: int) -> FrozenTrial:
+        """A row, read again if it was written to."""
+        place = self._trial_id_to_study_id_and_number.get(trial_id)
+        if place is None or trial_id in self._written:
+            trial = self._backend.get_trial(trial_id)
+            if place is None:
+                return trial
+            with self._lock:
+                self._add_trials_to_cache(place[0], [trial])
+            self._written.discard(trial_id)
+        study, number = place
+        return self._studies[study].trials[number]
 
     # A row counts as written to before it is: a write may arrive whose answer does not.
     def set_trial_param(self, trial_id: int, *what: Any, **named: Any) -> None:
@@ -136,9 +220,22 @@ class Patience:
     seconds: float = PATIENCE
     hurried: Callable[[], bool] = lambda: False
     given_up: bool = False
+    _within: bool = False
 
     def call(self, action: str, ask: Callable[[], Result]) -> Result:
-        """What `ask` returns; raises LedgerError when the database cannot, and cannot be waited for."""
+        """What `ask` returns; raises LedgerError when the database cannot, and cannot be waited for.
+
+        Within something that is asked again it is a part of that, and not asked again by itself.
+        """
+        if self._within:
+            return ask()
+        self._within = True
+        try:
+            return self._call(action, ask)
+        finally:
+            self._within = False
+
+    def _call(self, action: str, ask: Callable[[], Result]) -> Result:
         began, tries = time.monotonic(), 0
         while True:
             try:

@@ -89,7 +89,7 @@ class Ledger:
         for row in (row for row in self.rows() if row.state == "running"):
             verdict = row.attributes.get("verdict")
             if verdict is not None:
-                self._close(row.number, Ending(**verdict))
+                self._end(row.number, Ending(**verdict))
             elif self._losses(row) >= LOSSES:
                 text = f"the driver ended {LOSSES} times while this trial was at epoch {row.epoch}"
                 self.finish(row.number, Ending("failed", row.epoch, failure="lost", message=text))
@@ -115,7 +115,6 @@ class Ledger:
         """Note that a worker starts the trial, with `attributes`; returns the number of this attempt, from 1."""
         row = self.row(number)
         attempt = row.attempt + 1
-        # The attempt last: an attempt that is noted is noted whole.
         self.note(number, began_at=row.epoch, let_go=False, **attributes, attempt=attempt)
         return attempt
 
@@ -123,46 +122,55 @@ class Ledger:
         """Note that the session ends on purpose with this trial unfinished: nothing speaks against the trial."""
         self.note(number, let_go=True)
 
-    def report(self, number: int, epoch: int, value: float) -> None:
-        """Record the objective after an epoch; the same epoch again replaces it."""
+    def report(self, number: int, epoch: int, value: float, **attributes: Any) -> None:
+        """Record the objective after an epoch, with `attributes`; the same epoch again replaces it."""
         if not math.isfinite(value):
             raise ValueError(f"trial {number}: the objective at epoch {epoch} is {value}; fail it as {NON_FINITE}")
-        self._write(lambda: self.storage.set_trial_intermediate_value(self._ids[number], epoch, value))
+
+        def reported() -> None:
+            self.storage.set_trial_intermediate_value(self._ids[number], epoch, value)
+            self.note(number, **attributes)
+
+        self._write(reported)
 
     def note(self, number: int, **attributes: Any) -> None:
         """Store user attributes of a trial that has not ended."""
-        for key, value in attributes.items():
-            self._write(partial(self.storage.set_trial_user_attr, self._ids[number], key, value))
+
+        def noted() -> None:
+            for key, value in attributes.items():
+                self.storage.set_trial_user_attr(self._ids[number], key, value)
+
+        self._write(noted)
 
     def finish(self, number: int, ending: Ending, **attributes: Any) -> None:
         """End a trial, with `attributes`.
 
-        The verdict goes first: a driver that dies between it and the end leaves a row that `reconcile` can end the
-        same way, instead of one that goes on after the scheduler stopped it.
+        The verdict stays with the row. Earlier versions wrote it before the end, and a driver that died between the
+        two left a row that `reconcile` ends the same way.
         """
-        self.note(number, **attributes, verdict=vars(ending))
-        self._close(number, ending)
+        self._end(number, ending, **attributes, verdict=vars(ending))
 
-    def _close(self, number: int, ending: Ending) -> None:
+    def _end(self, number: int, ending: Ending, **attributes: Any) -> None:
         if ending.failure is not None:
-            # After the verdict: a row that has a failure and no verdict may go on, and complete as a failed one.
-            self.note(number, failure=ending.failure, message=ending.message)
-        if ending.value is not None:
-            self.report(number, ending.epoch, ending.value)
+            attributes |= {"failure": ending.failure, "message": ending.message}
         values = None if ending.value is None else [ending.value]
-        state = ENDINGS[ending.state]
-        if ending.failure in INFEASIBLE:
-            # What Optuna's Trial.set_constraint stores. TPE looks at COMPLETE and PRUNED rows alone: it would
-            # propose again and again what failed for want of memory.
-            self._write(partial(self.storage.set_trial_system_attr, self._ids[number], "constraints:memory", 1.0))
-            state = TrialState.PRUNED
+        # What Optuna's Trial.set_constraint stores. TPE looks at COMPLETE and PRUNED rows alone: it would propose
+        # again and again what failed for want of memory.
+        impossible = ending.failure in INFEASIBLE
+        state = TrialState.PRUNED if impossible else ENDINGS[ending.state]
 
-        def end() -> None:
+        def ended() -> None:
             # Looked at first: an answer that was lost on its way may have ended it already.
-            if not self.storage.get_trial(self._ids[number]).state.is_finished():
-                self.storage.set_trial_state_values(self._ids[number], state, values)
+            if self.row(number).finished:
+                return
+            self.note(number, **attributes)
+            if ending.value is not None:
+                self.report(number, ending.epoch, ending.value)
+            if impossible:
+                self.storage.set_trial_system_attr(self._ids[number], "constraints:memory", 1.0)
+            self.storage.set_trial_state_values(self._ids[number], state, values)
 
-        self._write(end)
+        self._write(ended)
 
     def _asked(self, running: Collection[int], space: Samples) -> TrialRow:
         """A new row with its settings; where the last try made one and its answer was lost, that one."""
@@ -206,9 +214,12 @@ class Ledger:
         return self.patience.call("read", lambda: self.study.get_trials(deepcopy=False))
 
     def _write(self, ask: Callable[[], Result]) -> Result:
+        """What `ask` returns; all that it writes is in the ledger then, or nothing of it."""
+
         def guarded() -> Result:
             self.guard()
-            return ask()
+            with self.storage.at_once():
+                return ask()
 
         return self.patience.call("write to", guarded)
 

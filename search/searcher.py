@@ -108,8 +108,7 @@ class LedgerSearcher(Searcher):
             return
         with self._fatal():
             self.require_unchanged()
-            self.ledger.report(number, result["epoch"], result["value"])
-            self.ledger.note(number, **self._so_far(number, result))
+            self.ledger.report(number, result["epoch"], result["value"], **self._so_far(number, result))
             self._heard("epoch", number, result)
 
     def on_trial_complete(self, trial_id: str, result: Mapping[str, Any] | None = None, error: bool = False) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 
 import optuna
 import pytest
+import sqlalchemy
 
 from search.database import open_storage
 from search.errors import LedgerError, StudyError
@@ -177,9 +178,16 @@ def test_an_unfinished_row_is_adopted_with_all_it_had(ledger: Ledger, url: str) 
     assert again.begin(0) == 2
 
 
-def test_a_row_whose_question_was_cut_short_is_completed(ledger: Ledger, url: str) -> None:
+def test_a_question_that_is_cut_short_leaves_no_row(ledger: Ledger, url: str) -> None:
     with pytest.raises(SystemExit):
         ledger.ask(Dies())
+    assert ledger.rows() == open_ledger(url, "tiny", IDENTITY, 7).rows() == []
+    assert ledger.ask(Line()).number == 0
+
+
+def test_a_row_that_an_earlier_version_cut_short_is_completed(ledger: Ledger, url: str) -> None:
+    with pytest.raises(SystemExit):
+        Dies().sample(ledger.study.ask())  # each write for itself, as it was
     again = open_ledger(url, "tiny", IDENTITY, 7)
     [half] = again.reconcile()
     assert half.settings == {}
@@ -188,16 +196,24 @@ def test_a_row_whose_question_was_cut_short_is_completed(ledger: Ledger, url: st
     assert len(again.rows()) == 1
 
 
-def test_a_verdict_outlives_the_driver(ledger: Ledger, url: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    row = ledger.ask(Line())
-    train(ledger, row, 1)
+def test_an_end_that_is_cut_short_leaves_the_row_as_it_was(
+    ledger: Ledger, url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    train(ledger, ledger.ask(Line()), 1)
+    before = ledger.rows()
 
-    def die(*arguments: Any) -> None:
+    def die(*arguments: Any, **named: Any) -> None:
         raise SystemExit
 
-    monkeypatch.setattr(ledger, "_close", die)
+    monkeypatch.setattr(ledger.storage._backend, "set_trial_state_values", die)
     with pytest.raises(SystemExit):
         ledger.finish(0, Ending("pruned", 2, 0.25), seconds=3.0)
+    assert ledger.rows() == before == open_ledger(url, "tiny", IDENTITY, 7).rows()
+
+
+def test_a_verdict_of_an_earlier_version_outlives_its_driver(ledger: Ledger, url: str) -> None:
+    train(ledger, ledger.ask(Line()), 1)
+    ledger.note(0, seconds=3.0, verdict=vars(Ending("pruned", 2, 0.25)))
     again = open_ledger(url, "tiny", IDENTITY, 7)
     assert again.reconcile() == []
     row = again.row(0)
@@ -338,17 +354,59 @@ def test_what_a_driver_remembers_is_what_the_database_holds(url: str) -> None:
     assert {row.state for row in ledger.rows()} == {"running", "complete", "pruned", "failed"}
 
 
+def test_each_step_of_a_trial_is_one_transaction(ledger: Ledger) -> None:
+    written: list[str] = []
+
+    def note(connection: Any, cursor: Any, statement: str, *others: Any) -> None:
+        if not statement.startswith("SELECT"):
+            written.append("write")
+
+    engine = ledger.storage._backend.engine
+    sqlalchemy.event.listen(engine, "before_cursor_execute", note)
+    sqlalchemy.event.listen(engine, "commit", lambda connection: written.append("commit"))
+
+    def transactions() -> int:
+        """How many commits had something to commit; what ends a reading costs nothing."""
+        parts = "".join(each[0] for each in written).split("c")
+        written.clear()
+        return sum(bool(part) for part in parts)
+
+    ledger.ask(Line())
+    assert transactions() == 1
+    ledger.begin(0, checkpoint="here", ray_trial="a")
+    assert transactions() == 1
+    ledger.report(0, 1, 0.5, seconds=1.0, device_seconds=2.0)
+    assert transactions() == 1
+    ledger.finish(0, Ending("failed", 1, None, OUT_OF_MEMORY, "too large"), seconds=2.0, metrics={"auc": 0.5})
+    assert transactions() == 1
+
+
+def test_a_part_that_the_database_refused_undoes_the_whole(ledger: Ledger) -> None:
+    ledger.ask(Line())
+    before = ledger.rows()
+
+    def refused_once() -> None:
+        with ledger.storage.at_once():
+            ledger.note(0, losses=1)
+            ledger.storage._backend.scoped_session().rollback()  # as Optuna does where it passes over an error
+            ledger.note(0, hangs=1)
+
+    with pytest.raises(LedgerError, match="refused a part"):
+        refused_once()
+    assert ledger.rows() == before
+
+
 def test_a_row_whose_making_was_not_answered_is_seen(ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
     ledger.ask(Line())
     ledger.rows()
     backend = ledger.storage._backend
-    made = backend._create_new_trial
+    made = backend._commit
 
     def unanswered(*arguments: Any) -> None:
         made(*arguments)
         raise LedgerError("no answer")
 
-    monkeypatch.setattr(backend, "_create_new_trial", unanswered)
+    monkeypatch.setattr(backend, "_commit", unanswered)
     with pytest.raises(LedgerError, match="no answer"):
         ledger.ask(Line())
     assert [row.number for row in ledger.rows()] == [0, 1]

@@ -252,7 +252,7 @@ def test_an_error_of_the_ledger_ends_the_session(
     ask = searcher(ledger, told)
     ask.suggest("a")
 
-    def refuse(*arguments: Any) -> None:
+    def refuse(*arguments: Any, **noted: Any) -> None:
         raise LedgerError("the disk is full")
 
     monkeypatch.setattr(ledger, "report", refuse)
