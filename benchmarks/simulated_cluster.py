@@ -1,14 +1,14 @@
 """A search of 200 nodes × 4 GPUs × 10 000 trials, without any of them: what the driver itself costs.
 
-    python benchmarks/simulated_cluster.py                          # an hour or so on a quiet machine
-    python benchmarks/simulated_cluster.py --trials 300 --workers 50
+    lesion-search simulate isic2018_full --export curves.json       # of trials that were trained
+    python benchmarks/simulated_cluster.py curves.json
+    python benchmarks/simulated_cluster.py curves.json --trials 300 --workers 50
 
 The real session, ledger (SQLite), searcher, scheduler with its rungs, and mirror (MLflow over SQLite) hear of trials
-whose learning curves are drawn; only Ray and the training are left out. Every row of the table is about the trials
-since the row above. `busy` is the processor time of the driver over the time that the trials would have taken, at
-`--epoch` seconds an epoch on all workers: at 1 the driver keeps the GPUs waiting. That is where it breaks first.
-
-Not recorded yet at full size: it needs a machine that nothing else uses.
+that go as the recorded one did that is most like them; only Ray and the training are left out. Every row of the table
+is about the trials since the row above. `busy` is the wall time of the driver over the time that the trials would have
+taken, with `--epoch` seconds for a mean epoch, on all workers: at 1 the driver keeps the GPUs waiting. That is where it
+breaks first. Recorded in benchmarks/simulated_cluster.md.
 """
 
 from __future__ import annotations
@@ -16,7 +16,6 @@ from __future__ import annotations
 import argparse
 import heapq
 import os
-import random
 import resource
 import tempfile
 import time
@@ -33,6 +32,7 @@ from search.mirror import mirror_of
 from search.searcher import LedgerSearcher, scheduler_for
 from search.seats import Alike
 from search.session import Plan, Session
+from search.simulation import Recorded, read_curves
 from search.space import Space, load
 from search.trial import Job, build_training
 from search.workspace import open_workspace
@@ -58,10 +58,11 @@ class Stopwatch:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--space", type=Path, default=Path("spaces/isic2017.yaml"))
+    parser.add_argument("curves", type=Path, help="learning curves, as 'lesion-search simulate --export' writes them")
+    parser.add_argument("--space", type=Path, default=Path("spaces/isic2018_full.yaml"))
     parser.add_argument("--trials", type=int, default=10_000)
     parser.add_argument("--workers", type=int, default=800, help="GPUs, a trial on each")
-    parser.add_argument("--epoch", type=float, default=60.0, help="simulated seconds of an epoch")
+    parser.add_argument("--epoch", type=float, default=60.0, help="simulated seconds of a mean epoch")
     parser.add_argument("--rows", type=int, default=10, help="rows of the table")
     parser.add_argument("--folder", type=Path, help="where the workspace is made (default: a temporary folder)")
     arguments = parser.parse_args()
@@ -71,6 +72,8 @@ def main() -> None:
 
 def _simulate(arguments: argparse.Namespace, folder: Path) -> None:
     space = load(arguments.space)
+    recorded = Recorded(read_curves(arguments.curves), space.budget.epochs)
+    pace = arguments.epoch / float(np.mean([curve.seconds for curve in recorded.curves]))
     session = _session(space, folder, arguments.trials)
     session.mirror.start()
     scheduler = scheduler_for(space.scheduler, space.budget.epochs, space.direction, ())
@@ -82,22 +85,23 @@ def _simulate(arguments: argparse.Namespace, folder: Path) -> None:
     print("|---|---|---|---|---|---|---|---|", flush=True)
     every = max(1, arguments.trials // arguments.rows)
     watch, cpu, then, ended, now = Stopwatch(), time.process_time(), 0.0, 0, 0.0
+    wall = time.perf_counter()
     running: list[tuple[float, int, Any]] = []
     begun = 0
     while begun < arguments.trials or running:
         while begun < arguments.trials and len(running) < arguments.workers:
-            handle = _begin(searcher, scheduler, watch, begun)
-            heapq.heappush(running, (now + _epoch(arguments.epoch, handle), begun, handle))
+            handle = _begin(searcher, scheduler, watch, begun, recorded)
+            heapq.heappush(running, (now + pace * handle.curve.seconds, begun, handle))
             begun += 1
         now, number, handle = heapq.heappop(running)
         if _step(searcher, scheduler, watch, handle, space.budget.epochs):
-            heapq.heappush(running, (now + _epoch(arguments.epoch, handle), number, handle))
+            heapq.heappush(running, (now + pace * handle.curve.seconds, number, handle))
             continue
         ended += 1
         if ended % every == 0:
-            spent = time.process_time() - cpu
-            _print(ended, watch, spent / every, spent / max(now - then, 1e-9), session.mirror.pending)
-            watch, cpu, then = Stopwatch(), time.process_time(), now
+            spent, gone = time.process_time() - cpu, time.perf_counter() - wall
+            _print(ended, watch, spent / every, gone / max(now - then, 1e-9), session.mirror.pending)
+            watch, cpu, wall, then = Stopwatch(), time.process_time(), time.perf_counter(), now
     start = time.perf_counter()
     delivered = session.mirror.close(600)
     print(f"\nMLflow held {'everything' if delivered else 'not everything'} {time.perf_counter() - start:.0f} s later.")
@@ -116,23 +120,18 @@ def _session(space: Space, folder: Path, trials: int) -> Session:
     return Session(plan, ledger, mirror_of(place, "simulated", ledger.identity), Interrupts())
 
 
-def _begin(searcher: LedgerSearcher, scheduler: Any, watch: Stopwatch, number: int) -> Any:
+def _begin(searcher: LedgerSearcher, scheduler: Any, watch: Stopwatch, number: int, recorded: Recorded) -> Any:
     config = watch.time("ask", searcher.suggest, str(number))
-    draw = random.Random(config["order"].seed)
-    handle = SimpleNamespace(trial_id=str(number), config=config, epoch=0, level=draw.uniform(0.6, 0.9), draw=draw)
+    curve = recorded.curve(config["order"].settings)
+    handle = SimpleNamespace(trial_id=str(number), config=config, epoch=0, curve=curve)
     scheduler.on_trial_add(None, handle)
     return handle
-
-
-def _epoch(seconds: float, handle: Any) -> float:
-    """Simulated seconds of one epoch: models differ by a factor of four."""
-    return seconds * 2 ** (2 * random.Random(handle.trial_id).random() - 1)
 
 
 def _step(searcher: LedgerSearcher, scheduler: Any, watch: Stopwatch, handle: Any, epochs: int) -> bool:
     """One more epoch of a trial, told as Ray tells it; whether it goes on."""
     handle.epoch += 1
-    value = handle.level * (1 - 0.5**handle.epoch) + handle.draw.gauss(0, 0.005)
+    value = handle.curve.values[handle.epoch - 1]
     spent = {"seconds": 60.0 * handle.epoch, "device_seconds": 60.0 * handle.epoch, "examples": 2000 * handle.epoch}
     metrics = {f"metrics/auc_{n}": value for n in range(12)}
     result = {"epoch": handle.epoch, "value": value, **spent, **metrics}

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from lesion.data.synthesise import synthesise
+from search.simulation import Curve, write_curves
 
 BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
 SMALL = ("--size", "32", "--trials", "1", "--epochs", "1")
@@ -52,6 +53,16 @@ def test_packing_without_a_gpu_and_without_ray_optuna_or_mlflow(tmp_path: Path) 
     for at_a_time in (1, 2):
         assert re.search(rf"\| {at_a_time} \| {numbers}", told), told
     assert re.search(r"Of 2, one asked for all: refused, with \d+ MiB of 256; 1 of 1 others trained on", told), told
+
+
+def test_a_search_of_a_cluster_s_size_without_a_cluster(tmp_path: Path) -> None:
+    """Recorded curves through the real driver: every trial ends, and MLflow holds them all."""
+    settings = ({"head": "linear", "lr": 1e-4 * (1 + number)} for number in range(6))
+    curves = [Curve(each, (0.3, 0.4, 0.4 + 0.01 * number), 5.0 + number) for number, each in enumerate(settings)]
+    write_curves(tmp_path / "curves.json", curves)
+    told = run("simulated_cluster.py", tmp_path / "curves.json", "--trials", 24, "--workers", 8, "--rows", 2)
+    assert re.findall(r"^\| (\d+) \| \d+\.\d \| \d+\.\d \| \d+\.\d \|", told, re.MULTILINE) == ["12", "24"], told
+    assert "MLflow held everything" in told
 
 
 def test_what_finalists_say_of_the_winner_s_curse_holds():
