@@ -85,6 +85,7 @@ from lesion.metrics import (
     metrics_of,
     report,
     resamples,
+    sampled_share,
     sampled_summary,
     share_interval,
     summary,
@@ -203,7 +204,7 @@ def judgements(
     lesions = lesions_of(labels, CLASSES)
     value = float(sensitivity_at(first[:, 0], labels == 0, ones, 0.8)[0])
     sampled = sensitivity_at(first[:, 0], labels == 0, weights, 0.8)
-    found = {"sensitivity at 0.80": (share_interval(value, sampled, counts[0]), value, sampled)}
+    found = {"sensitivity at 0.80": (share_interval(sampled_share(value, sampled, counts[0])), value, sampled)}
     found["gap of a group"], found["a group by itself"] = group(rng, first, labels, weights, recalls)
     values = [summary(each, labels, CLASSES) for each in (first, second)]
     drawn = [sampled_summary(each, labels, CLASSES, weights) for each in (first, second)]
