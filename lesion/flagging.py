@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from lesion.evaluation import Evaluation
-from lesion.metrics import Interval, lesions_of, resamples, share_interval
+from lesion.metrics import Interval, lesions_of, resamples, sampled_share, share_interval
 from lesion.rules import OperatingPoint
 
 Bools = npt.NDArray[np.bool_]
@@ -74,7 +74,7 @@ def _share(right: Bools, of: Bools, samples: npt.NDArray[np.float64], lesions: i
         return Interval(math.nan, math.nan, math.nan)
     with np.errstate(invalid="ignore"):
         sampled = samples @ (right & of) / (samples @ of)
-    return share_interval(float(right[of].mean()), sampled, lesions)
+    return share_interval(sampled_share(float(right[of].mean()), sampled, lesions, int(of.sum())))
 
 
 def _plain(interval: Interval) -> list[float | None]:

@@ -8,8 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import reduce
-from operator import add
 
 import numpy as np
 import numpy.typing as npt
@@ -18,12 +16,12 @@ import pandas as pd
 from lesion.metadata import UNKNOWN
 from lesion.metrics import (
     Interval,
+    Share,
     Variance,
     interval_around,
-    interval_within,
-    lesions_of,
-    sampled_variance,
-    unseen_variance,
+    mean_share,
+    sampled_share,
+    share_interval,
 )
 
 Bools = npt.NDArray[np.bool_]
@@ -102,45 +100,27 @@ def _subgroup(
     if not len(judged):
         nothing = Interval(*[float("nan")] * 3)
         return Subgroup(column, name, images, names, nothing, nothing)
-    everyone, once = np.ones_like(members), np.ones((1, len(labels)))
-    each = _recalls(once, members, right, labels, judged)[:, 0]
-    gap = each.mean() - _recalls(once, everyone, right, labels, judged).mean()
-    within = _recalls(samples, members, right, labels, judged)
-    gaps = within - _recalls(samples, everyone, right, labels, judged)
-    # The gap has no Student's t: the variance of a share follows from the share, and what is coarse in one class evens
-    # out over several. The group by itself has it of all its classes together: nine melanomas say too little without.
-    variance, own = 0.0, []
-    for k, of_class, of_group in zip(judged, gaps, within, strict=True):
-        inside, outside = members & (labels == k), ~members & (labels == k)
-        known = [int(lesions_of(labels[part], classes, lesions[part])[k]) for part in (inside, outside)]
-        variance += sampled_variance(of_class, known[0]).value + _unseen(right[inside], right[outside], known)
-        drawn = sampled_variance(of_group, known[0])
-        own.append(Variance(drawn.value + unseen_variance(float(right[inside].mean()), known[0]), drawn.freedom))
-    interval = interval_around(float(gap), Variance(variance / len(judged) ** 2))
-    alone = interval_within(float(each.mean()), reduce(add, own).over(len(judged)))
-    return Subgroup(column, name, images, names, alone, interval)
-
-
-def _unseen(inside: Bools, outside: Bools, lesions: Sequence[int]) -> float:
-    """Variance of a class's gap where all are right, or wrong, on a side, which bootstrap samples do not show.
-
-    Of the share of those inside the group less the share outside, times the part of the class that is outside.
-    """
-    if not len(outside):
-        return 0.0
-    part = len(outside) / (len(inside) + len(outside))
-    sides = zip((inside, outside), lesions, strict=True)
-    return part**2 * sum(unseen_variance(float(side.mean()), count) for side, count in sides)
-
-
-def _recalls(
-    samples: Floats, members: Bools, right: Bools, labels: npt.NDArray[np.int64], judged: npt.NDArray[np.int64]
-) -> Floats:
-    """Share of members that are right, of each class of `judged` in each sample: (judged, samples)."""
-    each = []
+    own, gap, variance = [], 0.0, 0.0
     for k in judged:
-        inside = members & (labels == k)
-        weights = samples[:, inside]
-        with np.errstate(invalid="ignore"):
-            each.append((weights @ right[inside]) / weights.sum(axis=1))
-    return np.asarray(each, np.float64)
+        of_class = labels == k
+        inside = _share(of_class & members, right, lesions, samples)
+        own.append(inside)
+        if counts[k] < of_class.sum():
+            # All images of the class have the share of both sides together: the gap to them is a part of that between.
+            outside = _share(of_class & ~members, right, lesions, samples)
+            part = 1 - float(counts[k] / of_class.sum())
+            gap += part * (inside.value - outside.value)
+            variance += part**2 * (inside.variance + outside.variance)
+    # A variance of shares follows from the shares: no Student's t, and what is coarse in one class evens out.
+    between = interval_around(gap / len(own), Variance(variance).over(len(own)))
+    return Subgroup(column, name, images, names, share_interval(mean_share(own)), between)
+
+
+def _share(members: Bools, right: Bools, lesions: npt.NDArray[np.str_], samples: Floats) -> Share:
+    """Share of members of one class that are right."""
+    weights = samples[:, members]
+    with np.errstate(invalid="ignore"):
+        sampled = weights @ right[members] / weights.sum(axis=1)
+    ids, images = lesions[members], int(members.sum())
+    known = len(set(ids[ids != ""])) + int((ids == "").sum())
+    return sampled_share(float(right[members].mean()), sampled, known, images)

@@ -4,13 +4,17 @@ Intervals have two parts. That of the images comes from drawing lesions again (`
 draws for every run that was judged on the same images, so settings are compared on the same draws of patients. That of
 the runs is the variance of a setting's fresh values, of R runs with R - 1 degrees of freedom: Student's t of both
 together (`lesion.metrics.variance`) goes far where three runs differ by more than their images explain. A setting with
-a single run borrows the variance of the others' runs, pooled; where no setting has two, there are no intervals. On
-folds only lesions are drawn: folds differ in their lesions already.
+a single run borrows the variance of the others' runs, pooled; where no setting has two, there are no intervals.
+
+On folds every run has its own images, which all settings share. What is left when a fold's mean and a setting's are
+taken off is the luck of runs, of all settings together: the residual of a two-way table, a randomised block design
+(Fisher 1935). Folds that learnt from much the same images are taken as independent (Bengio & Grandvalet 2004 say that
+nothing better is to be had from them alone).
 
 The winner's curse: the search's score of a setting that was chosen for that score is too good. Its drop is that score
-minus the mean of the fresh ones; the expected drop is the mean over the settings, with a t interval. On fresh seeds
-the validation images are those that the search had chosen on, so what is seen is the luck of the run; the luck of the
-images is seen on folds.
+minus the mean of the fresh ones; the expected drop is the mean over these settings, as uncertain as their fresh means
+are. On fresh seeds the validation images are those that the search had chosen on, so what is seen is the luck of the
+run; the luck of the images is seen on folds.
 """
 
 from __future__ import annotations
@@ -114,19 +118,53 @@ def ranked(series: Series, searched: Sequence[TrialRow], draws: Draws | None) ->
     found.sort(key=lambda each: (len(each.runs) < most, -sign * each.mean, each.trial.number))
     if draws is None:
         return tuple(found)
-    drawn = [_drawn(each, draws.of) for each in found]
-    pooled = _pooled(found)
-    runs = [Variance(0.0) if series.on_folds else each.of_runs or pooled for each in found]
+    doubt = _Doubt(draws, _left_over(found) if series.on_folds else _pooled(found), series.on_folds)
     return tuple(
         replace(
             each,
-            interval=_interval(each.mean, own, spread, draws),
-            behind=_behind(
-                sign * (found[0].mean - each.mean), (drawn[0], runs[0]), (own, spread), draws, len(found) - 1
-            ),
+            interval=doubt.interval(each),
+            behind=doubt.behind(sign * (found[0].mean - each.mean), found[0], each, len(found) - 1),
         )
-        for each, own, spread in zip(found, drawn, runs, strict=True)
+        for each in found
     )
+
+
+@dataclass(frozen=True, eq=False)
+class _Doubt:
+    """How far the means of settings may be off: `single` is the variance of a run of any setting, where it is known."""
+
+    draws: Draws
+    single: Variance | None
+    on_folds: bool
+
+    def interval(self, standing: Standing) -> Interval | None:
+        """Of a setting's mean; None where it is not known."""
+        own, luck = _drawn(standing, self.draws.of), self._luck(standing)
+        if own is None or luck is None:
+            return None
+        # Of one setting alone the folds' values differ by their images, too.
+        together = self.on_folds and self.single is None
+        variance = luck if together else sampled_variance(own, self.draws.lesions) + luck
+        if self.draws.inflated:
+            return inflated_interval(standing.mean, own, variance)
+        return interval_within(standing.mean, variance, self.draws.low, self.draws.high)
+
+    def behind(self, value: float, first: Standing, other: Standing, others: int) -> Interval | None:
+        """Behind the first, which any of `others` might have been: so wide that all hold together (after Hsu 1984)."""
+        drawn = [_drawn(each, self.draws.of) for each in (first, other)]
+        if drawn[0] is None or drawn[1] is None or self.single is None or self.draws.inflated:
+            return None
+        runs = self.single.value * (1 / len(first.runs) + 1 / len(other.runs))
+        variance = Variance(runs, self.single.freedom)
+        if not self.on_folds or _folds(first) != _folds(other):
+            # Else what a fold's images do to one setting and not to the other is in what its runs differ by.
+            variance += sampled_variance(drawn[0] - drawn[1], self.draws.lesions)
+        return interval_around(value, variance, others)
+
+    def _luck(self, standing: Standing) -> Variance | None:
+        if standing.of_runs is not None and not (self.on_folds and self.single is not None):
+            return standing.of_runs
+        return None if self.single is None else Variance(self.single.value / len(standing.runs), self.single.freedom)
 
 
 def _pooled(found: Sequence[Standing]) -> Variance | None:
@@ -138,19 +176,48 @@ def _pooled(found: Sequence[Standing]) -> Variance | None:
     return Variance(sum((len(each.runs) - 1) * each.deviation**2 for each in several) / freedom, freedom)
 
 
-def expected_drop(standings: Sequence[Standing]) -> Interval | None:
-    """Mean drop over the settings with its 95 % t interval; None of fewer than two drops.
+def _table(found: Sequence[Standing]) -> Samples:
+    """Values (settings, folds) of the settings that have the folds which the first has."""
+    folds = _folds(found[0])
+    return np.array([[row.value for row in each.runs] for each in found if _folds(each) == folds], np.float64)
+
+
+def _folds(standing: Standing) -> list[int]:
+    return [row.index for row in standing.runs]
+
+
+def _left_over(found: Sequence[Standing]) -> Variance | None:
+    """Of a single run beside what its fold and its setting make of it; None of fewer than two of either."""
+    values = _table(found) if found else np.zeros((0, 0))
+    freedom = (values.shape[0] - 1) * (values.shape[-1] - 1)
+    if freedom < 1:
+        return None
+    left = values - values.mean(axis=0) - values.mean(axis=1, keepdims=True) + values.mean()
+    return Variance(float((left**2).sum()) / freedom, freedom)
+
+
+def expected_drop(standings: Sequence[Standing], *, on_folds: bool = False) -> Interval | None:
+    """Mean drop of these settings with its 95 % interval; None of fewer than two drops.
+
+    Their scores in the search are what they are: the fresh means are uncertain, by the luck of runs, on folds by that
+    of images as well, of which the means of folds over the settings tell. Where no setting has a second run, the drops
+    themselves must: they differ by the search's luck, too.
 
     >>> expected_drop([])
     """
-    from scipy.stats import t  # noqa: PLC0415 - most of a second
-
-    drops = np.array([each.drop for each in standings if each.drop is not None])
-    if len(drops) < 2:
+    found = [each for each in standings if each.drop is not None]
+    if len(found) < 2:
         return None
-    half = float(t.ppf(0.975, len(drops) - 1) * drops.std(ddof=1) / math.sqrt(len(drops)))
-    mean = float(drops.mean())
-    return Interval(mean, mean - half, mean + half)
+    drops = np.array([each.drop for each in found], np.float64)
+    values = _table(found)
+    single = _pooled(found)
+    if on_folds and values.shape[1] > 1:
+        variance = Variance(float(values.mean(axis=0).var(ddof=1)) / values.shape[1], values.shape[1] - 1)
+    elif single is not None:
+        variance = Variance(single.value * sum(1 / len(each.runs) for each in found) / len(found) ** 2, single.freedom)
+    else:
+        variance = Variance(float(drops.var(ddof=1)) / len(drops), len(drops) - 1)
+    return interval_around(float(drops.mean()), variance)
 
 
 def resampled(place: Workspace, series: Series, data: PackedDataset) -> Draws:
@@ -201,27 +268,3 @@ def _drawn(standing: Standing, samples: Mapping[int, Samples]) -> Samples | None
     if any(row.number not in samples for row in standing.runs):
         return None
     return np.asarray(np.mean([samples[row.number] for row in standing.runs], axis=0))
-
-
-def _interval(mean: float, own: Samples | None, runs: Variance | None, draws: Draws) -> Interval | None:
-    if own is None or runs is None:
-        return None
-    variance = sampled_variance(own, draws.lesions) + runs
-    if draws.inflated:
-        return inflated_interval(mean, own, variance)
-    return interval_within(mean, variance, draws.low, draws.high)
-
-
-def _behind(
-    value: float,
-    first: tuple[Samples | None, Variance | None],
-    own: tuple[Samples | None, Variance | None],
-    draws: Draws,
-    others: int,
-) -> Interval | None:
-    """Behind the first, which any of the `others` might have been: so wide that all hold together (after Hsu 1984)."""
-    (drawn_first, runs_first), (drawn, runs) = first, own
-    if drawn_first is None or drawn is None or runs_first is None or runs is None or draws.inflated:
-        return None
-    variance = sampled_variance(drawn_first - drawn, draws.lesions) + runs_first + runs
-    return interval_around(value, variance, others)

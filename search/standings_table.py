@@ -54,18 +54,19 @@ def show_finalists(series: Series, standings: Sequence[Standing]) -> None:
 def single_runs(series: Series, standings: Sequence[Standing]) -> list[str]:
     """What is not known of settings with a single run, in words; a line or none."""
     alone = [each.trial.number for each in standings if len(each.runs) == 1]
-    if series.on_folds or not alone:
+    if not alone:
         return []
     which = f"trial{'' if len(alone) == 1 else 's'} {', '.join(map(str, alone))}"
     if len(alone) == len(standings):
-        return ["one run each: how much runs differ is not known, so there are no intervals (--seeds 2)"]
+        more = "" if series.on_folds else " (--seeds 2)"
+        return [f"one run each: how much runs differ is not known, so there are no intervals{more}"]
     return [f"{which}: a single run; how much runs differ is taken from the other settings"]
 
 
 def flattery(series: Series, standings: Sequence[Standing]) -> list[str]:
     """The winner's curse in words, a line each."""
     lines = []
-    expected = expected_drop(standings)
+    expected = expected_drop(standings, on_folds=series.on_folds)
     if expected is not None:
         count = sum(each.drop is not None for each in standings)
         lines.append(
@@ -87,7 +88,7 @@ def flattery(series: Series, standings: Sequence[Standing]) -> list[str]:
 
 def finalists_json(series: Series, standings: Sequence[Standing]) -> dict[str, Any]:
     """A series with its standings, best first."""
-    expected = expected_drop(standings)
+    expected = expected_drop(standings, on_folds=series.on_folds)
     return {
         "series": series.name,
         "kind": series.kind,

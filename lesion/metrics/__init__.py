@@ -48,7 +48,8 @@ from lesion.metrics.scores import (
     sampled_summary,
     summary,
 )
-from lesion.metrics.variance import Variance, sampled_variance, unseen_variance
+from lesion.metrics.shares import Share, mean_share, sampled_share
+from lesion.metrics.variance import Variance, sampled_variance
 
 __all__ = [
     "INFLATED",
@@ -58,6 +59,7 @@ __all__ = [
     "Metric",
     "OfficialScores",
     "Paired",
+    "Share",
     "Variance",
     "bootstrap",
     "calibration_table",
@@ -73,6 +75,7 @@ __all__ = [
     "lesions_of",
     "limited_by",
     "mcnemar",
+    "mean_share",
     "metric_named",
     "metrics_of",
     "objectives",
@@ -84,10 +87,10 @@ __all__ = [
     "paired_bootstrap",
     "report",
     "resamples",
+    "sampled_share",
     "sampled_summary",
     "sampled_variance",
     "score_interval",
     "share_interval",
     "summary",
-    "unseen_variance",
 ]

@@ -9,10 +9,13 @@ An interval goes t standard errors of the samples to either side on the score's 
 no upper bound), so it stays inside the bounds and leans away from them. Student's t and the factor n / (n - 1) of the
 variance have n lesions of what the score hangs on: a sensitivity on those of its class, a specificity on all others, an
 AUC on the fewer of the two, a mean over classes on the rarest. Percentiles of the samples are too narrow for thirty
-melanomas: of an AUC near 0.97 they held the truth 860 times in a thousand (`benchmarks/intervals.py`). Sensitivity,
-specificity and accuracy are shares of images and have Wilson's interval, whose width is not that of the share which
-happened to be seen. A difference of two scores has no bounds worth a transformation: its interval goes t standard
-errors to either side. The expected calibration error is a sum of sizes, which chance makes larger: `inflated_interval`
+melanomas: of an AUC near 0.97 they held the truth 860 times in a thousand (`benchmarks/intervals.py`).
+
+Sensitivity, specificity and accuracy are shares of images, the balanced accuracy is a mean of such. They have Wilson's
+interval (`lesion.metrics.shares`), whose width is not that of the share which happened to be seen, with z: Student's t
+is for a variance that is a guess of its own, and that of a share follows from the share. A difference of two scores has
+no bounds worth a transformation: its interval goes t standard errors to either side.
+The expected calibration error is a sum of sizes, which chance makes larger: `inflated_interval`
 takes that off, and so may lie below the value.
 """
 
@@ -20,7 +23,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -29,6 +32,7 @@ from lesion.errors import DataError
 from lesion.metrics.catalogue import METRICS, PER_CLASS, metrics_of
 from lesion.metrics.curves import Floats
 from lesion.metrics.scores import Ints, checked, report, sampled_report
+from lesion.metrics.shares import Share, mean_share, sampled_share
 from lesion.metrics.variance import Variance, sampled_variance
 
 POOLED = frozenset({"accuracy", "micro_auc", "weighted_auc", "log_loss", "brier", "ece"})
@@ -40,6 +44,7 @@ INFLATED = frozenset({"ece"})
 
 By how much depends on the model as well, so differences of two have no interval.
 """
+Z = 1.959964
 LIMIT = 50.0
 """Largest reach on the logit scale: beyond it an interval holds all there is."""
 CELLS = 2_000_000
@@ -84,27 +89,47 @@ def bootstrap(
     ]
     values = report(p, y, classes)
     sampled = {name: np.concatenate([part[name] for part in parts]) for name in values}
-    return intervals_of(values, sampled, _lesions(strata, classes), classes)
+    return intervals_of(values, sampled, _lesions(strata, classes), classes, images=_lesions(y, classes))
 
 
 def intervals_of(
-    values: Mapping[str, float], sampled: Mapping[str, Floats], lesions: npt.ArrayLike, classes: Sequence[str]
+    values: Mapping[str, float],
+    sampled: Mapping[str, Floats],
+    lesions: npt.ArrayLike,
+    classes: Sequence[str],
+    *,
+    images: npt.ArrayLike | None = None,
 ) -> dict[str, Interval]:
     """95 % intervals of scores from their bootstrap samples (samples,); NaN among these is left out.
 
-    `lesions` (classes,) are those of `lesions_of`.
+    `lesions` (classes,) are those of `lesions_of`, `images` (classes,) their photos, one a lesion unless given. The
+    balanced accuracy is that of the sensitivities, which must be among the scores.
     """
-    bounds = metrics_of(classes)
+    bounds, photos = metrics_of(classes), lesions if images is None else images
     found = {}
     for name, value in values.items():
         count = limited_by(name, classes, lesions)
         if name in INFLATED:
             found[name] = inflated_interval(value, sampled[name], sampled_variance(sampled[name], count))
-        elif name == "accuracy" or _of_class(name, classes)[0] in SHARES:
-            found[name] = share_interval(value, sampled[name], count)
+        elif parts := shares_in(name, classes, photos):
+            counts = [[limited_by(each, classes, of) for of in (lesions, photos)] for each in parts]
+            shares = [sampled_share(values[each], sampled[each], *n) for each, n in zip(parts, counts, strict=True)]
+            found[name] = replace(share_interval(mean_share(shares)), value=value)
         else:
             found[name] = score_interval(value, sampled[name], count, bounds[name].low, bounds[name].high)
     return found
+
+
+def shares_in(name: str, classes: Sequence[str], images: npt.ArrayLike) -> tuple[str, ...]:
+    """The shares of `images` (classes,) whose mean the score `name` is; none where it is no such mean.
+
+    >>> shares_in("balanced_accuracy", ("nevus", "melanoma"), [90, 10])
+    ('sensitivity_nevus', 'sensitivity_melanoma')
+    """
+    if name == "balanced_accuracy":
+        present = np.asarray(images) > 0
+        return tuple(f"sensitivity_{label}" for label, some in zip(classes, present, strict=True) if some)
+    return (name,) if name == "accuracy" or _of_class(name, classes)[0] in SHARES else ()
 
 
 def lesions_of(
@@ -159,19 +184,15 @@ def interval_within(value: float, variance: Variance, low: float = 0.0, high: fl
     return Interval(value, *(low + (high - low) * end / (1 + end) for end in ends))
 
 
-def share_interval(value: float, sampled: Floats, count: int) -> Interval:
-    """95 % interval of a share of images from its bootstrap samples (samples,), of which NaN are left out.
-
-    Wilson 1927 with Student's t of the `count` lesions it hangs on, for as many independent images as would spread as
-    the samples do. Photos of one lesion are fewer than that, a threshold that was drawn as well makes fewer.
-    """
-    variance = sampled_variance(sampled, count)
-    if value in (0.0, 1.0) or math.isnan(value) or math.isnan(variance.value):
-        return interval_within(value, variance)
-    count = max(2, count)
-    drawn = variance.value * (count - 1) / count
-    images = value * (1 - value) / drawn if drawn > 0 else count
-    squared = Variance(1 / images, variance.freedom).reach ** 2
+def share_interval(share: Share) -> Interval:
+    """95 % interval of a share of images (Wilson 1927); exact where none is an exception (Clopper & Pearson 1934)."""
+    value, images = share.value, share.images
+    if math.isnan(value):
+        return _undefined()
+    if value in (0.0, 1.0):
+        end = abs(value - _no_exception(images))
+        return Interval(value, min(value, end), max(value, end))
+    squared = Z**2 / images
     middle = (value + squared / 2) / (1 + squared)
     half = math.sqrt(squared * (value * (1 - value) + squared / 4)) / (1 + squared)
     return Interval(value, middle - half, middle + half)

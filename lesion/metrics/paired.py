@@ -24,11 +24,9 @@ from scipy.special import bdtr
 
 from lesion.errors import DataError
 from lesion.metrics.curves import Floats
-from lesion.metrics.intervals import INFLATED, interval_around, interval_within, lesions_of, limited_by, resamples
+from lesion.metrics.intervals import INFLATED, Z, interval_around, interval_within, lesions_of, limited_by, resamples
 from lesion.metrics.scores import sampled_summary, summary
 from lesion.metrics.variance import Variance, sampled_variance
-
-Z = 1.959964
 
 
 @dataclass(frozen=True)

@@ -70,19 +70,5 @@ def sampled_variance(sampled: npt.NDArray[np.float64], count: int) -> Variance:
     return Variance(float(defined.var()) * count / (count - 1), count - 1)
 
 
-def unseen_variance(share: float, count: int) -> float:
-    """Variance of a share of `count` that bootstrap samples miss: 0 or 1 among the images is 0 or 1 in each sample.
-
-    Then it is that of the share with half a case added to either side (Jeffreys' prior); elsewhere it is none.
-
-    >>> unseen_variance(0.9, 10), round(unseen_variance(1.0, 10), 4)
-    (0.0, 0.0043)
-    """
-    if 0 < share < 1:
-        return 0.0
-    of_half = 0.5 / (count + 1)
-    return of_half * (1 - of_half) / count
-
-
 def _quantile(freedom: float, share: float) -> float:
     return float(ndtri(share) if math.isinf(freedom) else stdtrit(freedom, share))

@@ -22,6 +22,7 @@ from lesion.metrics import (
     limited_by,
     metrics_of,
     resamples,
+    sampled_share,
     share_interval,
 )
 from lesion.metrics.curves import rank
@@ -136,7 +137,8 @@ def _sensitivity(gate: SensitivityGate, candidate: Candidate) -> Verdict:
     sampled = sensitivity_at(p, positive, candidate.samples, gate.specificity)
     found = int(sum(candidate.lesions[evaluation.classes.index(label)] for label in classes))
     fewer = min(found, int(candidate.lesions.sum()) - found)
-    score = share_interval(float(value[0]), sampled, fewer)
+    photos = min(int(positive.sum()), int((~positive).sum()))
+    score = share_interval(sampled_share(float(value[0]), sampled, fewer, max(fewer, photos)))
     return bounded(f"{name}, {' or '.join(classes)}", score, gate.at_least, gate.by)
 
 

@@ -21,6 +21,7 @@ from lesion.metrics import (
     limited_by,
     resamples,
     sampled_summary,
+    summary,
 )
 from search.errors import SearchError
 from search.predictions import PREDICTIONS, load_confusions, load_predictions
@@ -112,6 +113,7 @@ def ranked(judge: Judge, rows: Sequence[TrialRow], *, seed: int = 0) -> list[Ran
     """The best `TOP` of complete `rows`, which come best first; differences are paired, on the same images."""
     objective, classes = judge.status.identity.objective, judge.data.classes
     lesions = lesions_of(judge.labels, classes, judge.groups)
+    images = lesions_of(judge.labels, classes)
     weights = resamples(judge.labels, groups=judge.groups, samples=SAMPLES, seed=seed)
     found: list[Ranked] = []
     first: tuple[float, Floats] | None = None
@@ -120,8 +122,10 @@ def ranked(judge: Judge, rows: Sequence[TrialRow], *, seed: int = 0) -> list[Ran
         if probabilities is None or row.value is None:
             found.append(Ranked(row, Interval(float(row.value or np.nan), np.nan, np.nan), None))
             continue
-        sampled = sampled_summary(probabilities, judge.labels, classes, weights)[objective]
-        score = intervals_of({objective: row.value}, {objective: sampled}, lesions, classes)[objective]
+        drawn = sampled_summary(probabilities, judge.labels, classes, weights)
+        values = {**summary(probabilities, judge.labels, classes), objective: row.value}
+        score = intervals_of(values, drawn, lesions, classes, images=images)[objective]
+        sampled = drawn[objective]
         behind = None
         if first is not None and objective not in INFLATED:
             count = limited_by(objective, classes, lesions)
