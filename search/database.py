@@ -34,6 +34,7 @@ from sqlalchemy.exc import (
 from sqlalchemy.orm import Session, scoped_session
 
 from search.errors import LedgerAccessError, LedgerError
+from search.journal import cut_journal
 
 BUSY_SECONDS = 60
 """How long a write waits for another process, such as a dashboard or a backup, to let go of an SQLite ledger."""
@@ -264,11 +265,14 @@ class Patience:
 
 
 def open_storage(url: str) -> Storage:
-    """The database at `url`; LedgerError says why it cannot be opened.
+    """The database at `url`; LedgerError says why it cannot be opened, or that what undoes a write of it was cut.
 
     SQLite keeps its rollback journal: unlike WAL it is sound on network file systems and leaves a single file to copy.
     """
     optuna.logging.set_verbosity(optuna.logging.WARNING)
+    file = sqlite_file(url)
+    if file is not None and (problem := cut_journal(file)):
+        raise LedgerAccessError(problem)
     with explained("open"):
         try:
             return Storage(url, engine_kwargs=engine_options(url))

@@ -13,6 +13,7 @@ from zipfile import BadZipFile, ZipFile
 
 from search.database import cut_short
 from search.doctor.findings import Finding, Usage, readable, size_of
+from search.journal import cut_journal
 from search.series import study_of
 from search.workspace import Workspace
 
@@ -22,10 +23,12 @@ def of_ledger_file(place: Workspace) -> Iterator[Finding]:
     path = Path(place.ledger_url.removeprefix("sqlite:///"))
     if not place.ledger_url.startswith("sqlite:///") or not path.exists():
         return
-    problem = cut_short(place.ledger_url, place.studies_on_disk())
-    if problem:
-        why = "the ledger is the only truth about every search here"
+    why = "the ledger is the only truth about every search here"
+    if problem := cut_short(place.ledger_url, place.studies_on_disk()):
         yield Finding("damaged ledger", str(path), problem, why, "restore a copy, or delete the file to begin anew")
+        return
+    if problem := cut_journal(path):  # before SQLite opens the file, which plays back what there is of the journal
+        yield Finding("damaged ledger", f"{path}-journal", problem, why, "restore a copy of it, or of the ledger")
         return
     try:
         connection = sqlite3.connect(f"file:{path}?mode=rw", uri=True, timeout=10)
@@ -37,7 +40,7 @@ def of_ledger_file(place: Workspace) -> Iterator[Finding]:
         said = [str(error)]
     if said != ["ok"]:
         yield Finding(
-            "damaged ledger", str(path), "; ".join(said), "the ledger is the only truth about every search here",
+            "damaged ledger", str(path), "; ".join(said), why,
             f"restore a copy, or save what can be read: sqlite3 {path} .recover | sqlite3 ledger-recovered.db",
         )  # fmt: skip
 

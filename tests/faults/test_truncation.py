@@ -97,7 +97,7 @@ def test_ledger(place: Workspace) -> None:
 
 
 def test_ledger_with_a_hot_journal(place: Workspace, tmp_path: Path) -> None:
-    """A driver that died in the middle of a write leaves a journal, by which SQLite undoes it, cut or whole."""
+    """A driver that died in the middle of a write leaves a journal, by which SQLite undoes it."""
     before = [asdict(row) for row in searched(place).rows()]
     path = place.path / "ledger.db"
     writer = sqlite3.connect(path, isolation_level=None)
