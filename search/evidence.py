@@ -6,7 +6,6 @@ look at the test part.
 
 from __future__ import annotations
 
-import hashlib
 import io
 import json
 from dataclasses import replace
@@ -23,12 +22,13 @@ from lesion.evaluation import evaluate
 from lesion.predictor import Predictor
 from lesion.rules import OperatingPoint, Rules
 from lesion.writing import write_atomically
+from search.digests import require_sound, write_digests
 from search.gates import Candidate
 from search.openings import KEY_LETTERS, record
 from search.selection import Selection
 from search.study import StudyStatus
 
-PER_IMAGE, EVALUATION, TABLE, DIGESTS = "per_image.csv", "evaluation.json", "table.csv", "digests.json"
+PER_IMAGE, EVALUATION, TABLE = "per_image.csv", "evaluation.json", "table.csv"
 PEOPLE = ("image", "group", "age", "sex", "site")
 
 
@@ -100,9 +100,7 @@ def write(
         evaluation.official_csv(place / "official.csv")
         part.table.to_csv(place / TABLE, index=False)
         (place / EVALUATION).write_text(json.dumps(evaluation.to_dict(), indent=2))
-        # A table that was cut may still read as one, with a shorter last number.
-        digests = {file: _digest(place / file) for file in (PER_IMAGE, EVALUATION, TABLE)}
-        (place / DIGESTS).write_text(json.dumps(digests))
+        write_digests(place, (PER_IMAGE, EVALUATION, TABLE))
     chosen: dict[str, Any] = {
         "objective": status.identity.objective,
         "best": [selection.best.value, selection.best.low, selection.best.high],
@@ -119,10 +117,7 @@ def read(folder: Path) -> Candidate:
 
     Evidence of earlier releases has no digests, and says nothing of people: every photo is then a lesion of its own.
     """
-    if (folder / DIGESTS).exists():
-        for file, digest in json.loads((folder / DIGESTS).read_text()).items():
-            if _digest(folder / file) != digest:
-                raise ValueError(f"{folder / file} is damaged: its checksum differs")
+    require_sound(folder)
     frame = pd.read_csv(
         folder / PER_IMAGE, dtype={"image": str, "truth": str}, keep_default_na=False, float_precision="round_trip"
     )
@@ -138,10 +133,6 @@ def read(folder: Path) -> Candidate:
         decision_weights=weights,
     )
     return Candidate(evaluation, table)
-
-
-def _digest(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def _table(path: Path, images: list[str]) -> pd.DataFrame:

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from search.digests import read_json, require_sound
 from search.workspace import Workspace
 
 PER_IMAGE, SELECTION = "test/per_image.csv", "selection.json"
@@ -53,9 +52,10 @@ def promotions(place: Workspace, study: str, tell: Callable[[str], object] = lam
 
 def read_promotion(folder: Path) -> Promoted:
     """One promotion's evidence; OSError, ValueError or KeyError where it is damaged."""
+    require_sound((folder / PER_IMAGE).parent)
     told = read_per_image(folder / PER_IMAGE)
-    chosen: dict[str, Any] = json.loads((folder / SELECTION).read_text())
-    intervals = json.loads((folder / "metrics.json").read_text())
+    chosen = read_json(folder / SELECTION)
+    intervals = read_json(folder / "metrics.json")
     trials = tuple(chosen.get("trials", {}))
     return Promoted(
         folder, told.classes, told.images, told.labels, told.probabilities, told.decisive, intervals, trials

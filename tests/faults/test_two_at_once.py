@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from drawn_study import NO_GATES, searched, workspace_with_data
 from drivers import NEIGHBOURS, start, wait_for
+from state_files import unknown_files
 from whole import require_whole
 
 from lesion.data.packed import open_data
@@ -73,3 +74,4 @@ def test_two_promotions_of_one_model_and_the_same_again(tmp_path: Path) -> None:
     assert openings(place, "drawn", part_of(place, "drawn")) == Openings(1)
     runs = registry.client.search_runs([registry.client.get_experiment_by_name("drawn").experiment_id])
     assert [run.info.status for run in runs if KEY in run.data.tags] == ["FINISHED"]
+    assert [*unknown_files(place.path)] == []

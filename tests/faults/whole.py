@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 from fake_training import FakeTraining
 from rungs import noted
+from state_files import unknown_files
 
 from search import study_status
 from search.mirror import mirror_of
@@ -139,9 +140,13 @@ def _of_run(row: TrialRow, run: Any, runs: Any, objective: str) -> Iterator[str]
 
 
 def left_behind(place: Workspace, status: StudyStatus) -> Iterator[str]:
-    """Breaches of: no event waits, no scratch folder stays, only the best keep checkpoints, no file is half-written."""
+    """Breaches of: no event waits, no scratch stays, only the best keep checkpoints, no file is half-written or new.
+
+    New are kinds of files that no test cuts short.
+    """
     yield from (f"{path} waits for MLflow" for path in place.spool.glob(f"{status.name}.*.jsonl"))
     yield from (f"{path} is left" for path in place.ray.iterdir())
+    yield from unknown_files(place.path)
     folder = place.checkpoints(status.name)
     yield from (f"{path} is left half-written" for path in folder.rglob("*.partial"))
     if len(kept := {path.parent.name for path in folder.rglob("epoch-*.ckpt")}) > KEPT:
