@@ -1,5 +1,6 @@
 """Packed data that change: under a running study, between its sessions, by a broken file."""
 
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -9,18 +10,25 @@ import numpy as np
 import pandas as pd
 import pytest
 from fake_training import FakeTraining, Unhurried, make_data, make_space
+from mapped import Mapped
 from whole import require_whole
 
 from lesion.data import packed
 from lesion.errors import DataError
 from search import run_study, study_status
 from search.errors import StudyError
+from search.rows import LOST
+from search.searcher import LedgerSearcher
 from search.space import Asha
+from search.trial import Order
+from search.unchanged import Unchanged
+from search.watchdog import Death
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900), pytest.mark.usefixtures("one_ray")]
 ASHA = "{asha: {grace: 1, reduction: 2}}"
 RELABELLED = r"1 of 7 images have another label: i3 \(was melanoma, is nevus\)"
 MISSING = r"images.npy is missing or cut short"
+AGAIN = rf"{MISSING} .*prepare the data set again with --replace"
 
 
 @pytest.fixture
@@ -110,3 +118,45 @@ def test_data_changed_between_sessions(workspace: Path) -> None:
     assert study_status(workspace, "tiny").rows == before
     run_study(space, workspace, trials=4, build=FakeTraining)
     require_whole(workspace, trials=4, epochs=3, asha=Asha(1, 2))
+
+
+def test_images_cut_under_trials_that_have_mapped_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pages that are gone are no error that a program could catch: SIGBUS at the next read, told like any death.
+
+    The driver looks at the files ten times a second; here not before it has heard of a death, which may come first.
+    """
+    images = np.random.default_rng(0).integers(0, 256, (7, 64, 64, 3), dtype=np.uint8)
+    path = make_data(tmp_path, images=images) / packed.IMAGES
+    shutil.copy(path, kept := tmp_path / "kept.npy")
+    space = make_space(tmp_path, trials=3, epochs=6)
+    deaths: list[Death] = []
+    died, still = LedgerSearcher.died, Unchanged.still
+
+    def noted(searcher: LedgerSearcher, trial_id: str, death: Death, last: bool) -> Order:
+        deaths.append(death)
+        return died(searcher, trial_id, death, last)
+
+    monkeypatch.setattr(LedgerSearcher, "died", noted)
+    monkeypatch.setattr(Unchanged, "still", lambda self: still(self) if deaths else None)
+
+    def cut(state: Any) -> None:
+        if any(trial.epoch >= 2 for trial in state.running):
+            os.truncate(path, 4096)  # the file stays the one that is mapped
+
+    with pytest.raises(StudyError, match=rf"changed while the study ran: {path.parent}/{AGAIN}"):
+        run_study(space, tmp_path, build=Mapped, concurrent=2, progress=cut)
+    assert {death.failure for death in deaths} == {LOST}
+    before = study_status(tmp_path, "tiny").rows
+    assert {row.state for row in before} == {"running"}  # none is failed for it
+    assert max(row.epoch for row in before) >= 2
+    with pytest.raises(DataError, match=AGAIN):
+        run_study(space, tmp_path, build=Mapped)
+    assert study_status(tmp_path, "tiny").rows == before
+    shutil.copyfile(kept, path)
+    run_study(space, tmp_path, build=Mapped, concurrent=2)
+    status = require_whole(tmp_path, trials=3, epochs=6)
+    assert all(row.state == "complete" for row in status.rows)
+    for row, was in zip(status.rows, before, strict=False):
+        assert was.history.items() <= row.history.items()
+        assert row.attempt > was.attempt
+    print(len(deaths), "deaths;", [row.epoch for row in before], "epochs before;", [row.attempt for row in status.rows])
