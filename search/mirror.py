@@ -8,20 +8,17 @@ what MLflow lacks is filled in from it.
 
 from __future__ import annotations
 
-import os
-import platform
-import subprocess
 import threading
 import time
 from collections import defaultdict, deque
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
-from importlib.metadata import PackageNotFoundError, version
+from functools import partial
 from typing import Any
 
-from lesion.tasks import described
-from search.errors import MirrorError
+from search.errors import MirrorError, WorkspaceError
 from search.identity import Identity
+from search.predictions import PREDICTIONS, load_metrics
 from search.rows import TrialRow
 from search.spool import Event, Spool
 from search.tracking import EPOCH, NAME, PARENT, STATE, STATUS, Change, Run, StudyRuns
@@ -29,7 +26,8 @@ from search.workspace import Workspace
 
 PATIENCE = (1.0, 2.0, 4.0, 8.0, 15.0, 30.0)
 """Seconds between tries while MLflow does not answer."""
-PACKAGES = ("torch", "torchvision", "ray", "optuna", "mlflow", "numpy", "albumentations", "lesion-search")
+Metrics = Callable[[int], Mapping[int, Mapping[str, float]]]
+"""All metrics of each epoch of a trial, by its number, as far as they are kept."""
 REFUSED = ("INVALID_PARAMETER_VALUE", "BAD_REQUEST")
 """MLflow's error codes for what it will never take, however often it is sent."""
 
@@ -40,8 +38,8 @@ _delivering: defaultdict[str, threading.Lock] = defaultdict(threading.Lock)
 class Mirror:
     """Delivers the events of one study; start it, `put` events, `close` it. None of them raises."""
 
-    def __init__(self, runs: StudyRuns, spool: Spool, rejected: Spool) -> None:
-        self.runs, self.spool, self.rejected = runs, spool, rejected
+    def __init__(self, runs: StudyRuns, spool: Spool, rejected: Spool, kept: Metrics = lambda number: {}) -> None:
+        self.runs, self.spool, self.rejected, self.kept = runs, spool, rejected, kept
         self.problem: str | None = None
         """What MLflow last said when it did not take an event; None while all is well."""
         self._waiting: deque[Event] = deque()
@@ -69,6 +67,14 @@ class Mirror:
                 self.problem = f"the spool {self.spool.path} cannot be written: {error}"
             self._waiting.append(event)
             self._changed.notify_all()
+
+    def retell(self, row: TrialRow) -> None:
+        """Note again what the ledger has of a trial that goes on; MLflow gets each epoch once in any case.
+
+        A driver may have died between recording an epoch and noting it here.
+        """
+        for event in epochs_of(row, self.runs.objective, self.kept):
+            self.put(event)
 
     @property
     def pending(self) -> int:
@@ -118,7 +124,7 @@ class Mirror:
         told: list[Event] = []
         for row in self._rows:
             if is_behind(row, runs.get(row.number)):
-                told += events_of(row, self.runs.objective)
+                told += events_of(row, self.runs.objective, self.kept)
         with self._changed:
             self._waiting.extend(told)
         self._rows = []
@@ -183,7 +189,16 @@ def mirror_of(
     runs = StudyRuns(uri, workspace.artifacts, study, identity.key, identity.hash, identity.objective, experiment)
     # By the id: what an earlier ledger left behind must not be told of this study's trials.
     spool = workspace.spool / (f"{study}.{identity.id}.jsonl" if identity.id else f"{study}.jsonl")
-    return Mirror(runs, Spool(spool), Spool(spool.with_suffix(".rejected")))
+    kept = partial(metrics_kept, workspace, study)
+    return Mirror(runs, Spool(spool), Spool(spool.with_suffix(".rejected")), kept)
+
+
+def metrics_kept(workspace: Workspace, study: str, number: int) -> dict[int, dict[str, float]]:
+    """All metrics of each epoch of a trial, as they are kept beside its checkpoints; nothing where they are lost."""
+    try:
+        return load_metrics(workspace.trial(study, number) / PREDICTIONS)
+    except (OSError, ValueError, KeyError, WorkspaceError):
+        return {}
 
 
 def deliver_all(mirror: Mirror, rows: Iterable[TrialRow], seconds: float = 300.0) -> None:
@@ -234,15 +249,27 @@ def study_event(state: str, tags: Mapping[str, Any]) -> Event:
     return _event(PARENT, tags={STATE: state, **tags}, state=state)
 
 
-def events_of(row: TrialRow, objective: str) -> list[Event]:
-    """A trial told again from the ledger, which knows the objective of every epoch and all metrics of the last."""
+def events_of(row: TrialRow, objective: str, kept: Metrics) -> list[Event]:
+    """A trial told again from the ledger, with the metrics `kept` of it."""
     if row.state == "waiting" or not row.settings:
         return []
-    epochs = [
-        epoch_of(row.number, epoch, {**(row.metrics if epoch == row.epoch else {}), objective: value})
-        for epoch, value in row.history.items()
-    ]
+    epochs = epochs_of(row, objective, kept)
     return [started(row, {}), *epochs, ended(row, "interrupted" if row.state == "running" else None)]
+
+
+def epochs_of(row: TrialRow, objective: str, kept: Metrics) -> list[Event]:
+    """The epochs of a trial told again: the ledger knows the objective of each, and all metrics of the last one.
+
+    The other metrics are those `kept` beside its checkpoints, where they are of the line of epochs that was recorded.
+    """
+    known = kept(row.number) if row.history else {}
+    events = []
+    for epoch, value in row.history.items():
+        metrics = known.get(epoch, {})
+        metrics = metrics if metrics.get(objective) == value else {}
+        last = row.metrics if epoch == row.epoch else {}
+        events.append(epoch_of(row.number, epoch, {**metrics, **last, objective: value}))
+    return events
 
 
 def is_behind(row: TrialRow, run: Run | None) -> bool:
@@ -257,27 +284,6 @@ def is_behind(row: TrialRow, run: Run | None) -> bool:
     return shown != (state, str(row.epoch), STATUS[state])
 
 
-def provenance(identity: Identity) -> dict[str, str]:
-    """Tags that say what a run is of and what it ran with."""
-    tags = {
-        "lesion.data": identity.data,
-        "lesion.data_hash": identity.data_hash,
-        "lesion.split": identity.split,
-        "lesion.split_hash": identity.split_hash,
-        "lesion.space_hash": identity.space_hash,
-        "lesion.objective": f"{identity.direction} {identity.objective}",
-        "lesion.host": platform.node(),
-        "lesion.python": platform.python_version(),
-    }
-    for package in PACKAGES:
-        with suppress(PackageNotFoundError):
-            tags[f"lesion.version.{package}"] = version(package)
-    if identity.task is not None:
-        tags["lesion.task"] = described(identity.task)
-    commit = _git_commit()
-    return tags | ({"mlflow.source.git.commit": commit} if commit else {})
-
-
 def _finalist(row: TrialRow) -> dict[str, Any]:
     """Tags of a run whose settings come from another trial."""
     if row.finalist_of is None:
@@ -288,12 +294,3 @@ def _finalist(row: TrialRow) -> dict[str, Any]:
 
 def _event(number: int, **content: Any) -> Event:
     return {"trial": number, "time": int(time.time() * 1000), **content}
-
-
-def _git_commit() -> str | None:
-    with suppress(OSError, subprocess.SubprocessError):
-        command = ["git", "rev-parse", "HEAD"]
-        environment = {**os.environ, "GIT_OPTIONAL_LOCKS": "0"}
-        found = subprocess.run(command, capture_output=True, text=True, timeout=5, check=False, env=environment)
-        return found.stdout.strip() or None
-    return None

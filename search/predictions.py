@@ -1,4 +1,4 @@
-"""Validation probabilities of a trial after its last epoch, and the confusion matrix of each of its epochs.
+"""Validation probabilities of a trial after its last epoch, metrics and confusion matrix of each of its epochs.
 
 They are kept beside its checkpoints, and stay when those go.
 """
@@ -6,6 +6,7 @@ They are kept beside its checkpoints, and stay when those go.
 from __future__ import annotations
 
 import io
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -27,7 +28,7 @@ def save_predictions(
 ) -> None:
     """Write validation probabilities (images, classes) with the epoch and value they belong to, atomically.
 
-    `records` are those of all epochs, whose confusion matrices are written too.
+    `records` are those of all epochs, whose metrics and confusion matrices are written too.
     """
     counted = [each for each in records if CONFUSION in each]
     content = io.BytesIO()
@@ -38,6 +39,7 @@ def save_predictions(
         value=record["value"],
         confusions=np.array([each[CONFUSION] for each in counted], np.int32),  # (epochs, classes, classes + 1)
         confusion_epochs=np.array([each["epoch"] for each in counted], np.int32),
+        metrics=np.array(json.dumps({each["epoch"]: each["metrics"] for each in records if "metrics" in each})),
     )
     path.parent.mkdir(parents=True, exist_ok=True)
     for left in path.parent.glob(f".{path.name}.*.partial"):  # by a worker that was killed; one writes at a time
@@ -65,6 +67,16 @@ def load_confusions(path: Path) -> dict[int, npt.NDArray[np.int64]]:
             return {}
         matrices = stored["confusions"].astype(np.int64)
         return dict(zip(stored["confusion_epochs"].tolist(), matrices, strict=True))
+
+
+def load_metrics(path: Path) -> dict[int, dict[str, float]]:
+    """All metrics of each epoch, by its number from 1; empty where the file is of a release that did not keep them.
+
+    Raises as `load_predictions`.
+    """
+    with _opened(path) as stored:
+        told = json.loads(str(stored["metrics"])) if "metrics" in stored else {}
+    return {int(epoch): metrics for epoch, metrics in told.items()}
 
 
 @contextmanager

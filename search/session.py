@@ -30,6 +30,7 @@ from search.ledger import Ledger, Samples
 from search.mirror import Mirror
 from search.probes import Key
 from search.progress import Progress, StudyState, empty_state
+from search.provenance import provenance
 from search.reach import Data, Newcomers, require_reach
 from search.resumption import forget_beyond
 from search.retention import KEPT, Retention
@@ -107,7 +108,7 @@ class Session:
         empty = empty_state(plan.job.study, identity.objective, identity.direction, plan.job.epochs, plan.target)
         self.progress = Progress(empty, rows, callback)
         self.retention = Retention(plan.job.folder, identity.direction, rows, plan.kept)
-        self.provenance = mirrored.provenance(identity)
+        self.provenance = provenance(identity)
         self.purse = Purse(plan.seconds, plan.device_seconds, rows)
         self.watchdog = Watchdog(plan.patience, end=end_worker)
         self._begun = sum(row.state != "waiting" for row in rows)
@@ -283,9 +284,7 @@ class Session:
 
     def _mirror_start(self, row: TrialRow) -> None:
         self.mirror.put(mirrored.started(row, self.provenance))
-        # What an earlier session recorded and had no time to mirror; MLflow gets it once in any case.
-        for epoch, value in row.history.items():
-            self.mirror.put(mirrored.epoch_of(row.number, epoch, {self.plan.identity.objective: value}))
+        self.mirror.retell(row)
 
     def _wind_up(self, ended: str) -> None:
         """Leave everything such that the next session can go on, and MLflow without a running run."""

@@ -1,12 +1,20 @@
-"""What the ledger tells MLflow by, cut short: the spool, and MLflow's own database. The ledger tells it again."""
+"""What the ledger tells MLflow by, cut short, or never written: the spool, and MLflow's own database.
 
+The ledger tells it again, with the metrics that trials keep beside their checkpoints.
+"""
+
+import os
 import random
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 from cuts import cuts
+from drivers import WORKERS
 from fake_training import FakeTraining, make_data, make_space
+from played import EXIT, play
 from whole import of_mlflow, require_whole
 
 from search import mirror as mirrored
@@ -100,3 +108,35 @@ def test_a_search_goes_on_while_the_database_of_mlflow_is_cut(
     path.write_bytes(database)
     sync(tmp_path, "tiny")
     require_whole(tmp_path, trials=2, epochs=3)
+
+
+def curves(workspace: Path) -> dict[int, dict[str, list[tuple[int, float]]]]:
+    """Every metric of every epoch in MLflow, by trial."""
+    runs = mirror_of(Workspace(workspace), "tiny", study_status(workspace, "tiny").identity).runs
+    told = {}
+    for number, run in runs.runs().items():
+        names = runs.client.get_run(run.id).data.metrics
+        told[number] = {
+            name: [(each.step, each.value) for each in runs.client.get_metric_history(run.id, name)] for name in names
+        }
+    return told
+
+
+def test_a_driver_killed_between_ledger_and_spool_loses_no_metric(
+    tmp_path: Path, database: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Twice: after an epoch of a trial that goes on, and after the last one of a trial."""
+    for name in ("killed", "whole"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "mlflow.db").write_bytes(database)
+    command = [sys.executable, str(Path(__file__).with_name("played.py")), str(tmp_path / "killed"), "2", "3"]
+    for where in (["epoch", "0", "2"], ["ended", "1", "3"]):
+        died = subprocess.run([*command, *where], env={**os.environ, **WORKERS}, capture_output=True, check=False)
+        assert died.returncode == EXIT, died.stderr.decode()
+    for name in ("killed", "whole"):
+        play(tmp_path / name, 2, 3, monkeypatch)
+        require_whole(tmp_path / name, trials=2, epochs=3)
+    whole = curves(tmp_path / "whole")
+    assert curves(tmp_path / "killed") == whole
+    assert [step for step, _ in whole[0]["train_loss"]] == [1, 2, 3]
+    assert [row.attempt for row in study_status(tmp_path / "killed", "tiny").rows] == [2, 1]

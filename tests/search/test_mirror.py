@@ -9,7 +9,8 @@ import pytest
 
 from search.errors import MirrorError
 from search.identity import Identity
-from search.mirror import Mirror, deliver_all, ended, epoch_of, events_of, mirror_of, provenance, started, study_event
+from search.mirror import Mirror, deliver_all, ended, epoch_of, events_of, mirror_of, started, study_event
+from search.provenance import provenance
 from search.rows import TrialRow
 from search.spool import Spool
 from search.tracking import PARENT, Change, StudyRuns, metric_name
@@ -23,6 +24,10 @@ def row(number: int = 0, state: str = "complete", epochs: int = 2) -> TrialRow:
     history = {epoch: epoch / 10 for epoch in range(1, epochs + 1)}
     settings = {"loss": "focal", "lr": 0.1, "balancing.copies+cap.cap.count": 3, "backbone": "timm/resnet50.a1_in1k"}
     return TrialRow(number, state, None, epochs, settings, history, {"seed": 5, "attempt": 1})
+
+
+def nothing_kept(number: int) -> dict[int, dict[str, float]]:
+    return {}
 
 
 class Server(StudyRuns):
@@ -120,7 +125,7 @@ def test_of_what_mlflow_refuses_the_rest_arrives(spools: tuple[Spool, Spool]) ->
 
     server = Picky()
     mirror = Mirror(server, *spools)
-    mirror._waiting.extend(events_of(row(), "mean_auc"))  # all at once, as after an outage
+    mirror._waiting.extend(events_of(row(), "mean_auc", nothing_kept))  # all at once, as after an outage
     mirror.start()
     assert mirror.close(5)
     written = [change for _, change in server.log]
@@ -162,11 +167,18 @@ def test_torn_lines_of_a_spool_are_passed_over(tmp_path: Path) -> None:
 
 
 def test_a_trial_told_from_the_ledger_is_complete() -> None:
-    begun, *epochs, end = events_of(row(state="running"), "mean_auc")
+    begun, *epochs, end = events_of(row(state="running"), "mean_auc", nothing_kept)
     assert begun["params"] == row(0).settings
     assert [event["metrics"] for event in epochs] == [{"mean_auc": 0.1}, {"mean_auc": 0.2}]
     assert end["state"] == "interrupted"
-    assert events_of(row(state="waiting"), "mean_auc") == []
+    assert events_of(row(state="waiting"), "mean_auc", nothing_kept) == []
+
+
+def test_a_trial_is_told_with_the_metrics_kept_of_the_epochs_that_were_recorded() -> None:
+    """What another attempt left that came to other values is not told."""
+    kept = {1: {"mean_auc": 0.1, "ece": 0.5}, 2: {"mean_auc": 0.19, "ece": 0.4}, 3: {"mean_auc": 0.3, "ece": 0.3}}
+    _, *epochs, _ = events_of(row(state="running"), "mean_auc", lambda number: kept)
+    assert [event["metrics"] for event in epochs] == [{"mean_auc": 0.1, "ece": 0.5}, {"mean_auc": 0.2}]
 
 
 def test_what_does_not_arrive_in_time_is_said(spools: tuple[Spool, Spool]) -> None:

@@ -17,7 +17,8 @@ from reported_study import CLASSES, reported
 from lesion.data.packed import MANIFEST, PackedDataset
 from lesion.evaluation import evaluate
 from search.ledger import open_ledger
-from search.mirror import PACKAGES, deliver_all, mirror_of, provenance, study_event
+from search.mirror import deliver_all, mirror_of, study_event
+from search.provenance import PACKAGES, provenance
 from search.reporting import Report, report
 from search.series import series_identity
 from search.study import study_status
