@@ -3,9 +3,11 @@
 Ledger, searcher and scheduler are the real ones; Ray is replaced by a loop that calls them as Ray's does, and workers
 by one that saves an epoch before it reports it, and that dies or hangs at some. A driver may die before and after each
 single write; a server may fail a write, or do it and lose its answer; a worker may lose its checkpoints. A search with
-one worker must come to the very same rows and rungs. One with several is told things in another order after a death, so
-it is held to what must be equal: exactly the rows asked for, every value that of an undisturbed training, failures that
-were decided, and rungs that are a replay's.
+one worker must come to the very same rows and rungs. One with several is told things in another order after a death,
+and what TPE proposes and whom the scheduler stops goes by what was told before. With both it is held to what must be
+equal all the same: exactly the rows asked for, every value that of an undisturbed training, failures that were decided,
+and rungs that are a replay's. Where proposals go by a trial's number alone and nobody is stopped, its rows must be the
+very same as well.
 """
 
 import random
@@ -23,6 +25,7 @@ from whole import of_rows, of_rungs, results
 from search.database import ServerAwayError, Storage, open_storage
 from search.identity import Identity
 from search.ledger import Ledger, open_ledger
+from search.proposals import Sampler
 from search.rows import HUNG, LOST, NON_FINITE, TrialRow
 from search.searcher import LedgerSearcher, Told, scheduler_for
 from search.seats import Alike
@@ -125,6 +128,8 @@ def value_of(settings: Any, seed: int, epoch: int) -> float:
 
 GRIEF = {2: (LOST, 1), 3: (HUNG, 1), 5: (HUNG, 10**6)}
 """Trials that lose workers before their first epoch: how, and how many."""
+BY_NUMBER: Mapping[str, Any] = {"sampler": "random", "asha": None}
+"""How a search is made in which the order does not matter."""
 MENDED = dict.fromkeys((4, 6, 8), (HUNG, 2))
 """Some that are failed for it, or not: where the driver dies over the failure, the third worker gets along."""
 
@@ -167,14 +172,17 @@ class Worker:
         return {**told, "value": value, "metrics/mean_auc": value, "over": over, "done": over}
 
 
-def session(faults: Faults, disk: Disk, workers: int) -> tuple[Ledger, Any]:
+def session(
+    faults: Faults, disk: Disk, workers: int, sampler: Sampler = "tpe", asha: Asha | None = ASHA
+) -> tuple[Ledger, Any]:
     """One session as Ray would drive it; the ledger and the scheduler at its end."""
     ledger = open_ledger("sqlite://", "tiny", IDENTITY, 7)
+    ledger.sampler = sampler
     adopted = ledger.reconcile()
     ledger.enqueue(START)
     told: list[Told] = []
     job = Job("tiny", "key", Path(), None, "mean_auc", EPOCHS, Path("checkpoints"), lambda *arguments: None)
-    scheduler: Any = scheduler_for(ASHA, EPOCHS, "maximize", ledger.rows())
+    scheduler: Any = scheduler_for(asha, EPOCHS, "maximize", ledger.rows())
     searcher = LedgerSearcher(
         ledger, Space(), job, Alike(workers, 1, 0.0), target=TRIALS, adopted=adopted, tell=told.append
     )
@@ -212,13 +220,17 @@ def session(faults: Faults, disk: Disk, workers: int) -> tuple[Ledger, Any]:
 
 
 def search(
-    faults: Faults, workers: int, forgets: float = 0.0, grief: Mapping[int, tuple[str, int]] = GRIEF
+    faults: Faults,
+    workers: int,
+    forgets: float = 0.0,
+    grief: Mapping[int, tuple[str, int]] = GRIEF,
+    **how: Any,
 ) -> tuple[StudyStatus, Any]:
     """Sessions until one ends by itself; at each death a checkpoint may be lost, or all of a trial's."""
     disk = Disk(grief)
     while True:
         try:
-            ledger, scheduler = session(faults, disk, workers)
+            ledger, scheduler = session(faults, disk, workers, **how)
             return StudyStatus("tiny", ledger.identity, tuple(ledger.rows()), False), scheduler
         except (Killed, ServerAwayError):  # a server that is away when a session begins is told, not waited for
             for number, epochs in disk.saved.items():
@@ -231,13 +243,23 @@ def rungs_of(scheduler: Any) -> dict[int, list[float]]:
     return rungs
 
 
-@pytest.fixture(scope="module")
-def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[StudyStatus, Any]]:
+def without_faults(folder: Path, **how: Any) -> tuple[StudyStatus, Any]:
     with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(tmp_path_factory.mktemp("undisturbed"))
+        patch.chdir(folder)
         storage = open_storage("sqlite://")
         patch.setattr("search.ledger.open_storage", lambda url: storage)
-        yield search(Faults(random.Random(0), 0.0, 0.0), workers=1)
+        return search(Faults(random.Random(0), 0.0, 0.0), workers=1, **how)
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> tuple[StudyStatus, Any]:
+    return without_faults(tmp_path_factory.mktemp("undisturbed"))
+
+
+@pytest.fixture(scope="module")
+def by_number(tmp_path_factory: pytest.TempPathFactory) -> StudyStatus:
+    """A search in which nothing goes by what was told before."""
+    return without_faults(tmp_path_factory.mktemp("by-number"), **BY_NUMBER)[0]
 
 
 def test_the_undisturbed_search_has_all_kinds_of_rows(undisturbed: tuple[StudyStatus, Any]) -> None:
@@ -275,6 +297,21 @@ def test_several_workers_come_to_the_rows_asked_for(
     status, scheduler = search(faults, workers=3, forgets=0.2, grief=GRIEF | MENDED)
     found = [*of_rows(status.rows, TRIALS, EPOCHS), *of_rungs(status, ASHA, EPOCHS, scheduler), *wrong(status.rows)]
     assert not found, "\n".join(found)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("seed", range(3))
+def test_several_workers_come_to_the_same_rows_where_the_order_does_not_matter(
+    storage: Storage, by_number: StudyStatus, seed: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    faults = Faults(random.Random(seed), kills=0.02, losses=0.03)
+    make_dangerous(storage, faults, monkeypatch)
+    status, _ = search(faults, workers=3, forgets=0.2, **BY_NUMBER)
+    assert results(status) == results(by_number)
+    whole = [(row.failure, row.metrics) for row in by_number.rows]
+    assert [(row.failure, row.metrics) for row in status.rows] == whole
+    assert faults.killed > 10
 
 
 @pytest.mark.slow
