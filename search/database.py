@@ -2,7 +2,7 @@
 
 SQLite is a file of the workspace and waits for a lock by itself. A server may be restarted under a search that has run
 for days: whatever was asked of it is asked again until it answers (`Patience`). That is sound because every write of
-the ledger says what is to be, not what is to change; the one that does not, a new row, looks first whether it is there.
+the ledger says what is to be, not what is to change; a new row and an end look first whether they are there already.
 What belongs together is one transaction (`SoleWriter.at_once`): a commit to a disk takes longer than all that it holds.
 """
 
@@ -89,7 +89,7 @@ class Storage(RDBStorage):
 
     def _get_prepared_new_trial(self, study_id: int, template_trial: Any, session: Any) -> Any:
         self._rows_begun += 1
-        if self._rows_begun > 1:
+        if self._rows_begun > 1 or getattr(session, "undone", False):
             raise ServerAwayError("cannot write to the ledger: the database did not say whether it made a row")
         return super()._get_prepared_new_trial(study_id, template_trial, session)
 
@@ -135,9 +135,10 @@ class SoleWriter(_CachedStorage):
     def __init__(self, backend: Storage) -> None:
         super().__init__(backend)
         self._together = False
-        self._forget()
+        self.forget()
 
-    def _forget(self) -> None:
+    def forget(self) -> None:
+        """Read everything again: somebody else may have written."""
         super().__init__(self._backend)
         self._written: set[int] = set()
         self._newest: dict[int, int] = {}
@@ -153,7 +154,7 @@ class SoleWriter(_CachedStorage):
             with self._backend.at_once():
                 yield
         except BaseException:
-            self._forget()  # it may have read what is there no more
+            self.forget()  # it may have read what is there no more
             raise
         finally:
             self._together = False
@@ -333,6 +334,10 @@ def explained(action: str) -> Iterator[None]:
             f"cannot {action} the ledger: {error}. LESION_LEDGER is the URL of a database whose driver is installed, "
             "such as postgresql+psycopg://user@host/name (pip install 'lesion-search[postgres]'); without it the "
             "ledger is a file of the workspace"
+        ) from error
+    except optuna.exceptions.UpdateFinishedTrialError as error:
+        raise LedgerAccessError(
+            f"cannot {action} the ledger: {error} Another driver has ended it meanwhile; run the same command again"
         ) from error
     except JSONDecodeError as error:
         raise LedgerAccessError(

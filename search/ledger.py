@@ -15,7 +15,7 @@ from __future__ import annotations
 import hashlib
 import math
 import uuid
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Protocol, TypeVar
@@ -60,13 +60,13 @@ class Ending:
 class Ledger:
     """One study, opened for writing; the caller holds the study's lock (`search.locks`).
 
-    `guard` is called before every write and raises where the study is no longer ours; `patience` is with a server;
-    `sampler` is what proposes new rows.
+    `guard` is called before every write, raises where the study is no longer ours, and says whether it was not for a
+    while; `patience` is with a server; `sampler` is what proposes new rows.
     """
 
     def __init__(self, study: optuna.Study, storage: SoleWriter, seed: int, identity: Identity) -> None:
         self.study, self.storage, self.seed, self.identity = study, storage, seed, identity
-        self.guard: Callable[[], None] = lambda: None
+        self.guard: Callable[[], bool] = lambda: False
         self.patience = Patience()
         self.sampler: Sampler = "tpe"
         self._history = History(identity.direction)
@@ -118,9 +118,16 @@ class Ledger:
         self.note(number, began_at=row.epoch, let_go=False, **attributes, attempt=attempt)
         return attempt
 
-    def let_go(self, number: int) -> None:
-        """Note that the session ends on purpose with this trial unfinished: nothing speaks against the trial."""
-        self.note(number, let_go=True)
+    def let_go(self, numbers: Iterable[int]) -> None:
+        """Note that the session ends on purpose with these trials unfinished: nothing speaks against them."""
+
+        def noted() -> None:
+            for row in map(self.row, numbers):
+                # One may have ended, and the answer been lost on its way.
+                if not row.finished and not row.attributes.get("let_go"):
+                    self.note(row.number, let_go=True)
+
+        self._write(noted)
 
     def report(self, number: int, epoch: int, value: float, **attributes: Any) -> None:
         """Record the objective after an epoch, with `attributes`; the same epoch again replaces it."""
@@ -178,7 +185,8 @@ class Ledger:
         made = [row.number for row in rows if row.state == TrialState.RUNNING and row.number not in running]
         self._ids |= {row.number: row._trial_id for row in rows}
         if made:
-            return self._completed(made[0], space)
+            # Adopted, not asked again: a space may give each of its settings once.
+            return self.adopt(self.row(made[0]), space)
         number = next((row.number for row in rows if row.state == TrialState.WAITING), len(rows))
         self.study.sampler = self._proposal(number)
         trial = self.study.ask()
@@ -186,6 +194,7 @@ class Ledger:
         return self._settle(trial, space)
 
     def _completed(self, number: int, space: Samples) -> TrialRow:
+        self._frozen()  # a storage that has forgotten its rows takes no settings for them
         self.study.sampler = self._proposal(number)
         return self._settle(Trial(self.study, self._ids[number]), space)
 
@@ -217,7 +226,8 @@ class Ledger:
         """What `ask` returns; all that it writes is in the ledger then, or nothing of it."""
 
         def guarded() -> Result:
-            self.guard()
+            if self.guard():
+                self.storage.forget()
             with self.storage.at_once():
                 return ask()
 

@@ -261,8 +261,7 @@ class Session:
 
     def _let_go(self) -> None:
         with suppress(LedgerError):  # the ledger may be what ends the session
-            for number in self.progress.running:
-                self.ledger.let_go(number)
+            self.ledger.let_go(self.progress.running)
 
     def _told(self, told: Told) -> None:
         row = told.row

@@ -39,7 +39,7 @@ def test_doctor_on_a_server(server: Server, tmp_path: Path, monkeypatch: pytest.
     for _ in range(2):
         ledger.begin(ledger.ask(Line()).number)
     ledger.report(0, 1, 0.5)
-    ledger.let_go(1)
+    ledger.let_go([1])
     save({"epoch": 1}, place.trial("tiny", 0))
     save({"epoch": 1}, place.trial("tiny", 7))
     save({"epoch": 1}, place.trial("gone", 0))

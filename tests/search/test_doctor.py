@@ -98,7 +98,7 @@ def test_rows_that_no_driver_ends(place: Workspace, monkeypatch: pytest.MonkeyPa
     for number in (1, 2, 3):
         ledger.report(number, 1, 0.1)
         ledger.begin(number)
-    ledger.let_go(3)  # Ctrl-C: nothing is wrong with it
+    ledger.let_go([3])  # Ctrl-C: nothing is wrong with it
     monkeypatch.setattr(ledger, "_close", lambda *arguments: None)
     ledger.finish(2, Ending("pruned", 1, 0.1))
     require_mended(place, "zombie row", "half-ended row")

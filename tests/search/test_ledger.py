@@ -10,8 +10,10 @@ from typing import Any
 import optuna
 import pytest
 import sqlalchemy
+from optuna.storages._rdb.models import StudyModel
+from sqlalchemy.exc import OperationalError
 
-from search.database import open_storage
+from search.database import ServerAwayError, open_storage
 from search.errors import LedgerError, StudyError
 from search.identity import Identity
 from search.ledger import LOSSES, Ending, Ledger, derived_seed, open_ledger
@@ -225,9 +227,10 @@ def test_a_failure_that_was_not_decided_is_forgotten(ledger: Ledger, url: str, w
     ledger.ask(Line())
     left = iter(range(writes))
 
-    def die_after_the_last() -> None:
+    def die_after_the_last() -> bool:
         if next(left, None) is None:
             raise SystemExit
+        return False
 
     ledger.guard = die_after_the_last
     hung = Ending("failed", 0, failure="hung", message="silence")
@@ -258,7 +261,7 @@ def test_interruptions_do_not_count_against_a_trial(ledger: Ledger, innocent: st
     for epoch in range(1, LOSSES + 3):
         ledger.begin(0)
         if innocent == "let go":
-            ledger.let_go(0)
+            ledger.let_go([0])
         else:
             ledger.report(0, epoch, 0.5)
         assert len(ledger.reconcile()) == 1
@@ -410,6 +413,95 @@ def test_a_row_whose_making_was_not_answered_is_seen(ledger: Ledger, monkeypatch
     with pytest.raises(LedgerError, match="no answer"):
         ledger.ask(Line())
     assert [row.number for row in ledger.rows()] == [0, 1]
+
+
+def away(ledger: Ledger, monkeypatch: pytest.MonkeyPatch, *, arrives: bool) -> None:
+    """Have the server go at the next commit, which arrives, or does not."""
+    backend = ledger.storage._backend
+    commit, left = backend._commit, [True]
+
+    def commits(session: Any) -> None:
+        if left and not arrives:
+            left.pop()
+            raise ServerAwayError("the server is gone")
+        commit(session)
+        if left:
+            left.pop()
+            raise ServerAwayError("the server is gone")
+
+    monkeypatch.setattr(backend, "_commit", commits)
+
+
+def test_a_row_that_was_made_and_not_answered_is_not_asked_again(
+    ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Once:
+        """Gives each of its settings once, as the runs of finalists are given."""
+
+        def __init__(self) -> None:
+            self.left = ["first"]
+
+        def sample(self, trial: Any) -> dict[str, Any]:
+            return {"entry": self.left.pop()}
+
+    away(ledger, monkeypatch, arrives=True)
+    assert ledger.ask(Once()).settings == {"entry": "first"}
+    assert len(ledger.rows()) == 1
+
+
+def test_a_server_that_goes_while_a_row_is_made_is_asked_again(ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
+    class GoneError(Exception):
+        """What a database's driver raises when its server is gone."""
+
+    find, left = StudyModel.find_or_raise_by_id, [True]
+
+    def gone(study_id: int, session: Any, for_update: bool = False) -> Any:
+        if for_update and left:
+            left.pop()
+            raise OperationalError("", {}, GoneError())
+        return find(study_id, session, for_update)
+
+    monkeypatch.setattr(StudyModel, "find_or_raise_by_id", gone)
+    assert ledger.ask(Line()).number == 0
+    assert not left
+    assert len(ledger.rows()) == 1
+
+
+def test_letting_go_passes_over_what_has_ended(ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A commit arrived, its answer did not, and after Ctrl-C nobody asked again: to the session the trial still runs."""
+    for _ in range(2):
+        train(ledger, ledger.ask(Line()), 1)
+    ledger.patience.hurried = lambda: True
+    away(ledger, monkeypatch, arrives=True)
+    with pytest.raises(ServerAwayError):
+        ledger.finish(0, Ending("pruned", 1, 0.25))
+    ledger.patience.given_up = False
+    ledger.let_go([0, 1])
+    assert [row.attributes.get("let_go") for row in ledger.rows()] == [None, True]
+    assert [row.state for row in ledger.rows()] == ["pruned", "running"]
+
+
+def test_a_half_row_is_completed_though_the_server_goes(
+    ledger: Ledger, url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ledger.enqueue([{"lr": 0.5}])
+    with pytest.raises(SystemExit):
+        Dies().sample(ledger.study.ask())
+    again = open_ledger(url, "tiny", IDENTITY, 7)
+    [half] = again.reconcile()
+    away(again, monkeypatch, arrives=False)
+    assert again.adopt(half, Line()).settings["lr"] == 0.5
+
+
+def test_rows_are_read_again_after_the_study_was_not_ours(ledger: Ledger, url: str) -> None:
+    for _ in range(2):
+        ledger.ask(Line())
+    open_ledger(url, "tiny", IDENTITY, 7).finish(0, Ending("failed", 0, failure=ERROR, message="by another driver"))
+    ledger.guard = lambda: True
+    ledger.note(1, losses=1)
+    assert [row.state for row in ledger.rows()] == ["failed", "running"]
+    with pytest.raises(LedgerError, match="Another driver has ended it"):
+        ledger.note(0, losses=1)
 
 
 def test_the_sampler_of_the_ledger_proposes(ledger: Ledger) -> None:
