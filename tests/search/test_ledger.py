@@ -468,7 +468,7 @@ def test_a_server_that_goes_while_a_row_is_made_is_asked_again(ledger: Ledger, m
 
 
 def test_letting_go_passes_over_what_has_ended(ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A commit arrived, its answer did not, and after Ctrl-C nobody asked again: to the session the trial still runs."""
+    """A commit arrived, its answer did not, and after Ctrl-C nobody asked again: the session takes it for running."""
     for _ in range(2):
         train(ledger, ledger.ask(Line()), 1)
     ledger.patience.hurried = lambda: True
