@@ -1,0 +1,147 @@
+"""Every published run against what its system tells of it: settings, class counts, what is trained, class weights."""
+
+from __future__ import annotations
+
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from published_runs import (
+    ATTENTION_LSTM,
+    CONV4_CONV5,
+    CONV5,
+    COUNTS_2017,
+    COUNTS_2018,
+    EVERYTHING,
+    HALF_CONV4,
+    LARGEST,
+    MILLIONS,
+    RUNS,
+    WEIGHTS,
+)
+
+from lesion.balancing import Draws, Part, balancings
+from lesion.balancing.chains import split_settings
+from lesion.classes import ClassCounts
+from lesion.losses import losses
+from lesion.models import build_model
+from lesion.models.counting import parameter_count
+from lesion.models.paper import OnPaper
+from lesion.settings import Plan, resolve
+from lesion.tasks import Task
+from search.space import Space, load
+
+FOLDER = Path(__file__).parents[2] / "spaces" / "published"
+
+
+@cache
+def read(name: str) -> Space:
+    return load(FOLDER / f"{name}.yaml")
+
+
+@cache
+def plan_of(name: str) -> Plan:
+    """The complete settings of a run, which is one branch with nothing to search."""
+    (branch,) = read(name).branches()
+    assert not read(name).parameters()
+    return resolve(read(name).example(branch))
+
+
+def test_every_file_is_a_published_run() -> None:
+    assert {path.stem for path in FOLDER.glob("*.yaml")} == RUNS.keys()
+
+
+@pytest.mark.parametrize("name", RUNS)
+def test_settings(name: str) -> None:
+    space, run = read(name), RUNS[name]
+    assert (space.data, space.budget.trials, space.budget.epochs) == (run.data, 1, run.epochs)
+    assert space.allow_double_balancing == run.double
+    assert space.task == (None if run.task is None else [["rest", "rest"], [run.task, [run.task]]])
+    found = flat(plan_of(name)) | {"balancing": plan_of(name).choices["balancing"].name}
+    expected = {"balancing": run.balancing, **run.settings}
+    assert {path: found.get(path) for path in expected} == expected
+
+
+def flat(plan: Plan) -> dict[str, Any]:
+    """Complete settings by path, without the name of the component: loss.gamma."""
+    chosen = {f"{kind}.{path}": value for kind, one in plan.choices.items() for path, value in one.settings.items()}
+    return {**plan.general, **{kind: one.name for kind, one in plan.choices.items()}, **chosen}
+
+
+# -- class counts -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", RUNS)
+def test_class_counts(name: str) -> None:
+    diagnoses, part = labels_of(name)
+    drawn = before_neighbours(plan_of(name), part)
+    counts = np.bincount(diagnoses[drawn.row], minlength=len(official(name)))
+    assert dict(zip(official(name), counts.tolist(), strict=True)) == RUNS[name].counts
+    if name in LARGEST:
+        assert counts.max() == LARGEST[name]
+
+
+def official(name: str) -> dict[str, int]:
+    return COUNTS_2017 if RUNS[name].data == "isic2017" else COUNTS_2018
+
+
+def labels_of(name: str) -> tuple[np.ndarray[Any, np.dtype[np.int64]], Part]:
+    """The diagnosis of each image of the official training part, and that part as the file's task has it."""
+    counts, spec = official(name), read(name).task
+    task = None if spec is None else Task.read(spec, tuple(counts))
+    diagnoses = np.repeat(np.arange(len(counts)), list(counts.values()))
+    if task is None:
+        return diagnoses, Part(diagnoses, tuple(counts))
+    group_of = [next(k for k, members in enumerate(task.groups.values()) if label in members) for label in counts]
+    return diagnoses, Part(np.array(group_of)[diagnoses], task.classes)
+
+
+def before_neighbours(plan: Plan, part: Part) -> Draws:
+    """What the balancing draws by labels alone: all of it, or what smote_tomek, its last link, is given."""
+    choice, draws = plan.choices["balancing"], Draws.everything(len(part))
+    links = tuple(choice.name.split("+"))
+    settings = split_settings(links, choice.settings) if len(links) > 1 else {choice.name: choice.settings}
+    for link in links[:-1] if links[-1] == "smote_tomek" else links:
+        draws = balancings[link].build(part, draws, np.random.default_rng(0), **settings[link])
+    return draws
+
+
+@pytest.mark.parametrize("name", WEIGHTS)
+def test_class_weights(name: str) -> None:
+    _, part = labels_of(name)
+    drawn, original = (d.counts(part) for d in (before_neighbours(plan_of(name), part), Draws.everything(len(part))))
+    loss = plan_of(name).choices["loss"]
+    built = losses[loss.name].build(ClassCounts(part.classes, drawn, original), **loss.settings)
+    classes = len(part.classes)
+    weights = built.terms(torch.zeros(classes, classes), torch.arange(classes)) / np.log(classes)
+    expected = [WEIGHTS[name][label] for label in part.classes]
+    np.testing.assert_allclose(weights, expected, rtol=2e-3)  # of figures that are given to three or four digits
+
+
+# -- what is trained --------------------------------------------------------------------------------------------------
+
+TAILS = {CONV5: [False] * 6, HALF_CONV4: [False] * 3 + [True] * 3, CONV4_CONV5: [True] * 6}
+"""Which of conv4_x's six blocks train."""
+
+
+@pytest.mark.parametrize("name", RUNS)
+def test_what_is_trained(name: str) -> None:
+    _, part = labels_of(name)
+    with OnPaper():
+        model = build_model(plan_of(name), part.classes, pretrained=False)
+    if RUNS[name].trained == EVERYTHING:
+        assert all(p.requires_grad for p in model.parameters())
+        return
+    *first, conv4, conv5 = model.backbone.stages
+    assert not any(p.requires_grad for stage in first for p in stage.parameters())
+    blocks = [{p.requires_grad for p in block.parameters()} for block in conv4[0]]
+    assert blocks == [{trains} for trains in TAILS[RUNS[name].trained]]
+    assert all(p.requires_grad for p in conv5.parameters())
+    if name in MILLIONS:
+        counts = [parameter_count(model, "keras", trainable=trains) for trains in (False, True)]
+        assert tuple(round(count / 1e6, 2) for count in counts) == MILLIONS[name]
+    elif plan_of(name).choices["head"].name == "attention_lstm":
+        assert parameter_count(model, "keras") == ATTENTION_LSTM
