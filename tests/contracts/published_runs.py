@@ -154,6 +154,8 @@ RUNS: Mapping[str, Run] = {
 
 LARGEST = {"g3_3": 1372, "g9_1": 3352, "g9_2": 1113, "g9_3": 3352}
 """What SMOTE brings every class to, before Tomek links are taken out."""
+AFTER_TOMEK = 7675
+"""Images of G9.2 without Tomek links, about 1100 of each class."""
 WEIGHTS = {
     "g1_16": {NEVUS: 0.4859, KERATOSIS: 2.6247, MELANOMA: 1.7825},
     "g8_2": {"MEL": 1.286, "NV": 0.213, "BCC": 2.784, "AKIEC": 4.375, "BKL": 1.302, "DF": 12.44, "VASC": 10.08},

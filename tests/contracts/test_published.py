@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
 import torch
 from published_runs import (
+    AFTER_TOMEK,
     ATTENTION_LSTM,
     CONV4_CONV5,
     CONV5,
@@ -25,7 +27,12 @@ from published_runs import (
 
 from lesion.balancing import Draws, Part, balancings
 from lesion.balancing.chains import split_settings
+from lesion.balancing.vectors import Pixels
 from lesion.classes import ClassCounts
+from lesion.data.archives import Member
+from lesion.data.archives import read as bytes_of
+from lesion.data.decode import decode
+from lesion.data.layouts import read_listing
 from lesion.losses import losses
 from lesion.models import build_model
 from lesion.models.counting import parameter_count
@@ -107,6 +114,31 @@ def before_neighbours(plan: Plan, part: Part) -> Draws:
     for link in links[:-1] if links[-1] == "smote_tomek" else links:
         draws = balancings[link].build(part, draws, np.random.default_rng(0), **settings[link])
     return draws
+
+
+class Photos:
+    """Photos as a stack of images, each decoded when it is asked for: less than half of them are."""
+
+    def __init__(self, members: Sequence[Member], size: int) -> None:
+        self.members, self.size = members, size
+
+    def __getitem__(self, at: int) -> np.ndarray[Any, np.dtype[np.uint8]]:
+        return decode(bytes_of(self.members[at]), self.size, "stretch")
+
+
+@pytest.mark.slow
+def test_class_counts_after_tomek_on_real_images(shared: Path) -> None:
+    size, listing = 32, read_listing(shared / "data" / "isic2018")
+    labels = listing.table["label"].to_numpy()
+    pixels = Pixels(cast(Any, Photos(listing.members, size)), np.arange(len(labels)), size)
+    part, choice = Part(labels, tuple(COUNTS_2018), {"pixels": pixels}), plan_of("g9_2").choices["balancing"]
+    drawn = balancings[choice.name].build(
+        part, Draws.everything(len(part)), np.random.default_rng(0), **choice.settings
+    )
+    counts = drawn.counts(part)
+    assert len(drawn) == pytest.approx(AFTER_TOMEK, rel=0.01)  # 1113 of each, had no link been taken out, is 1.5 % more
+    assert counts.max() == 1113
+    assert counts.min() == pytest.approx(1100, rel=0.05)
 
 
 @pytest.mark.parametrize("name", WEIGHTS)
