@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -13,8 +14,10 @@ import pytest
 import torch
 from tiny_data import data_for
 
+from lesion.data.packed import PackedDataset
 from lesion.errors import SettingError
 from lesion.settings import REGISTRIES, resolve
+from lesion.taxonomy import Taxonomy
 from lesion.training import Training
 from search.preflight import require_judge, task_of
 from search.space import Branch, Space, check, check_space, load
@@ -48,6 +51,11 @@ def test_every_branch_resolves(path: Path) -> None:
         ("{backbone: {resnet18: {trainable_stages: {int: [1, 9]}}}}", "trainable_stages is 9, but the backbone has 5"),
         ("{balancing: [copies: {of: MELL}, cap: {of_class: MEL}]}", "balancing copies+cap: no class 'MELL'; known: "),
         ("{loss: {cost_matrix: {file: none.csv}}}", "loss cost_matrix: "),
+        (
+            "{head: {taxonomy_decoder: {taxonomy: isic2017_three_levels_sk_benign}}, "
+            "loss: {path: {taxonomy: isic2017}}}",
+            "loss path: the head spells along taxonomy isic2017_three_levels_sk_benign, the loss teaches isic2017: ",
+        ),
     ],
 )
 def test_a_model_that_cannot_be_built_is_found_without_building_it(tmp_path: Path, settings: str, message: str) -> None:
@@ -99,27 +107,31 @@ def test_every_option_goes_through_a_real_training_step(path: Path, tmp_path: Pa
     require_judge(space, data)
     problems = []
     for branch in covering(space):
-        settings = space.example(branch)
         try:
-            training = Training(
-                settings, data, split=space.split, epochs=1, seed=0, device=torch.device("cpu"), cache=tmp_path
-            )
-            scores = training.step()
-            assert np.isfinite(scores["train_loss"])
-            assert np.isfinite(scores[space.objective])
-            np.testing.assert_allclose(training.predict().sum(axis=1), 1.0, atol=1e-5)
+            train(space, branch, data, tmp_path)
         except Exception as error:
             problems.append(f"{branch}: {type(error).__name__}: {error}")
     assert not problems, "\n".join(problems)
 
 
-def shrunk(path: Path) -> Space:
+def train(space: Space, branch: Branch, data: PackedDataset, cache: Path) -> Training:
+    """One step of one branch, in the middle of every range, and what must hold after it."""
+    settings = space.example(branch)
+    training = Training(settings, data, split=space.split, epochs=1, seed=0, device=torch.device("cpu"), cache=cache)
+    scores = training.step()
+    assert np.isfinite(scores["train_loss"])
+    assert np.isfinite(scores[space.objective])
+    np.testing.assert_allclose(training.predict().sum(axis=1), 1.0, atol=1e-5)
+    return training
+
+
+def shrunk(path: Path, given: Mapping[str, Any] = MappingProxyType({})) -> Space:
     """The space of a file with small images, one batch an epoch and nothing to fetch.
 
     A pretrained backbone that stands alone makes place for a small one, with what the file says of freezing. One that
-    is trained from scratch, and each of several, is what the file is about, and stays.
+    is trained from scratch, and each of several, is what the file is about, and stays. `given` are further overrides.
     """
-    overrides: dict[str, Any] = {"batch_size": 64, "precision": "float32", **light(load(path))}
+    overrides: dict[str, Any] = {"batch_size": 64, "precision": "float32", **light(load(path)), **given}
     for size in SIZES:
         space = load(path, overrides={**overrides, "image_size": size})
         if check_space(space, limit=50).sound:
@@ -165,3 +177,12 @@ def covering(space: Space) -> Iterator[Branch]:
         if not left:
             return
     raise AssertionError(f"{space.path}: no branch was drawn with {left}")
+
+
+@pytest.mark.parametrize("side", ["benign", "malignant"])
+def test_a_taxonomy_of_three_levels_goes_through_a_real_training_step(side: str, tmp_path: Path) -> None:
+    taxonomy = f"isic2018_three_levels_akiec_{side}"
+    space = shrunk(ROOT / "spaces/published/c_isic2018.yaml", {"head.taxonomy_decoder.taxonomy": taxonomy})
+    (branch,) = space.branches()
+    training = train(space, branch, data_for(space), tmp_path)
+    assert training.model.head.taxonomy == training._loss.taxonomy == Taxonomy.load(taxonomy)
