@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
@@ -39,7 +40,7 @@ from lesion.models.counting import parameter_count
 from lesion.models.paper import OnPaper
 from lesion.settings import Plan, resolve
 from lesion.tasks import Task
-from search.space import Space, load
+from search.space import Space, check, load
 
 FOLDER = Path(__file__).parents[2] / "spaces" / "published"
 
@@ -76,6 +77,28 @@ def flat(plan: Plan) -> dict[str, Any]:
     """Complete settings by path, without the name of the component: loss.gamma."""
     chosen = {f"{kind}.{path}": value for kind, one in plan.choices.items() for path, value in one.settings.items()}
     return {**plan.general, **{kind: one.name for kind, one in plan.choices.items()}, **chosen}
+
+
+REPLACED = ("backbone", "backbone.weights", "head.taxonomy")
+"""What headers set: another backbone, another taxonomy."""
+
+
+@pytest.mark.parametrize("name", RUNS)
+def test_what_its_header_sets_is_the_same_run(name: str) -> None:
+    expected = {path: value for path, value in RUNS[name].settings.items() if path not in REPLACED}
+    for given in overrides_of(name):
+        report = check(FOLDER / f"{name}.yaml", overrides=given)
+        assert report.sound, report.problems
+        (branch,) = report.space.branches()
+        found = flat(resolve(report.space.example(branch)))
+        assert {path: found.get(path) for path in expected} == expected, given
+
+
+def overrides_of(name: str) -> list[list[str]]:
+    """The overrides of each comment in the header of a file, without weights."""
+    lines = (FOLDER / f"{name}.yaml").read_text("utf-8").replace("\\\n#", "").splitlines()
+    told = [re.findall(r"--set ([^\s,]+)", line) for line in lines if line.startswith("#")]
+    return [[text.replace("=FILE", "=none") for text in given] for given in told if given]
 
 
 # -- class counts -----------------------------------------------------------------------------------------------------
