@@ -12,7 +12,9 @@ Each class has one path, and all paths are equally long:
 'isic2017'
 
 A word may stand in several places of one level ("benign" under "melanocytic" and under "non-melanocytic"): it is the
-same word. Where a class has no agreed side (AKIEC, seborrheic keratosis), each side is a file, and its name says which.
+same word. Where a third level asks for a side that the paper does not give, the file's name says which it is. For AKIEC
+none is agreed upon, and each side is a file. Seborrheic keratosis is benign, as is BKL, which holds it in ISIC 2018; no
+file has it on the other side.
 """
 
 from __future__ import annotations

@@ -25,7 +25,7 @@ from lesion.embeddings import Embeddings
 from lesion.errors import CheckpointError, NonFiniteLossError, SettingError
 from lesion.frozen import FrozenMaps, shows_the_same
 from lesion.group import ALONE, Group
-from lesion.losses import Loss, losses, weighted
+from lesion.losses import build_loss, weighted
 from lesion.material import gather, people
 from lesion.metrics import confusion_matrix, summary
 from lesion.models import Model, build_model
@@ -207,30 +207,21 @@ class Training:
         return Embeddings(*facts) if self.plan.on_features else FrozenMaps(*facts, precision=self._precision)
 
     def _build(self) -> None:
-        optimizer, schedule, loss = (self.plan.choices[k] for k in ("optimizer", "schedule", "loss"))
+        optimizer, schedule = (self.plan.choices[k] for k in ("optimizer", "schedule"))
         self.optimizer: torch.optim.Optimizer = optimizers[optimizer.name].build(
             self.model.backbone, self.model.added, **optimizer.settings
         )
         self._rates = [group["lr"] for group in self.optimizer.param_groups]
         steps = self._material.steps
         self._schedule: Schedule = schedules[schedule.name].build(self.epochs * steps, steps, **schedule.settings)
-        plain: Loss = losses[loss.name].build(self._material.counts, **loss.settings)
+        plain = build_loss(self.plan, self._material.counts)
         self._loss = plain if self._material.class_weights is None else weighted(plain, self._material.class_weights)
-        self._agree_on_words(plain)
         own, group = (self._logits, self._loss, self.device), self._group
         self._gradients = Gradients(*own) if group.alone else GroupGradients(self.model, *own, group)
         decay = self.plan.general["weight_average"]
         self._average = WeightAverage(self.model, decay) if decay and group.leads else None
         best = self.plan.general["keep"] == "best" and group.leads
         self._best = deepcopy(self._current).requires_grad_(False).eval() if best else None
-
-    def _agree_on_words(self, loss: Loss) -> None:
-        """Two taxonomies of one shape would pass for each other, and the loss would teach the wrong words."""
-        spelled, taught = (getattr(part, "taxonomy", None) for part in (self.model.head, loss))
-        if spelled is not None and taught is not None and spelled.spelled != taught.spelled:
-            raise SettingError(
-                f"the head spells along taxonomy {spelled.name}, the loss teaches {taught.name}: give both the same"
-            )
 
     def _train(self) -> dict[str, float]:
         """One pass; its mean loss, and how right the outputs of its steps were."""

@@ -47,6 +47,15 @@ def test_three_levels_with_akiec_on_either_side(side):
     ) | {"AKIEC": side}
 
 
+def test_seborrheic_keratosis_stands_on_the_benign_side_as_bkl_does_and_akiec_on_either():
+    sides = {}
+    for taxonomy in map(Taxonomy.load, known_taxonomies()):
+        for name, path in taxonomy.spelled.items():
+            sides.setdefault(name, set()).update(path[1:-1])
+    assert sides["seborrheic_keratosis"] == sides["BKL"] == {"benign"}
+    assert sides["AKIEC"] == {"benign", "malignant"}
+
+
 def test_a_word_in_two_places_of_a_level_is_one_word():
     taxonomy = Taxonomy.load("isic2017_three_levels_sk_benign")
     assert taxonomy.words == (

@@ -295,12 +295,24 @@ def test_a_head_learns_on_the_features_of_a_frozen_backbone_and_on_what_lies_bet
         small_training(**settings)
 
 
+THREE_LEVELS = {
+    "head": "taxonomy_decoder", "head__taxonomy_decoder__taxonomy": "isic2017_three_levels_sk_benign", "loss": "path",
+}  # fmt: skip
+
+
+def test_the_loss_teaches_the_words_that_the_head_spells():
+    training = small_training(**THREE_LEVELS)
+    assert training.model.head.taxonomy.levels == training._loss.taxonomy.levels
+    assert len(training._loss.taxonomy.levels) == 3
+    assert np.isfinite(training.step()["train_loss"])
+
+
 def test_head_and_loss_speak_of_one_taxonomy():
-    other = {"head__taxonomy_decoder__taxonomy": "isic2017_three_levels_sk_benign"}
-    with pytest.raises(
-        SettingError, match="spells along taxonomy isic2017_three_levels_sk_benign, the loss teaches isic2017:"
-    ):
-        small_training(head="taxonomy_decoder", loss="path", **other)
+    own = {"loss__path__taxonomy": "isic2017_three_levels_sk_benign"}
+    assert np.isfinite(small_training(**THREE_LEVELS, **own).step()["train_loss"])
+    message = "spells along taxonomy isic2017_three_levels_sk_benign, the loss teaches isic2017: give both the same, or"
+    with pytest.raises(SettingError, match=message):
+        small_training(**THREE_LEVELS, loss__path__taxonomy="isic2017")
 
 
 def test_a_training_stops_when_its_patience_is_over_and_keeps_its_best_epoch():

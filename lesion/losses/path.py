@@ -26,7 +26,8 @@ def path(classes: ClassCounts, *, weight: Annotated[float, Range(0.0, 10.0)] = 1
     The path loss is the cosine distance between the sum of the path's one-hot words and the sum of the probabilities
     (words) at each step; doi:10.1016/j.patcog.2020.107413. Takes the logits (N, steps, words) of a head that
     spells, or the logits (N, classes) of any other: a word then has, at its step, the probability of all classes
-    under it. `taxonomy` is a name, a file, or `auto`, which goes by the classes. Raises SettingError.
+    under it. `taxonomy` is a name, a file, or `auto`: the head's, or where that spells
+    nothing the one that goes by the classes. Raises SettingError.
     """
     return PathLoss(find_taxonomy(taxonomy, classes.names), classes.names, weight)
 

@@ -38,7 +38,8 @@ def build_on_paper(settings: Mapping[str, Value], classes: Sequence[str] = ()) -
     problems = []
     for names in [tuple(classes)] if classes else [ISIC_2017, ISIC_2018]:
         model = _Sheet(frozenset(shapes.items()), names, _of(settings, MODEL))
-        drawn = _of(settings, DRAWN)
+        # Words are agreed upon by head and loss; no other loss asks for the head.
+        drawn = _of(settings, (*DRAWN, "head") if settings.get("loss") == "path" else DRAWN)
         sheet = _Sheet(frozenset(drawn.items()), names, drawn)
         problems.append(_no_model(model) or _no_material(sheet))
         if not problems[-1]:
@@ -82,7 +83,7 @@ def _no_material(sheet: _Sheet) -> str:
     """Why the loss or the balancing cannot be built for these classes; empty when both can."""
     from lesion.balancing import Draws, Part, balancings  # noqa: PLC0415
     from lesion.classes import ClassCounts  # noqa: PLC0415
-    from lesion.losses import losses  # noqa: PLC0415
+    from lesion.losses import build_loss  # noqa: PLC0415
     from lesion.settings import resolve  # noqa: PLC0415
 
     plan: Plan = resolve(sheet.settings)
@@ -99,7 +100,7 @@ def _no_material(sheet: _Sheet) -> str:
         everything = Draws.everything(len(part))
         balancings[balancing.name].build(part, everything, np.random.default_rng(0), **balancing.settings)
         at = f"loss {loss.name}"
-        losses[loss.name].build(ClassCounts(sheet.classes, counts, counts), **loss.settings)
+        build_loss(plan, ClassCounts(sheet.classes, counts, counts))
     except LesionError as error:
         return f"{at}: {error}"
     return ""

@@ -1,10 +1,11 @@
-"""Every space file of the repository: it loads, every branch resolves, and each of its options is trained."""
+"""Every space file of the repository: it loads, every branch resolves, and every pair of its options is trained."""
 
 from __future__ import annotations
 
-import random
-from collections.abc import Iterator
+from collections.abc import Mapping
+from itertools import combinations
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -13,8 +14,10 @@ import pytest
 import torch
 from tiny_data import data_for
 
+from lesion.data.packed import PackedDataset
 from lesion.errors import SettingError
 from lesion.settings import REGISTRIES, resolve
+from lesion.taxonomy import Taxonomy
 from lesion.training import Training
 from search.preflight import require_judge, task_of
 from search.space import Branch, Space, check, check_space, load
@@ -48,6 +51,11 @@ def test_every_branch_resolves(path: Path) -> None:
         ("{backbone: {resnet18: {trainable_stages: {int: [1, 9]}}}}", "trainable_stages is 9, but the backbone has 5"),
         ("{balancing: [copies: {of: MELL}, cap: {of_class: MEL}]}", "balancing copies+cap: no class 'MELL'; known: "),
         ("{loss: {cost_matrix: {file: none.csv}}}", "loss cost_matrix: "),
+        (
+            "{head: {taxonomy_decoder: {taxonomy: isic2017_three_levels_sk_benign}}, "
+            "loss: {path: {taxonomy: isic2017}}}",
+            "loss path: the head spells along taxonomy isic2017_three_levels_sk_benign, the loss teaches isic2017: ",
+        ),
     ],
 )
 def test_a_model_that_cannot_be_built_is_found_without_building_it(tmp_path: Path, settings: str, message: str) -> None:
@@ -86,12 +94,13 @@ def test_no_two_files_share_a_study() -> None:
 SMALL = "mobilenet_v3_small"
 SIZES = (32, 64, 128, 224)
 EXHAUSTED = 8
-"""Spaces of so few branches are trained in all of them; of others, so many that every option occurs."""
+"""Spaces of so few branches are trained in all of them; of others, with up to 2940, each pair of options that can meet
+is trained together: about 74 branches, 25 s of a core for the largest."""
 
 
 @pytest.mark.timeout(1200)
 @pytest.mark.parametrize("path", LARGE_ARE_SLOW)
-def test_every_option_goes_through_a_real_training_step(path: Path, tmp_path: Path) -> None:
+def test_every_pair_of_options_goes_through_a_real_training_step(path: Path, tmp_path: Path) -> None:
     space = shrunk(path)
     data = data_for(space)
     task = task_of(space, data)
@@ -99,27 +108,31 @@ def test_every_option_goes_through_a_real_training_step(path: Path, tmp_path: Pa
     require_judge(space, data)
     problems = []
     for branch in covering(space):
-        settings = space.example(branch)
         try:
-            training = Training(
-                settings, data, split=space.split, epochs=1, seed=0, device=torch.device("cpu"), cache=tmp_path
-            )
-            scores = training.step()
-            assert np.isfinite(scores["train_loss"])
-            assert np.isfinite(scores[space.objective])
-            np.testing.assert_allclose(training.predict().sum(axis=1), 1.0, atol=1e-5)
+            train(space, branch, data, tmp_path)
         except Exception as error:
             problems.append(f"{branch}: {type(error).__name__}: {error}")
     assert not problems, "\n".join(problems)
 
 
-def shrunk(path: Path) -> Space:
+def train(space: Space, branch: Branch, data: PackedDataset, cache: Path) -> Training:
+    """One step of one branch, in the middle of every range, and what must hold after it."""
+    settings = space.example(branch)
+    training = Training(settings, data, split=space.split, epochs=1, seed=0, device=torch.device("cpu"), cache=cache)
+    scores = training.step()
+    assert np.isfinite(scores["train_loss"])
+    assert np.isfinite(scores[space.objective])
+    np.testing.assert_allclose(training.predict().sum(axis=1), 1.0, atol=1e-5)
+    return training
+
+
+def shrunk(path: Path, given: Mapping[str, Any] = MappingProxyType({})) -> Space:
     """The space of a file with small images, one batch an epoch and nothing to fetch.
 
     A pretrained backbone that stands alone makes place for a small one, with what the file says of freezing. One that
-    is trained from scratch, and each of several, is what the file is about, and stays.
+    is trained from scratch, and each of several, is what the file is about, and stays. `given` are further overrides.
     """
-    overrides: dict[str, Any] = {"batch_size": 64, "precision": "float32", **light(load(path))}
+    overrides: dict[str, Any] = {"batch_size": 64, "precision": "float32", **light(load(path)), **given}
     for size in SIZES:
         space = load(path, overrides={**overrides, "image_size": size})
         if check_space(space, limit=50).sound:
@@ -147,21 +160,41 @@ def takes_weights(backbone: str) -> bool:
         return False
 
 
-def covering(space: Space) -> Iterator[Branch]:
-    """All branches of a small space; else branches, drawn with a seed, until every option has occurred."""
-    count = space.branch_count()
-    if count <= EXHAUSTED:
-        yield from space.branches()
-        return
-    left = {(part.kind, option.name) for part in space.tree.parts for option in part.options}
-    rng = random.Random(0)
-    for _ in range(20_000):
-        branch = space.tree.branch(rng.randrange(count))
-        new = left.intersection(branch.choices)
-        # Worth a training if it brings an option of about half the kinds that still have some.
-        if new and 2 * len(new) >= len({kind for kind, _ in left}):
-            left -= new
-            yield branch
-        if not left:
-            return
-    raise AssertionError(f"{space.path}: no branch was drawn with {left}")
+def covering(space: Space) -> list[Branch]:
+    """All branches of a small space; of a larger one so many that each pair of options that can meet is among them."""
+    branches = list(space.branches())
+    if len(branches) <= EXHAUSTED:
+        return branches
+    pairs = {branch: pairs_of(branch) for branch in branches}
+    left, chosen = frozenset[Pair]().union(*pairs.values()), []
+    while left:
+        chosen.append(max(branches, key=lambda branch: len(left & pairs[branch])))
+        left -= pairs[chosen[-1]]
+    return chosen
+
+
+Pair = tuple[tuple[str, str], tuple[str, str]]
+
+
+def pairs_of(branch: Branch) -> frozenset[Pair]:
+    """Every two options, (kind, name) each, that a branch has together."""
+    return frozenset(combinations(branch.choices, 2))
+
+
+@pytest.mark.parametrize("path", FILES, ids=NAMES)
+def test_every_pair_of_options_that_can_meet_is_trained_together(path: Path) -> None:
+    space = load(path)
+    met, trained = (
+        {pair for branch in found for pair in pairs_of(branch)} for found in (space.branches(), covering(space))
+    )
+    assert trained == met
+    assert len(covering(space)) <= 100
+
+
+@pytest.mark.parametrize("side", ["benign", "malignant"])
+def test_a_taxonomy_of_three_levels_goes_through_a_real_training_step(side: str, tmp_path: Path) -> None:
+    taxonomy = f"isic2018_three_levels_akiec_{side}"
+    space = shrunk(ROOT / "spaces/published/c_isic2018.yaml", {"head.taxonomy_decoder.taxonomy": taxonomy})
+    (branch,) = space.branches()
+    training = train(space, branch, data_for(space), tmp_path)
+    assert training.model.head.taxonomy == training._loss.taxonomy == Taxonomy.load(taxonomy)
