@@ -9,8 +9,8 @@ import pytest
 
 LONGEST = (
     "cluster/test_cluster.py", "test_benchmarks.py", "faults/test_mlflow.py", "faults/test_workers.py",
-    "faults/test_driver.py", "faults/test_signals.py", "test_demo.py", "faults/test_gcs.py", "search/test_study.py",
-    "faults/test_nodes.py", "faults/test_autoscaler.py", "faults/test_disks.py",
+    "faults/test_driver.py", "faults/test_signals.py", "test_demo.py", "faults/test_gcs.py", "contracts/test_spaces.py",
+    "search/test_study.py", "faults/test_nodes.py", "faults/test_autoscaler.py", "faults/test_disks.py",
 )  # fmt: skip
 """Files that take minutes, longest first: several run at a time, and what begins last must not hold up the end."""
 
