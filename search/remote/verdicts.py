@@ -67,7 +67,8 @@ def python(look: Mapping[str, Any]) -> Cell:
 def packages(look: Mapping[str, Any], wanted: Mapping[str, str | None]) -> Cell:
     """Packages that are missing, or of another version where that matters."""
     found = look["packages"]
-    install = f"run 'make install VENV={look['environment']}' in ~/lesion-search there"
+    # Without -B make takes an environment that it has finished once for whole.
+    install = f"run 'make -B install VENV={look['environment']}' in ~/lesion-search there"
     missing = [name for name, here in wanted.items() if here is not None and found.get(name) is None]
     if missing:
         return Cell(f"no {_some(missing)}", f"not installed: {', '.join(missing)}; {install}")

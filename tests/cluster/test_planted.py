@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import platform
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -20,6 +22,7 @@ case "$1" in
 --query-compute-apps=*) echo "GPU-b, $(pgrep -x sleep), 30500";;
 esac
 """
+GUIDE = Path(__file__).parents[2] / "docs" / "clusters" / "check.md"
 CHECK = f"{ON_PATH}; lesion-search cluster check --cluster cluster.yaml"
 
 
@@ -47,6 +50,20 @@ def checked(lab: hosts.Lab) -> dict[str, Any]:
 
 def red(report: dict[str, Any]) -> dict[str, str]:
     return {name: cell["fix"] for name, cell in report.items() if isinstance(cell, dict) and not cell["ok"]}
+
+
+def shown_in_guide(with_text: str) -> str:
+    """The block of the guide that shows a table with `with_text` under it."""
+    blocks = re.findall(r"```\n(.*?)```", GUIDE.read_text(), re.DOTALL)
+    (found,) = (block for block in blocks if with_text in block and block.count("10.77.0.") > 3)
+    return str(found)
+
+
+def words_of(printed: str) -> list[str]:
+    """The words of a table and what stands under it, without what differs from machine to machine."""
+    text = printed.replace(platform.python_version(), "3.x.y")
+    text = re.sub(r"pid \d+|\d+ of \d+|\d+ found|3\.1\d\.\d+", "…", text.replace("3.x.y", "…"))
+    return [word for word in text.split() if set(word) != {"─"}]
 
 
 def packages_of(host: hosts.Host) -> Path:
@@ -77,6 +94,7 @@ def test_what_is_planted_is_named_on_its_host_and_nowhere_else(lab: hosts.Lab) -
     lab["three"].run(f"ip rule add to {lab['head'].address} ipproto tcp dport 6379 unreachable")
 
     found = checked(lab)
+    printed = lab["desk"].run(f"export COLUMNS=120; {CHECK}", check=False)
 
     assert set(red(found["head"])) == {"ports", "tracking"}
     assert f"6379 of {lab['head'].address} cannot be reached from {lab['three'].address}" in red(found["head"])["ports"]
@@ -90,6 +108,13 @@ def test_what_is_planted_is_named_on_its_host_and_nowhere_else(lab: hosts.Lab) -
     assert "GPU 1: held by sleep (pid" in red(found["two"])["gpus"]
     assert set(red(found["three"])) == {"storage"}
     assert "another folder than the head's" in red(found["three"])["storage"]
+    # And what a person sees of it is what the guide shows.
+    print(printed.stdout)  # to be copied into the guide where it has changed
+    assert printed.returncode == 1
+    assert words_of(printed.stdout) == words_of(shown_in_guide(with_text="get-auth-token --generate"))
+    for host in lab.hosts.values():
+        for column, fix in red(found.get(host.name, {})).items():
+            assert f"{host.address}: {column}: {' '.join(fix.split())}" in " ".join(printed.stdout.split())
 
 
 def test_a_host_that_does_not_answer_is_one_red_cell(lab: hosts.Lab) -> None:
@@ -99,6 +124,7 @@ def test_a_host_that_does_not_answer_is_one_red_cell(lab: hosts.Lab) -> None:
     finally:
         lab["one"].link(up=True)
     assert set(red(report)) == {"ssh"}
+    assert f"{lab['one'].address}: ssh: {red(report)['ssh']}" in GUIDE.read_text()
     assert f"ssh -i /root/.ssh/cluster.pem root@{lab['one'].address}" in red(report)["ssh"]
 
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import platform
+import re
 import socket
+import subprocess
 import sys
 import time
 from pathlib import Path
@@ -100,6 +102,16 @@ def test_packages_missing_of_another_version_or_for_cpus_only() -> None:
     cpu = {**required(), "torch": "2.15.0+cpu"}
     shown = verdicts.packages(LOOK | {"packages": cpu, "gpus": [{"index": "0"}]}, {**required(), "torch": "2.15.0+cpu"})
     assert "install the CUDA build" in shown.fix
+
+
+def test_the_command_that_mends_packages_does_something_where_an_environment_was_finished(tmp_path: Path) -> None:
+    environment = tmp_path / "env"
+    (environment / "bin").mkdir(parents=True)
+    (environment / ".installed").touch()
+    look = LOOK | {"packages": {**required(), "optuna": None}, "environment": str(environment)}
+    (command,) = re.findall(r"'(make .*?)'", verdicts.packages(look, required()).fix)
+    told = subprocess.run([*command.split(), "--dry-run"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    assert f"{environment}/bin/python -m pip install" in told
 
 
 def gpu(**change: Any) -> dict[str, Any]:
