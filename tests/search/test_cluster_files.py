@@ -46,6 +46,25 @@ def test_ray_takes_the_file(path: Path) -> None:
     assert config["file_mounts"]["~/.ray/auth_token"] == "~/.ray/auth_token"
 
 
+@pytest.mark.parametrize("path", [OURS, *CLOUDS], ids=lambda path: path.stem)
+@pytest.mark.parametrize("role", ["head", "worker"])
+@pytest.mark.parametrize(("failures", "code"), [(0, 0), (1, 0), (2, 0), (3, 1)])
+def test_a_start_of_ray_that_fails_is_tried_again(
+    tmp_path: Path, path: Path, role: str, failures: int, code: int
+) -> None:
+    (command,) = (line for line in prepared(path)[f"{role}_start_ray_commands"] if "ray start --" in line)
+    log = tmp_path / "ray.log"
+    (tmp_path / "ray").write_text(f"#!/bin/sh\necho $1 >> {log}\ntest $(grep -c start {log}) -gt {failures}\n")
+    (tmp_path / "ray").chmod(0o755)
+    (tmp_path / ".lesion-cluster").touch()
+    variables = {"PATH": f"{tmp_path}:{os.environ['PATH']}", "HOME": str(tmp_path)}
+    assert subprocess.run(["bash", "-c", command], env=variables, check=False, timeout=30).returncode == code
+    said = log.read_text().split()
+    # What is left of a start that failed would be in the way of the next.
+    assert said[: 2 * min(failures, 3)] == ["start", "stop"] * min(failures, 3)
+    assert said[2 * failures :] == ["start"] * (failures < 3)
+
+
 @pytest.mark.parametrize("path", CLOUDS, ids=lambda path: path.stem)
 def test_clouds_scale_from_nothing_to_spot_gpus(path: Path) -> None:
     config = prepared(path)
