@@ -19,6 +19,7 @@ sys.path.append(str(HERE.parent / "search"))
 FAKE_TRAINING = HERE.parent / "search" / "fake_training.py"
 LOGICAL = "--num-cpus=2 --num-gpus=2 --object-store-memory=78643200"
 ON_PATH = f"export PATH={ENVIRONMENT}/bin:$PATH"
+NEW_TOKEN = "ray get-auth-token --generate && chmod 600 ~/.ray/auth_token"
 # Kept out of what a desk would sync: none of it is code.
 LEFT_OUT = shutil.ignore_patterns(".git", ".venv", "__pycache__", "*.egg-info", ".*_cache", "workspace", "demo")
 
@@ -41,7 +42,7 @@ def furnished(lab: hosts.Lab) -> None:
         make_environment(host.home)
     shutil.copytree(hosts.REPOSITORY, desk.home / "lesion-search", ignore=LEFT_OUT)
     (desk.home / "cluster.yaml").write_text(filled_in(head.address, [worker.address for worker in workers]))
-    desk.run(f"{ON_PATH}; ray get-auth-token --generate")
+    desk.run(f"{ON_PATH}; {NEW_TOKEN}")
 
 
 def filled_in(head: str, workers: list[str]) -> str:
@@ -71,12 +72,12 @@ def fake_trials(host: hosts.Host) -> None:
     (packages / "1_fake.pth").write_text("import fake_trials; fake_trials.install()\n")
 
 
-def eventually(is_so: Callable[[], bool], what: str, seconds: float) -> None:
-    """Wait until `is_so`; AssertionError after `seconds`."""
+def eventually(is_so: Callable[[], bool], what: str, seconds: float, every: float = 0.5) -> None:
+    """Wait until `is_so`, which is asked `every` so many seconds; AssertionError after `seconds`."""
     deadline = time.monotonic() + seconds
     while not is_so():
         assert time.monotonic() < deadline, f"{what}: not within {seconds:g} s"
-        time.sleep(0.5)
+        time.sleep(every)
 
 
 def no_hosts_left() -> bool:

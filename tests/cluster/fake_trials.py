@@ -1,5 +1,7 @@
 """Laid into the environment of test hosts: trials train nothing, and write down on which host they ran.
 
+No second epoch ends on a host while there is a file ``hold-HOST`` beside the checkpoints.
+
 Python installs it at its start, by a line of a ``.pth`` file; it changes `search.trial` as soon as that is imported.
 Imported alone, as pytest does to look for examples, it changes nothing. The
 logical GPUs of the test hosts hold nothing that torch could train on.
@@ -13,6 +15,7 @@ import importlib.util
 import os
 import platform
 import sys
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from types import ModuleType
@@ -31,12 +34,19 @@ def build_training(settings: Mapping[str, Any], job: Any, seed: int) -> Any:
     job.folder.mkdir(parents=True, exist_ok=True)
     notes = job.folder / "hosts.txt"
     with notes.open("a") as file:
-        file.write(f"{platform.node()} {os.environ.get('CUDA_VISIBLE_DEVICES', '')} {job.gpus}\n")
+        file.write(f"{platform.node()} {seed} {job.gpus}\n")
 
     class Noted(FakeTraining):
         def step(self) -> dict[str, float]:
             wait_for_lines(notes, HOSTS)
-            return super().step()
+            metrics = super().step()
+            hold = job.folder / f"hold-{platform.node()}"
+            if hold.exists() and self.epoch > 1:
+                while hold.exists():
+                    time.sleep(0.1)
+                with (job.folder / "held.txt").open("a") as file:
+                    file.write(f"{platform.node()} {seed}\n")
+            return metrics
 
     return Noted(settings, job, seed)
 

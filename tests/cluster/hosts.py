@@ -23,6 +23,7 @@ STORAGE = "/mnt/lab"
 """Where every host has the shared folder."""
 TOOLS = ("ip", "unshare", "nsenter", "sshd", "ssh", "ssh-keygen", "rsync", "make")
 GATEWAY = "10.77.0.254"
+LOOPBACK = ("127.0.0.1", "::1", "::ffff:127.0.0.1")
 REPOSITORY = Path(__file__).parents[2]
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
@@ -167,6 +168,11 @@ class Host:
         """Addresses and ports on which something listens, besides sshd."""
         listed = self.run("ss --no-header --listening --tcp --numeric").stdout.splitlines()
         return [line.split()[3] for line in listed if not line.split()[3].endswith(":22")]
+
+    def open_ports(self) -> set[int]:
+        """Ports besides sshd's that can be reached from other hosts."""
+        places = [place.rpartition(":") for place in self.ports()]
+        return {int(port) for address, _, port in places if address.strip("[]") not in LOOPBACK}
 
     def files(self) -> set[str]:
         """What lies in its home and in its /tmp, by full path; of folders the name alone."""
