@@ -211,7 +211,8 @@ def test_a_host_whose_cable_is_out_is_given_up_and_writes_nothing_more(lab: host
     held = checkpoints(lab) / "held.txt"
     eventually(lambda: held.read_text().count("one ") == 2, "both trials of the cut-off host go on", 60)
     time.sleep(3)
-    assert {number: files_of(lab, number) for number in before} == before
+    # The driver removes checkpoints of trials that have ended; nobody writes or rewrites anything.
+    assert all(files_of(lab, number).items() <= files.items() for number, files in before.items())
 
     one.link(up=True)
     two.boot()
