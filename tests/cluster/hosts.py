@@ -179,6 +179,15 @@ class Host:
         seen = {"/root": self.home, "/tmp": self.folder / "tmp"}
         return {f"{name}/{path.name}" for name, folder in seen.items() for path in folder.iterdir()}
 
+    def holding(self, text: str) -> set[str]:
+        """Full paths of the files in its home and in its /tmp in which `text` stands."""
+        seen = {"/root": self.home, "/tmp": self.folder / "tmp"}
+        # Looked at from outside: what is mounted there, such as the environment of the tests, is none of its own.
+        files = {
+            f"{name}/{path.relative_to(folder)}": path for name, folder in seen.items() for path in folder.rglob("*")
+        }
+        return {name for name, path in files.items() if path.is_file() and text.encode() in path.read_bytes()}
+
 
 @dataclass
 class Lab:
