@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy.stats import binom
 
-from lesion.metrics import Share, intervals_of, mean_share, resamples, sampled_share, share_interval
+from lesion.metrics import Share, bootstrap, intervals_of, mean_share, resamples, sampled_share, share_interval
 
 TRUTHS = np.linspace(0.5, 0.98, 481)
 
@@ -47,6 +47,25 @@ def test_lesions_of_several_photos_hold_the_truth_and_photos_alone_would_not():
         alone += found.low <= truth <= found.high
     assert 274 <= held <= 294
     assert alone < 262
+
+
+@pytest.mark.parametrize("samples", [300, 1000])
+@pytest.mark.parametrize("value", [1 / 3, 2 / 3, 0.6])
+def test_samples_that_differ_by_rounding_alone_are_of_so_many_lesions(value, samples):
+    """The variance of a thousand times 1/3 is 3e-33."""
+    assert sampled_share(value, np.full(samples, value), 1, 3).images <= 1
+    assert sampled_share(value, np.full(samples, value), 4, 12).images <= 4
+
+
+def test_a_class_of_one_lesion_is_hardly_known_though_it_has_three_photos():
+    labels, right = np.repeat([0, 1], [3, 40]), np.arange(43) != 0
+    right[1] = False
+    p = np.where((labels == 1) == right, 0.9, 0.1)
+    groups = ["one"] * 3 + [""] * 40
+    found = bootstrap(np.column_stack([1 - p, p]), labels, ("DF", "nevus"), groups=groups, samples=1000, seed=0)
+    assert found["sensitivity_DF"].value == pytest.approx(1 / 3)
+    assert found["sensitivity_DF"].high - found["sensitivity_DF"].low > 0.7
+    assert found["balanced_accuracy"].low < 0.5
 
 
 def test_one_share_is_its_own_mean_and_a_class_beside_others_counts_as_one_of_them():

@@ -20,6 +20,7 @@ import numpy as np
 from scipy.special import stdtrit
 
 from lesion.metrics.curves import Floats
+from lesion.metrics.variance import ROUNDING
 
 
 @dataclass(frozen=True)
@@ -53,8 +54,8 @@ def sampled_share(value: float, sampled: Floats, lesions: int, images: int | Non
     if math.isnan(value) or not len(defined):
         return Share(math.nan, math.nan)
     drawn = float(defined.var())
-    # Where none is an exception, or no sample another share, only the lesions can be counted.
-    seen = 0 < value < 1 and drawn > 0
+    # Where none is an exception, or no sample another share but by rounding, only the lesions can be counted.
+    seen = 0 < value < 1 and drawn > ROUNDING**2
     independent = value * (1 - value) / drawn if seen else float(max(1, lesions))
     return Share(value, independent * (_t(images or lesions) / _t(lesions)) ** 2)
 
