@@ -41,7 +41,11 @@ class Share:
 
     @property
     def variance(self) -> float:
-        """Over other images: more than 0 also where these show no exception, as then no bootstrap sample does."""
+        """Over other images: more than 0 also where these show no exception, as then no bootstrap sample does.
+
+        A variant of Agresti & Caffo's, who divide by two images more. By these intervals of means over classes of 9, 13
+        and 23 images held the truth in 93.5 % of 6000 draws, by the images themselves in 95.1 (`benchmarks/shares.py`).
+        """
         return self.smoothed * (1 - self.smoothed) / self.images
 
 
