@@ -9,7 +9,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from search.display import console, in_short, say, score, searched, table
-from search.standings import Standing, expected_drop
+from search.standings import Standing, dropped, expected_drop
 
 if TYPE_CHECKING:
     from lesion.metrics import Interval
@@ -68,7 +68,7 @@ def flattery(series: Series, standings: Sequence[Standing]) -> list[str]:
     lines = []
     expected = expected_drop(standings, on_folds=series.on_folds)
     if expected is not None:
-        count = sum(each.drop is not None for each in standings)
+        count = len(dropped(standings, on_folds=series.on_folds))
         lines.append(
             f"expected drop from search score to fresh score: {expected.value:+.4f} "
             f"({expected.low:+.4f} to {expected.high:+.4f}) over {count} settings"

@@ -79,6 +79,25 @@ def test_the_expected_drop_is_as_uncertain_as_the_fresh_means_are():
     assert expected.high - 0.065 == pytest.approx(12.7062 * 0.035, rel=1e-4)
 
 
+def test_the_expected_drop_on_folds_is_of_settings_with_the_same_folds_and_of_two_of_them():
+    folds = replace(SERIES, identity=replace(IDENTITY, split="folds"))
+    # Of one fold its images' luck does not show: neither what runs differ by nor the drops have it.
+    one = ranked(replace(folds, rows=RUNS[:3]), SEARCHED, None)
+    assert [each.drop for each in one] == pytest.approx([0.03, 0.03, 0.10])
+    assert expected_drop(one, on_folds=True) is None
+    # Trial 2 lacks the second fold: its drop is of other images than those whose luck is told.
+    found = ranked(replace(folds, rows=RUNS[:3] + RUNS[4:6]), SEARCHED, None)
+    assert [(each.trial.number, len(each.runs)) for each in found] == [(1, 2), (0, 2), (2, 1)]
+    expected = expected_drop(found, on_folds=True)
+    assert expected is not None
+    assert expected.value == pytest.approx(0.05)
+    assert expected.high - 0.05 == pytest.approx(12.7062 * 0.015, rel=1e-4)
+    assert flattery(folds, found)[0].endswith("over 2 settings")
+    # Of a setting alone there is no mean.
+    lone = ranked(replace(folds, rows=(RUNS[0], *RUNS[2:5])), SEARCHED, None)
+    assert expected_drop(lone, on_folds=True) is None
+
+
 def test_what_is_said_of_finalists_on_folds_and_of_the_drop_holds_as_often_as_it_says():
     """150 searches of five settings: 0.95 scatters by 0.018. Without the luck of runs on folds it held it in half."""
     rng, held = np.random.default_rng(0), Counter()
