@@ -11,7 +11,7 @@ from search.identity import Identity
 from search.rows import TrialRow
 from search.series import Series
 from search.standings import Draws, expected_drop, ranked
-from search.standings_table import finalists_json, flattery, show_finalists
+from search.standings_table import finalists_json, flattery, show_finalists, single_runs
 
 SEMANTICS = {"epochs": 4, "general": {"image_size": 64}, "components": {}}
 IDENTITY = Identity("tiny", "d", "holdout", "s", "mean_auc", "maximize", SEMANTICS)
@@ -215,6 +215,16 @@ def test_a_single_run_borrows_how_runs_differ_from_the_settings_that_have_severa
     assert only.interval is not None
     reach = np.log(only.interval.high / (1 - only.interval.high)) - np.log(0.81 / 0.19)
     assert reach == pytest.approx(4.30265 * 0.0003**0.5 / (0.81 * 0.19), rel=1e-4)
+
+
+def test_a_single_run_that_has_nothing_to_borrow_from_is_said_to_have_no_interval_yet():
+    """Of one setting's two folds what runs differ by cannot be told from what folds do."""
+    folds = replace(SERIES, rows=(*RUNS[:2], RUNS[4]), identity=replace(IDENTITY, split="folds"))
+    found = ranked(folds, SEARCHED, Draws({row.number: np.full(50, row.value or 0.0) for row in folds.rows}, MANY))
+    assert [(each.trial.number, each.interval is None) for each in found] == [(0, False), (1, True)]
+    assert single_runs(folds, found) == ["trial 1: a single run, and no interval yet"]
+    # Nor have any without the predictions.
+    assert single_runs(SERIES, ranked(SERIES, SEARCHED, None)) == ["trials 2, 3: a single run, and no interval yet"]
 
 
 def test_a_mean_calibration_error_has_what_chance_adds_taken_off():
