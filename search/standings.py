@@ -3,8 +3,9 @@
 Intervals have two parts. That of the images comes from drawing lesions again (`lesion.metrics.bootstrap`), the same
 draws for every run that was judged on the same images, so settings are compared on the same draws of patients. That of
 the runs is the variance of a setting's fresh values, of R runs with R - 1 degrees of freedom: Student's t of both
-together (`lesion.metrics.variance`) goes far where three runs differ by more than their images explain. A setting with
-a single run borrows the variance of the others' runs, pooled; where no setting has two, there are no intervals.
+together (`lesion.metrics.variance`) goes far where three runs differ by more than their images explain. How far a
+setting is behind takes the variance of a run of all settings, pooled, and so does the mean of a single run; where no
+setting has two, there are no intervals.
 
 On folds every run has its own images, which all settings share. What is left when a fold's mean and a setting's are
 taken off is the luck of runs, of all settings together: the residual of a two-way table, a randomised block design

@@ -150,7 +150,7 @@ def test_intervals_draw_lesions_and_runs_and_compare_on_the_same_draws():
     assert few.interval is not None
     wide, narrow = (np.log(i.high / (1 - i.high)) - 1.45 for i in (few.interval, first.interval))
     assert wide / narrow == pytest.approx(2.2622 * (10 / 9) ** 0.5 / 1.96, rel=0.01)
-    # On folds only lesions are drawn.
+    # On folds the same, where nothing is left to luck beside what each fold and each setting make of the runs.
     on_folds = replace(series, identity=replace(IDENTITY, split="folds"))
     first, _ = ranked(
         on_folds, SEARCHED, Draws({number: each + 0.1 * number for number, each in samples.items()}, MANY)
