@@ -26,6 +26,8 @@ Recorded on 2026-11-23, 2 cores, Intel Xeon (1000 draws of 300 samples; a share 
 | specificity_melanoma | 0.949 | 0.942 | 0.938 | 0.955 | 0.930 |
 
 Outside of 0.93 to 0.97 is the calibration error alone: these models say too little (benchmarks/calibration_error.py).
+Scores of several photos that are shares (balanced accuracy, accuracy, sensitivity, specificity) are as drawn before
+their variance had the n / (n - 1) of lesions and their photos were a limit.
 Seven classes are not recorded yet; benchmarks/shares.py has their balanced accuracy.
 """
 

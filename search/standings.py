@@ -3,8 +3,9 @@
 Intervals have two parts. That of the images comes from drawing lesions again (`lesion.metrics.bootstrap`), the same
 draws for every run that was judged on the same images, so settings are compared on the same draws of patients. That of
 the runs is the variance of a setting's fresh values, of R runs with R - 1 degrees of freedom: Student's t of both
-together (`lesion.metrics.variance`) goes far where three runs differ by more than their images explain. A setting with
-a single run borrows the variance of the others' runs, pooled; where no setting has two, there are no intervals.
+together (`lesion.metrics.variance`) goes far where three runs differ by more than their images explain. How far a
+setting is behind takes the variance of a run of all settings, pooled, and so does the mean of a single run; where no
+setting has two, there are no intervals.
 
 On folds every run has its own images, which all settings share. What is left when a fold's mean and a setting's are
 taken off is the luck of runs, of all settings together: the residual of a two-way table, a randomised block design
@@ -196,23 +197,31 @@ def _left_over(found: Sequence[Standing]) -> Variance | None:
     return Variance(float((left**2).sum()) / freedom, freedom)
 
 
+def dropped(standings: Sequence[Standing], *, on_folds: bool = False) -> tuple[Standing, ...]:
+    """Those over which the expected drop is: that have one, on folds of the same folds as the first that has one."""
+    found = tuple(each for each in standings if each.drop is not None)
+    return tuple(each for each in found if _folds(each) == _folds(found[0])) if on_folds else found
+
+
 def expected_drop(standings: Sequence[Standing], *, on_folds: bool = False) -> Interval | None:
-    """Mean drop of these settings with its 95 % interval; None of fewer than two drops.
+    """Mean drop of those settings that are `dropped`, with its 95 % interval; None of fewer than two.
 
     Their scores in the search are what they are: the fresh means are uncertain, by the luck of runs, on folds by that
-    of images as well, of which the means of folds over the settings tell. Where no setting has a second run, the drops
-    themselves must: they differ by the search's luck, too.
+    of images as well, of which the means of folds over the settings tell: None of fewer than two folds. Where no
+    setting has a second run, the drops themselves must: they differ by the search's luck, too.
 
     >>> expected_drop([])
     """
-    found = [each for each in standings if each.drop is not None]
+    found = dropped(standings, on_folds=on_folds)
     if len(found) < 2:
         return None
     drops = np.array([each.drop for each in found], np.float64)
-    values = _table(found)
     single = _pooled(found)
-    if on_folds and values.shape[1] > 1:
-        variance = Variance(float(values.mean(axis=0).var(ddof=1)) / values.shape[1], values.shape[1] - 1)
+    if on_folds:
+        of_folds = _table(found).mean(axis=0)
+        if len(of_folds) < 2:
+            return None
+        variance = Variance(float(of_folds.var(ddof=1)) / len(of_folds), len(of_folds) - 1)
     elif single is not None:
         variance = Variance(single.value * sum(1 / len(each.runs) for each in found) / len(found) ** 2, single.freedom)
     else:

@@ -9,7 +9,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from search.display import console, in_short, say, score, searched, table
-from search.standings import Standing, expected_drop
+from search.standings import Standing, dropped, expected_drop
 
 if TYPE_CHECKING:
     from lesion.metrics import Interval
@@ -52,15 +52,23 @@ def show_finalists(series: Series, standings: Sequence[Standing]) -> None:
 
 
 def single_runs(series: Series, standings: Sequence[Standing]) -> list[str]:
-    """What is not known of settings with a single run, in words; a line or none."""
-    alone = [each.trial.number for each in standings if len(each.runs) == 1]
-    if not alone:
-        return []
-    which = f"trial{'' if len(alone) == 1 else 's'} {', '.join(map(str, alone))}"
-    if len(alone) == len(standings):
+    """What is not known of settings with a single run, in words; a line for those with an interval, one for others."""
+    alone = [each for each in standings if len(each.runs) == 1]
+    if alone and len(alone) == len(standings):
         more = "" if series.on_folds else " (--seeds 2)"
         return [f"one run each: how much runs differ is not known, so there are no intervals{more}"]
-    return [f"{which}: a single run; how much runs differ is taken from the other settings"]
+    borrowed = [each.trial.number for each in alone if each.interval is not None]
+    without = [each.trial.number for each in alone if each.interval is None]
+    lines = []
+    if borrowed:
+        lines.append(f"{_trials(borrowed)}: a single run; how much runs differ is taken from the other settings")
+    if without:
+        lines.append(f"{_trials(without)}: a single run, and no interval yet")
+    return lines
+
+
+def _trials(numbers: Sequence[int]) -> str:
+    return f"trial{'' if len(numbers) == 1 else 's'} {', '.join(map(str, numbers))}"
 
 
 def flattery(series: Series, standings: Sequence[Standing]) -> list[str]:
@@ -68,7 +76,7 @@ def flattery(series: Series, standings: Sequence[Standing]) -> list[str]:
     lines = []
     expected = expected_drop(standings, on_folds=series.on_folds)
     if expected is not None:
-        count = sum(each.drop is not None for each in standings)
+        count = len(dropped(standings, on_folds=series.on_folds))
         lines.append(
             f"expected drop from search score to fresh score: {expected.value:+.4f} "
             f"({expected.low:+.4f} to {expected.high:+.4f}) over {count} settings"

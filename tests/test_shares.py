@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy.stats import binom
 
-from lesion.metrics import Share, intervals_of, mean_share, resamples, sampled_share, share_interval
+from lesion.metrics import Share, bootstrap, intervals_of, mean_share, resamples, sampled_share, share_interval
 
 TRUTHS = np.linspace(0.5, 0.98, 481)
 
@@ -47,6 +47,52 @@ def test_lesions_of_several_photos_hold_the_truth_and_photos_alone_would_not():
         alone += found.low <= truth <= found.high
     assert 274 <= held <= 294
     assert alone < 262
+
+
+@pytest.mark.parametrize("samples", [300, 1000])
+@pytest.mark.parametrize("value", [1 / 3, 2 / 3, 0.6])
+def test_samples_that_differ_by_rounding_alone_are_of_so_many_lesions(value, samples):
+    """The variance of a thousand times 1/3 is 3e-33."""
+    assert sampled_share(value, np.full(samples, value), 1, 3).images <= 1
+    assert sampled_share(value, np.full(samples, value), 4, 12).images <= 4
+
+
+def test_a_class_of_one_lesion_is_hardly_known_though_it_has_three_photos():
+    labels, right = np.repeat([0, 1], [3, 40]), np.arange(43) != 0
+    right[1] = False
+    p = np.where((labels == 1) == right, 0.9, 0.1)
+    groups = ["one"] * 3 + [""] * 40
+    found = bootstrap(np.column_stack([1 - p, p]), labels, ("DF", "nevus"), groups=groups, samples=1000, seed=0)
+    assert found["sensitivity_DF"].value == pytest.approx(1 / 3)
+    assert found["sensitivity_DF"].high - found["sensitivity_DF"].low > 0.7
+    assert found["balanced_accuracy"].low < 0.5
+
+
+def test_lesions_of_several_photos_count_as_korn_and_graubard_have_them():
+    sampled = np.tile([0.6, 0.8], 500)  # a variance of 0.01
+    # 0.21 / 0.01 = 21, of 5 lesions times 4 / 5, of 30 photos times 30 / 29; t of 29 is 2.0452, of 4 it is 2.7764.
+    assert sampled_share(0.7, sampled, 5, 30).images == pytest.approx(
+        21 * 4 / 5 * 30 / 29 * (2.0452 / 2.7764) ** 2, 1e-4
+    )
+    assert sampled_share(0.7, sampled, 5).images == pytest.approx(21)  # of one photo each as they are drawn
+    # Never more than the photos, though shares of lesions may differ by less than those of photos do.
+    assert sampled_share(0.7, np.tile([0.69, 0.71], 500), 10, 30).images == 30
+    # Where no photo is an exception lesions are counted, not estimated: no Student's t.
+    assert sampled_share(1.0, np.ones(500), 5, 30) == Share(1.0, 5.0)
+    assert sampled_share(0.0, np.zeros(500), 5, 30) == Share(0.0, 5.0)
+
+
+def test_few_lesions_of_many_photos_that_are_hardly_alike_hold_the_truth():
+    """300 draws of five lesions of five or ten photos: 0.95 scatters by 0.013."""
+    rng, held = np.random.default_rng(0), 0
+    for seed in range(300):
+        truth, counts = rng.choice(TRUTHS), rng.choice([5, 10], 5)
+        right = rng.random(counts.sum()) < np.repeat(rng.beta(9 * truth, 9 * (1 - truth), 5), counts)
+        ids = np.repeat(np.arange(5), counts).astype(str)
+        weights = resamples(np.zeros(len(right), int), groups=ids, samples=200, seed=seed)
+        found = share_interval(sampled_share(float(right.mean()), weights @ right / weights.sum(axis=1), 5, len(right)))
+        held += found.low <= truth <= found.high
+    assert 282 <= held <= 298
 
 
 def test_one_share_is_its_own_mean_and_a_class_beside_others_counts_as_one_of_them():

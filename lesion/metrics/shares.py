@@ -2,8 +2,8 @@
 
 A share is told as of so many independent images: as would spread like its bootstrap samples do (Kott & Carr 1997; Dean
 & Pagano 2015 compare what can be made of it). Photos of one lesion are fewer than they look. By how much is an estimate
-of as many degrees of freedom as there are lesions, for which Korn & Graubard (1998) make them fewer once more. A mean
-over classes has the variance of its parts.
+of as many degrees of freedom as there are lesions, for which Korn & Graubard (1998) make them fewer once more; they are
+never more than the photos (as the NCHS has it, Parker et al. 2017). A mean over classes has the variance of its parts.
 
 >>> found = mean_share([Share(0.8, 10), Share(0.9, 40)])
 >>> round(found.value, 2), round(found.images, 1)
@@ -20,6 +20,7 @@ import numpy as np
 from scipy.special import stdtrit
 
 from lesion.metrics.curves import Floats
+from lesion.metrics.variance import ROUNDING
 
 
 @dataclass(frozen=True)
@@ -40,23 +41,33 @@ class Share:
 
     @property
     def variance(self) -> float:
-        """Over other images: more than 0 also where these show no exception, as then no bootstrap sample does."""
+        """Over other images: more than 0 also where these show no exception, as then no bootstrap sample does.
+
+        A variant of Agresti & Caffo's, who divide by two images more. By these intervals of means over classes of 9, 13
+        and 23 images held the truth in 93.5 % of 6000 draws, by the images themselves in 95.1 (`benchmarks/shares.py`).
+        """
         return self.smoothed * (1 - self.smoothed) / self.images
 
 
 def sampled_share(value: float, sampled: Floats, lesions: int, images: int | None = None) -> Share:
     """A share from its bootstrap samples (samples,), of which NaN are left out.
 
-    It is of so many `images` (those of whom it is a share) of so many `lesions`; one photo a lesion unless given.
+    It is of so many `images` (those of whom it is a share) of so many `lesions`; one photo a lesion unless given. Of
+    lesions with several photos it is never known better than of as many independent images.
     """
     defined = sampled[~np.isnan(sampled)]
     if math.isnan(value) or not len(defined):
         return Share(math.nan, math.nan)
     drawn = float(defined.var())
-    # Where none is an exception, or no sample another share, only the lesions can be counted.
-    seen = 0 < value < 1 and drawn > 0
-    independent = value * (1 - value) / drawn if seen else float(max(1, lesions))
-    return Share(value, independent * (_t(images or lesions) / _t(lesions)) ** 2)
+    if value in (0.0, 1.0) or drawn <= ROUNDING**2:
+        # Where none is an exception, or no sample another share but by rounding, only the lesions can be counted.
+        return Share(value, float(max(1, lesions)))
+    independent, photos = value * (1 - value) / drawn, images or lesions
+    if photos > lesions:
+        # A bootstrap's variance lacks n / (n - 1), of lesions where they are drawn and of photos where these would be.
+        independent *= _lacking(photos) / _lacking(lesions) * (_t(photos) / _t(lesions)) ** 2
+        independent = min(independent, float(photos))
+    return Share(value, independent)
 
 
 def mean_share(shares: Sequence[Share]) -> Share:
@@ -70,3 +81,8 @@ def mean_share(shares: Sequence[Share]) -> Share:
 def _t(count: int) -> float:
     """How many standard errors hold 95 %, by Student's t of so many."""
     return float(stdtrit(max(1, count - 1), 0.975))
+
+
+def _lacking(count: int) -> float:
+    """What the variance of a bootstrap of so many lacks; of one alone, which has none, as of two."""
+    return max(2, count) / (max(2, count) - 1)

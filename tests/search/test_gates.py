@@ -200,14 +200,16 @@ def test_the_gap_of_a_group_is_as_uncertain_as_its_classes_leave_it():
 
     def half(*lesions):
         # Each class: women are a third, so their share less that of all is 2/3 of women's less men's share of right
-        # ones. Where they have several photos it is an estimate: Korn & Graubard's squared ratio of Student's t.
+        # ones. Where they have several photos it is an estimate: Korn & Graubard's squared ratio of Student's t, and
+        # n / (n - 1) is that of lesions.
         variance = 0.0
         for k, count in enumerate(lesions):
             each = [right[(labels == k) & (table["sex"] == name).to_numpy()] for name in ("female", "male")]
             for part in each:
                 known = len(part) * count // (20, 20, 60)[k]
                 doubt = t.ppf(0.975, known - 1) / t.ppf(0.975, len(part) - 1)
-                variance += (2 / 3) ** 2 * part.var() / len(part) / 9 * doubt**2
+                lacking = known / (known - 1) * (len(part) - 1) / len(part)
+                variance += (2 / 3) ** 2 * part.var() / len(part) / 9 * doubt**2 * lacking
         return 1.96 * variance**0.5
 
     women, _ = subgroups(table, right, labels, CLASSES, ["sex"], samples)

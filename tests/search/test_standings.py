@@ -11,7 +11,7 @@ from search.identity import Identity
 from search.rows import TrialRow
 from search.series import Series
 from search.standings import Draws, expected_drop, ranked
-from search.standings_table import finalists_json, flattery, show_finalists
+from search.standings_table import finalists_json, flattery, show_finalists, single_runs
 
 SEMANTICS = {"epochs": 4, "general": {"image_size": 64}, "components": {}}
 IDENTITY = Identity("tiny", "d", "holdout", "s", "mean_auc", "maximize", SEMANTICS)
@@ -79,6 +79,25 @@ def test_the_expected_drop_is_as_uncertain_as_the_fresh_means_are():
     assert expected.high - 0.065 == pytest.approx(12.7062 * 0.035, rel=1e-4)
 
 
+def test_the_expected_drop_on_folds_is_of_settings_with_the_same_folds_and_of_two_of_them():
+    folds = replace(SERIES, identity=replace(IDENTITY, split="folds"))
+    # Of one fold its images' luck does not show: neither what runs differ by nor the drops have it.
+    one = ranked(replace(folds, rows=RUNS[:3]), SEARCHED, None)
+    assert [each.drop for each in one] == pytest.approx([0.03, 0.03, 0.10])
+    assert expected_drop(one, on_folds=True) is None
+    # Trial 2 lacks the second fold: its drop is of other images than those whose luck is told.
+    found = ranked(replace(folds, rows=RUNS[:3] + RUNS[4:6]), SEARCHED, None)
+    assert [(each.trial.number, len(each.runs)) for each in found] == [(1, 2), (0, 2), (2, 1)]
+    expected = expected_drop(found, on_folds=True)
+    assert expected is not None
+    assert expected.value == pytest.approx(0.05)
+    assert expected.high - 0.05 == pytest.approx(12.7062 * 0.015, rel=1e-4)
+    assert flattery(folds, found)[0].endswith("over 2 settings")
+    # Of a setting alone there is no mean.
+    lone = ranked(replace(folds, rows=(RUNS[0], *RUNS[2:5])), SEARCHED, None)
+    assert expected_drop(lone, on_folds=True) is None
+
+
 def test_what_is_said_of_finalists_on_folds_and_of_the_drop_holds_as_often_as_it_says():
     """150 searches of five settings: 0.95 scatters by 0.018. Without the luck of runs on folds it held it in half."""
     rng, held = np.random.default_rng(0), Counter()
@@ -131,7 +150,7 @@ def test_intervals_draw_lesions_and_runs_and_compare_on_the_same_draws():
     assert few.interval is not None
     wide, narrow = (np.log(i.high / (1 - i.high)) - 1.45 for i in (few.interval, first.interval))
     assert wide / narrow == pytest.approx(2.2622 * (10 / 9) ** 0.5 / 1.96, rel=0.01)
-    # On folds only lesions are drawn.
+    # On folds the same, where nothing is left to luck beside what each fold and each setting make of the runs.
     on_folds = replace(series, identity=replace(IDENTITY, split="folds"))
     first, _ = ranked(
         on_folds, SEARCHED, Draws({number: each + 0.1 * number for number, each in samples.items()}, MANY)
@@ -196,6 +215,16 @@ def test_a_single_run_borrows_how_runs_differ_from_the_settings_that_have_severa
     assert only.interval is not None
     reach = np.log(only.interval.high / (1 - only.interval.high)) - np.log(0.81 / 0.19)
     assert reach == pytest.approx(4.30265 * 0.0003**0.5 / (0.81 * 0.19), rel=1e-4)
+
+
+def test_a_single_run_that_has_nothing_to_borrow_from_is_said_to_have_no_interval_yet():
+    """Of one setting's two folds what runs differ by cannot be told from what folds do."""
+    folds = replace(SERIES, rows=(*RUNS[:2], RUNS[4]), identity=replace(IDENTITY, split="folds"))
+    found = ranked(folds, SEARCHED, Draws({row.number: np.full(50, row.value or 0.0) for row in folds.rows}, MANY))
+    assert [(each.trial.number, each.interval is None) for each in found] == [(0, False), (1, True)]
+    assert single_runs(folds, found) == ["trial 1: a single run, and no interval yet"]
+    # Nor have any without the predictions.
+    assert single_runs(SERIES, ranked(SERIES, SEARCHED, None)) == ["trials 2, 3: a single run, and no interval yet"]
 
 
 def test_a_mean_calibration_error_has_what_chance_adds_taken_off():
