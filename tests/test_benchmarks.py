@@ -66,11 +66,12 @@ def test_a_search_of_a_cluster_s_size_without_a_cluster(tmp_path: Path) -> None:
 
 
 def test_what_finalists_say_of_the_winner_s_curse_holds():
-    """300 searches of a fixed seed: a share of 0.95 scatters by 0.013, 1200 of `behind` by less."""
-    told = re.findall(r"\| 3 \| (.+?) \| (\S+) \| (\S+) \|", run("finalists.py", "--draws", 300))
-    held = {name: float(share) for name, share, _ in told}
-    assert held["expected drop"] >= 0.93
-    assert held["behind"] >= 0.93
+    """1000 searches of a fixed seed, of seeds and of folds: a share of 0.95 scatters by 0.007."""
+    told = re.findall(r"^\| (\d.*?) \| (.+?) \| (\S+) \| \S+ \|$", run("finalists.py", "--draws", 1000), flags=re.M)
+    held = {(runs, name): float(share) for runs, name, share in told}
+    for runs in ("3 seeds", "1 and 2 seeds", "5 folds", "3 folds"):
+        assert 0.925 <= held[runs, "expected drop"] <= 0.97
+        assert 0.93 <= held[runs, "behind, each"] <= 0.99
 
 
 def test_the_calibration_error_of_few_images():
