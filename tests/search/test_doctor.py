@@ -91,7 +91,7 @@ def test_a_workspace_in_order_has_no_findings_and_says_what_fills_the_disk(place
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("unmirrored")
-def test_rows_that_no_driver_ends(place: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_rows_that_no_driver_ends(place: Workspace) -> None:
     ledger = search(place, trials=1)
     for _ in range(3):
         ledger.ask(Line())
@@ -99,8 +99,7 @@ def test_rows_that_no_driver_ends(place: Workspace, monkeypatch: pytest.MonkeyPa
         ledger.report(number, 1, 0.1)
         ledger.begin(number)
     ledger.let_go([3])  # Ctrl-C: nothing is wrong with it
-    monkeypatch.setattr(ledger, "_close", lambda *arguments: None)
-    ledger.finish(2, Ending("pruned", 1, 0.1))
+    ledger.note(2, verdict=vars(Ending("pruned", 1, 0.1)))  # as earlier versions left it when they died just then
     require_mended(place, "zombie row", "half-ended row")
     rows = study_status(place, "tiny").rows
     assert [row.state for row in rows] == ["complete", "running", "pruned", "running"]

@@ -1,5 +1,6 @@
 """A session without Ray: what it leaves behind."""
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -49,12 +50,16 @@ def test_a_ledger_that_answers_no_more_leaves_no_run_running(
     ledger.report(0, 1, 0.5)
     questions: list[int] = []
 
+    def let_go(numbers: Iterable[int]) -> None:
+        raise LedgerError("the database does not answer")
+
     def row(number: int) -> TrialRow:
         questions.append(number)
         if len(questions) > answers:
             raise LedgerError("the database is gone")
         return ledger.rows()[number]
 
+    monkeypatch.setattr(ledger, "let_go", let_go)
     monkeypatch.setattr(ledger, "row", row)
     session._wind_up("failed")
     assert [(each["trial"], each["state"]) for each in events.told[:-1]] == [(n, "interrupted") for n in range(3)]
