@@ -111,7 +111,7 @@ def main() -> None:
         result = run_study(SPACES / row.file, arguments.workspace, name=row.study, overrides=overrides, concurrent=1)
         trial = result.rows[0]
         score = f"{trial.value:.3f}" if trial.value is not None else trial.state
-        print(f"| {row.what} | {row.file} | {trial.seconds:.0f} | {score} | {result.objective} |", flush=True)
+        print(f"| {row.what} | {row.file} | {trial.seconds:.0f} | {score} | {result.identity.objective} |", flush=True)
 
 
 if __name__ == "__main__":
