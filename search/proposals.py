@@ -86,10 +86,18 @@ def rarest(choices: Sequence[Any], held: Sequence[Any]) -> list[Any]:
 
 
 class _Seen:
-    """A study as the sampler sees it: some of its rows, everything else as it is."""
+    """A study as the sampler sees it: some of its rows, nowhere to leave notes, everything else as it is.
+
+    TPE's only note is of what it drew for every branch of a space, for drivers beside it. A study has one driver, whose
+    running rows have the settings that they took.
+    """
 
     def __init__(self, study: optuna.Study, trials: list[FrozenTrial]) -> None:
         self._whole, self._trials = study, trials
+        self._storage = self
+
+    def set_trial_system_attr(self, trial_id: int, key: str, value: Any) -> None:
+        pass
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._whole, name)
@@ -130,6 +138,12 @@ class Proposal(optuna.samplers.TPESampler):
         if self._sampler == "random":
             return {}
         return super().sample_relative(self._seen(study), trial, search_space)
+
+    def _get_params(self, trial: FrozenTrial, study: optuna.Study) -> dict[str, Any]:
+        # Optuna's reads the note above anew, of each running row for each group of parameters: 509 ms of processor time
+        # a proposal beside 700 running rows of isic2017_full, 83 without. And it holds against a row what that might
+        # have been had it taken other branches.
+        return trial.params
 
     def sample_independent(
         self, study: optuna.Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution

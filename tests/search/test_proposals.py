@@ -80,6 +80,18 @@ def test_a_proposal_reads_the_study_once(sampler: Sampler, monkeypatch: pytest.M
     assert (len(read), set(trial.params)) == (1, {"lr", "loss"})
 
 
+def test_a_running_row_counts_with_the_settings_that_it_took() -> None:
+    """Nothing is noted for other drivers, and no note that there is, of branches not taken, is read."""
+    plain, noted = study_of(40), study_of(40)
+    for study in (plain, noted):
+        proposed(study, Proposal(1, History("maximize")))
+    running = noted.get_trials(deepcopy=False)[-1]
+    assert (running.state, running.system_attrs) == (TrialState.RUNNING, {})
+    noted._storage.set_trial_system_attr(running._trial_id, "tpe:relative_params:0", '{"lr": 0.01, "loss": "focal"}')
+    ours = [proposed(study, Proposal(2, History("maximize"))) for study in (plain, noted)]
+    assert ours[0] == ours[1]
+
+
 def begun(trials: int, options: int, seed: int = 0, sampler: Sampler = "tpe") -> list[str]:
     """What the first trials of a study have of one component."""
     study = optuna.create_study(direction="maximize")
