@@ -35,7 +35,10 @@ WHOLE: Mapping[str, Value] = {"batch_norm": "frozen"}
 
 @dataclass(frozen=True)
 class Row:
-    """One training: a space file, and what is set in it. `weights` names a file for `backbone`, none trains afresh."""
+    """One training: a space file, and what is set in it.
+
+    `backbone` replaces the file's; `weights` names the file of its weights, and without one it is trained afresh.
+    """
 
     what: str
     file: str
@@ -53,10 +56,16 @@ class Row:
         """What is set, all of it."""
         given = {**EVERYWHERE, **self.changed}
         if self.backbone:
-            settings = {"weights": str(weights / self.weights), **self.settings} if self.weights else {}
+            settings = {"weights": str(weights / self.weights)} if self.weights else dict(self.afresh)
+            settings = {**settings, **self.settings}
             given |= {"backbone": self.backbone}
             given |= {f"backbone.{self.backbone}.{name}": value for name, value in settings.items()}
         return given
+
+    @property
+    def afresh(self) -> Mapping[str, Value]:
+        """What trains the backbone from scratch."""
+        return {} if self.backbone.startswith("preact") else {"weights": "none"}
 
 
 MOBILENET = "mobilenet_v2_imagenet_features.pth"
@@ -109,6 +118,8 @@ def main() -> None:
     for row in ROWS:
         overrides = row.overrides(arguments.weights)
         result = run_study(SPACES / row.file, arguments.workspace, name=row.study, overrides=overrides, concurrent=1)
+        if not result.complete:
+            parser.exit(1, f"{result.message}\n")
         trial = result.rows[0]
         score = f"{trial.value:.3f}" if trial.value is not None else trial.state
         print(f"| {row.what} | {row.file} | {trial.seconds:.0f} | {score} | {result.identity.objective} |", flush=True)
