@@ -6,7 +6,7 @@ import re
 import numpy as np
 import pytest
 import torch
-from variations import every
+from variations import every, variations
 
 from lesion.augment import Augmenter, augmentations
 from lesion.balancing import Draws, Part, balancings
@@ -15,6 +15,7 @@ from lesion.losses import Loss, losses, weighted
 from lesion.metadata import WIDTH, nothing_known
 from lesion.models import build_model
 from lesion.models.backbones import backbones
+from lesion.models.backbones.backbone import NORMALISATIONS
 from lesion.models.heads import heads
 from lesion.models.metadata import metadatas
 from lesion.models.paper import OnPaper
@@ -33,6 +34,11 @@ DEEP = re.compile(  # their like is there with fewer layers; over a quarter of a
     "|regnet_._(3_2|8|16|32|128)gf|swin_(v2_)?[sb]|vit_[lh]"
 )
 BACKBONES = [pytest.param(name, marks=[pytest.mark.slow] * bool(DEEP.match(name))) for name in backbones]
+_LIGHT_FIRST = sorted(
+    (name for name in backbones if not DEEP.match(name)), key=lambda name: (len(name), name), reverse=True
+)
+FAMILIES = [*{re.split(r"\d|_(?!resnet)", name)[0]: name for name in _LIGHT_FIRST}.values(), "timm/test_resnet"]
+"""A backbone of each family, of few layers: how much trains is asked of all of them by the same code."""
 
 
 @pytest.mark.parametrize("kind", list(REGISTRIES))
@@ -56,6 +62,21 @@ def test_every_backbone_is_built_of_stages_that_have_something_to_train(name):
     assert 3 <= len(backbone.stages) <= 7
     assert backbone.channels >= 256
     assert all(any(True for _ in stage.parameters()) for stage in backbone.stages)
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_every_backbone_trains_and_normalises_as_its_settings_say(name):
+    for given in (*variations(backbones[name]), {"trainable_stages": 1}, {"trainable_layers": 1}):
+        with OnPaper():
+            backbone = backbones[name].build(224, False, **given).train()
+        training = [any(p.requires_grad for p in stage.parameters()) for stage in backbone.stages]
+        frozen = len(training) - min(len(training), *(given.get(f"trainable_{of}", 9) for of in ("stages", "layers")))
+        assert training == [False] * frozen + [True] * (len(training) - frozen), given
+        assert backbone.still == (frozen == len(training)), given
+        norms = [module.training for module in backbone.modules() if isinstance(module, torch.nn.BatchNorm2d)]
+        assert not any(norms) or given.get("batch_norm") != "frozen", given
+        if given.get("normalisation") in NORMALISATIONS:  # "weights" is that of the weights
+            assert (backbone.mean, backbone.std) == NORMALISATIONS[given["normalisation"]], given
 
 
 @pytest.mark.parametrize("name", ["timm/test_resnet", "timm/test_vit", "timm/test_mambaout"])
