@@ -205,3 +205,14 @@ def test_the_estimate_is_not_exceeded():
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert peak < needed_bytes(560, 3000) < 3 * peak
+
+
+def test_the_estimate_is_not_exceeded_by_many_images_of_few_numbers(monkeypatch):
+    monkeypatch.setattr(neighbours, "READ_BYTES", 1 << 20)
+    monkeypatch.setattr(neighbours, "ASKED_BYTES", 1 << 19)
+    part = part_of({"a": 900, "b": 300, "c": 800}, width=64)
+    tracemalloc.start()
+    build(part, "smote_tomek")
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < needed_bytes(2000, 64) < 2 * peak

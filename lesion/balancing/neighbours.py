@@ -8,6 +8,7 @@ are exact, so neighbours do not depend on the machine.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
@@ -20,7 +21,7 @@ from lesion.balancing.memory import require_memory
 Floats = NDArray[np.float64]
 
 READ_BYTES, ASKED_BYTES = 1 << 28, 1 << 27
-"""What a block of vectors may take, of which two are held, and one of distances, of which five are."""
+"""What a block of vectors may take, of which two are held, as may two of products; and one of distances, of five."""
 EXACT = 1024
 """Products summed in float32: of whole numbers up to 128, so many are exact (2^10 · 2^14 = 2^24)."""
 
@@ -109,7 +110,7 @@ def _images(draws: Draws) -> tuple[Positions, NDArray[np.int8], Positions, Posit
 def _products(vectors: Vectors, row: Positions, copy: NDArray[np.int8]) -> Floats:
     """Inner products (B, B) of the vectors of images, read in blocks, each pair of blocks once."""
     products = np.empty((len(row), len(row)))
-    step = max(1, READ_BYTES // (4 * vectors.width))
+    step = max(1, min(READ_BYTES // (4 * vectors.width), math.isqrt(READ_BYTES // 16)))
     for block in _blocks(len(row), step):
         one = vectors.read(row[block], copy[block])
         for other in _blocks(block.stop, step):
