@@ -20,6 +20,7 @@ from lesion.metrics import (
     summary,
 )
 from lesion.metrics.curves import auc, rank
+from lesion.metrics.scores import sampled_report
 
 
 def test_bootstrap_samples_are_the_report_of_the_drawn_rows():
@@ -88,11 +89,19 @@ def test_bootstrap_refuses_groups_of_another_length():
         bootstrap(probabilities, labels, ISIC_2017, samples=0, seed=0)
 
 
-def test_bootstrap_in_portions_equals_the_whole(monkeypatch):
+def test_bootstrap_computes_every_sample_in_portions_of_what_may_be_held(monkeypatch):
     probabilities, labels = drawn(rows=30)
+    portions = []
+
+    def noted(p, y, classes, weights):
+        portions.append(weights)
+        return sampled_report(p, y, classes, weights)
+
     monkeypatch.setattr("lesion.metrics.intervals.CELLS", 30 * 3 * 7)
-    intervals = bootstrap(probabilities, labels, ISIC_2017, samples=20, seed=0)
-    assert np.isfinite(intervals["mean_auc"].low)
+    monkeypatch.setattr("lesion.metrics.intervals.sampled_report", noted)
+    bootstrap(probabilities, labels, ISIC_2017, samples=20, seed=0)
+    assert [len(weights) for weights in portions] == [7, 7, 6]
+    assert len(np.unique(np.concatenate(portions), axis=0)) == 20
 
 
 def draw_part(rng, sizes, apart=2.0):
