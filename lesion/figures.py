@@ -1,4 +1,4 @@
-"""Figures of an evaluation: ROC curves, confusion matrix, reliability diagram; and how figures are begun and written.
+"""Figures of an evaluation: ROC curves, confusion matrix, reliability diagram; of epochs; how figures are written.
 
 Each function returns a matplotlib Figure of its own; pyplot's global state, which threads share, is not used.
 """
@@ -6,7 +6,7 @@ Each function returns a matplotlib Figure of its own; pyplot's global state, whi
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -115,6 +115,47 @@ def reliability_figure(probabilities: Floats, labels: Ints, classes: Sequence[st
     axes.legend(loc="upper left", frameon=False)
     below.bar(edges[:-1], table[:, 0], width=np.diff(edges), align="edge", color=COLOURS[0], alpha=0.6)
     below.set(xlabel="top probability", ylabel="images")
+    return figure
+
+
+def epochs_figure(epochs: Mapping[int, Mapping[str, float]], classes: Sequence[str]) -> Figure:
+    """Draw accuracy, loss, precision with recall, and F1 of the validation part after each epoch.
+
+    `epochs` are the metrics of `lesion.training.Training.step` by the epoch's number. Where the best epoch is kept its
+    own are drawn, and where it is. Of two classes precision, recall and F1 are those of the second. What is undefined
+    after an epoch, as the precision of a class that nothing was called, leaves a gap.
+    """
+    coloured = [
+        (name, COLOURS[k % len(COLOURS)]) for k, name in enumerate(classes[-1:] if len(classes) == 2 else classes)
+    ]
+    blue, orange = COLOURS[:2]
+    panels: dict[str, list[tuple[str, str, str, str]]] = {
+        "Accuracy": [
+            ("train_accuracy", "training", blue, "--"),
+            ("accuracy", "validation", blue, "-"),
+            ("balanced_accuracy", "validation, balanced", orange, "-"),
+        ],
+        "Loss": [("train_loss", "training", blue, "--"), ("log_loss", "validation (log-loss)", blue, "-")],
+        "Precision, and dashed recall": [
+            *((f"precision_{name}", name, colour, "-") for name, colour in coloured),
+            *((f"sensitivity_{name}", "", colour, "--") for name, colour in coloured),
+        ],
+        "F1": [(f"f1_{name}", name, colour, "-") for name, colour in coloured],
+    }
+    figure = Figure(figsize=(10.0, 7.2), layout=ConstrainedLayoutEngine(w_pad=0.1, h_pad=0.1))
+    kept = max(
+        (epoch for epoch, told in epochs.items() if told.get("epoch_log_loss", np.nan) == told.get("log_loss")),
+        default=None,
+    )
+    for axes, (title, lines) in zip(figure.subplots(2, 2, sharex=True).flat, panels.items(), strict=True):
+        bare(axes)
+        for name, label, colour, style in lines:
+            values = [told.get(f"epoch_{name}", told.get(name, np.nan)) for told in epochs.values()]
+            axes.plot(list(epochs), values, style, color=colour, label=label, linewidth=1.6, marker="o", markersize=3)
+        if kept is not None:
+            axes.axvline(kept, color="0.6", linestyle=":", linewidth=1.2)
+        axes.set(title=title, xlabel="epoch" if kept is None else f"epoch, of which {kept} is kept")
+        axes.legend(loc="best", frameon=False, fontsize=8)
     return figure
 
 

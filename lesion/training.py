@@ -93,26 +93,28 @@ class Training:
         self._people = people(self.plan, data, self.split.validation)
         self._pace = Pace(general["monitor"], data.classes, general["early_stopping"])
         self._validated: NDArray[np.float64] | None = None
+        self._judged: NDArray[np.float64] | None = None
         self._build()
 
     def step(self) -> dict[str, float]:
         """Train one epoch and judge it on the validation part.
 
         Returns `epoch`, `train_loss`, the scores of `lesion.outputs`, `lr`, `examples` (seen so far), `seconds` (of
-        this epoch) and the metrics of `lesion.metrics.summary`, of the best epoch so far where the best is kept.
-        Raises NonFiniteLossError.
+        this epoch) and the metrics of `lesion.metrics.summary`. Where the best epoch is kept these are of that, and
+        `epoch_accuracy` and so on of this one. Raises NonFiniteLossError.
         """
         start = time.perf_counter()
         trained = self._train()
         self.epoch += 1
-        self._judge()
+        own = self._judge()
         return {
             "epoch": float(self.epoch),
             **trained,
             "lr": float(self.optimizer.param_groups[-1]["lr"]),
             "examples": float(self.epoch * self._material.steps * self._material.batch_size),
             "seconds": time.perf_counter() - start,
-            **self._scores(self.predict()),
+            **(own if self._best is None else self._scores(self.predict())),
+            **({} if self._best is None else {f"epoch_{name}": score for name, score in own.items()}),
         }
 
     def accompany(self, schedule: Mapping[str, Any] | None) -> None:
@@ -137,8 +139,13 @@ class Training:
         return self._validated
 
     def confusion(self) -> NDArray[np.int64]:
-        """Counts (true class, decided class) of `predict`, (classes, classes + 1): the last column is undecided."""
-        return confusion_matrix(self.predict(), self.data.labels[self.split.validation], self.data.classes)
+        """Counts (true class, decided class) of the validation part, (classes, classes + 1), last those undecided.
+
+        By the model as it is after this epoch, whichever is kept.
+        """
+        if self._judged is None:
+            self._judged = self._probabilities(self._current)
+        return confusion_matrix(self._judged, self.data.labels[self.split.validation], self.data.classes)
 
     @property
     def predicting_model(self) -> Model:
@@ -185,7 +192,8 @@ class Training:
                 self._best.load_state_dict(state["best"])
             if isinstance(self._schedule, Follower):
                 self._schedule.load_state_dict(state["schedule"])
-        self.epoch, self._gradients.parts, self._validated = state["epoch"], state["parts"], None
+        self.epoch, self._gradients.parts = state["epoch"], state["parts"]
+        self._validated = self._judged = None
 
     def _embedded(self, cache: Path | None) -> Embeddings | None:
         """The feature maps that take, or may take, the place of photos where the head alone learns."""
@@ -265,12 +273,12 @@ class Training:
             logits: torch.Tensor = self.model(to_model_input(batch.examples, self.device), people, labels)
         return logits
 
-    def _judge(self) -> None:
-        """Look at the validation part: which epoch is the best, and what the schedule makes of it."""
+    def _judge(self) -> dict[str, float]:
+        """Look at the validation part: this epoch's scores, whether it is the best, what the schedule makes of it."""
         probabilities = self._probabilities(self._current)
         if not np.isfinite(probabilities).all():
             raise NonFiniteLossError(f"the model predicts no numbers after epoch {self.epoch}; try a lower lr")
-        scores = self._scores(probabilities)
+        self._judged, scores = probabilities, self._scores(probabilities)
         better = self._follows and self._pace.observe(scores)
         if isinstance(self._schedule, Follower):
             self._schedule.observe(self._pace.worth(scores))
@@ -278,6 +286,7 @@ class Training:
             self._validated = probabilities
         if self._best is not None and better:
             self._best.load_state_dict(self._current.state_dict())
+        return scores
 
     @property
     def _paths(self) -> NDArray[np.int64] | None:

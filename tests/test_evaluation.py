@@ -12,6 +12,7 @@ from PIL import Image
 
 from lesion.errors import DataError
 from lesion.evaluation import decided_metrics, evaluate
+from lesion.figures import epochs_figure
 from lesion.metrics import report, summary
 from lesion.submission import image_ids, write_submission
 
@@ -178,3 +179,20 @@ def test_decision_weights_move_an_official_score_of_decisions_and_no_auc(tmp_pat
     later = evaluated(ISIC_2018, decision_weights=np.geomspace(4.0, 0.25, 7))
     assert later.official.overall == pytest.approx(later.metrics["balanced_accuracy"], rel=1e-12)
     assert later.official.overall != pytest.approx(evaluated(ISIC_2018).official.overall, abs=1e-3)
+
+
+def test_the_figure_of_epochs_draws_each_epochs_own_scores_and_says_which_is_kept():
+    own = [{"accuracy": 0.6, "log_loss": 0.9, "f1_b": 0.5}, {"accuracy": 0.4, "log_loss": 1.2}]
+    epochs = {
+        number: {"train_loss": 1.0, "accuracy": 0.6, "log_loss": 0.9, **{f"epoch_{n}": v for n, v in told.items()}}
+        for number, told in enumerate(own, 1)
+    }
+    panels = {axes.get_title(): axes for axes in epochs_figure(epochs, ("a", "b")).axes}
+    drawn = {line.get_label(): line for axes in panels.values() for line in axes.lines}
+    assert drawn["validation"].get_ydata().tolist() == [0.6, 0.4]
+    assert drawn["validation (log-loss)"].get_ydata().tolist() == [0.9, 1.2]
+    (f1,) = (line for line in panels["F1"].lines if line.get_label() == "b")
+    assert np.array_equal(f1.get_ydata(), [0.5, np.nan], equal_nan=True)
+    assert {axes.get_xlabel() for axes in panels.values()} == {"epoch, of which 1 is kept"}
+    plain = {number: {"accuracy": 0.1 * number} for number in (1, 2)}
+    assert {axes.get_xlabel() for axes in epochs_figure(plain, ISIC_2017).axes} == {"epoch"}

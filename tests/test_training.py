@@ -10,6 +10,7 @@ from small_data import small_data, small_training
 
 from lesion import checkpoints
 from lesion.errors import CheckpointError, NonFiniteLossError, SettingError
+from lesion.metrics import confusion_matrix
 from lesion.prediction import predict_probabilities
 
 VARIANTS = {
@@ -317,10 +318,15 @@ def test_head_and_loss_speak_of_one_taxonomy():
 
 def test_a_training_stops_when_its_patience_is_over_and_keeps_its_best_epoch():
     training = small_training(epochs=9, keep="best", early_stopping=2, monitor="log_loss", optimizer__adamw__lr=0.3)
-    kept, seen = [], []
+    told, seen = [], []
     while not training.finished:
-        kept.append(training.step()["log_loss"])
-        seen.append(training._scores(training._probabilities(training._current))["log_loss"])
+        told.append(training.step())
+        judged = training._probabilities(training._current)
+        seen.append(training._scores(judged)["log_loss"])
+        counts = confusion_matrix(judged, training.data.labels[training.split.validation], training.data.classes)
+        assert np.array_equal(training.confusion(), counts)
+    kept = [metrics["log_loss"] for metrics in told]
+    assert [metrics["epoch_log_loss"] for metrics in told] == seen
     best = int(np.argmin(seen))
     assert training.epoch == best + 3 < 9
     assert kept == list(np.minimum.accumulate(seen))

@@ -9,7 +9,7 @@ MLflow, a figure or a disk raises is told in words: the search is over, and lack
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property, partial
@@ -21,7 +21,7 @@ from lesion.evaluation import Evaluation
 from lesion.exploration.charts import class_counts_figure
 from lesion.exploration.measures import class_counts
 from lesion.exploration.pictures import samples, samples_figure
-from lesion.figures import write_png
+from lesion.figures import epochs_figure, write_png
 from lesion.metrics import UNDECIDED
 from lesion.settings import DEFAULTS
 from search.errors import first_line
@@ -138,6 +138,8 @@ class Shown:
         with self._into(self.runs.runs()[row.number].id, EVALUATION, TABLED, str(row.epoch)) as folder:
             (folder / "per_class.csv").write_text(_per_class(told))
             (folder / "confusion_by_epoch.csv").write_text(_confusions(judge, row, told))
+            if epochs := judge.epochs(row):
+                (folder / "epochs.csv").write_text(_epochs(epochs))
             (folder / "wide.csv").write_text(_wide(self.status.name, row, told))
             judged = (told.probabilities, told.labels, told.classes)
             (folder / "curves.csv").write_text(as_csv(CURVE_COLUMNS, curve_rows(*judged)))
@@ -146,10 +148,13 @@ class Shown:
                 told.per_image().to_csv(folder / "per_image.csv", index=False)
 
     def _log_figures(self, row: TrialRow) -> None:
-        told = evaluated(self._judge(row), row, samples=1)
+        judge = self._judge(row)
+        told = evaluated(judge, row, samples=1)
         if told is not None:
             with self._into(self.runs.runs()[row.number].id, EVALUATION, DRAWN, str(row.epoch)) as folder:
                 told.figures(folder)
+                if epochs := judge.epochs(row):
+                    write_png(folder / "epochs.png", epochs_figure(epochs, told.classes))
 
     def _log_pictures(self, run_id: str) -> None:
         data, identity = self._data, self.status.identity
@@ -196,13 +201,21 @@ def _per_class(told: Evaluation) -> str:
 
 def _confusions(judge: Judge, row: TrialRow, told: Evaluation) -> str:
     """A row for each epoch and true class: how many of its images were decided to be what."""
-    matrices = {**judge.confusions(row), row.epoch: told.confusion}
+    matrices = judge.confusions(row) or {row.epoch: told.confusion}
     rows = [
         (epoch, name, *counts.tolist())
         for epoch, matrix in sorted(matrices.items())
         for name, counts in zip(told.classes, matrix, strict=True)
     ]
     return as_csv(("epoch", "true", *told.classes, UNDECIDED), rows)
+
+
+def _epochs(epochs: Mapping[int, Mapping[str, float]]) -> str:
+    """A row for each epoch: every metric after it, empty where it was undefined."""
+    names = list(dict.fromkeys(name for metrics in epochs.values() for name in metrics if name != "epoch"))
+    return as_csv(
+        ("epoch", *names), [(epoch, *(metrics.get(name, "") for name in names)) for epoch, metrics in epochs.items()]
+    )
 
 
 def _wide(study: str, row: TrialRow, told: Evaluation) -> str:

@@ -24,7 +24,7 @@ from lesion.metrics import (
     summary,
 )
 from search.errors import SearchError
-from search.predictions import PREDICTIONS, load_confusions, load_predictions
+from search.predictions import PREDICTIONS, load_confusions, load_metrics, load_predictions
 from search.reopened import data_of, through_task
 from search.rows import TrialRow
 from search.study import StudyStatus
@@ -78,6 +78,14 @@ class Judge:
             return {}
         fits = (len(self.data.classes), len(self.data.classes) + 1)
         return {epoch: counts for epoch, counts in found.items() if counts.shape == fits and epoch <= row.epoch}
+
+    def epochs(self, row: TrialRow) -> dict[int, dict[str, float]]:
+        """All metrics after each epoch of a trial, as far as they were kept."""
+        try:
+            found = load_metrics(self.place.trial(self.status.name, row.number) / PREDICTIONS)
+        except (OSError, ValueError, KeyError):
+            return {}
+        return {epoch: metrics for epoch, metrics in found.items() if epoch <= row.epoch}
 
 
 @dataclass(frozen=True)

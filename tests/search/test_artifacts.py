@@ -32,6 +32,8 @@ pytestmark = [
 ]
 TABLES = {"per_class.csv", "confusion_by_epoch.csv", "wide.csv", "curves.csv", "reliability.csv"}
 FIGURES = {"roc.png", "confusion.png", "reliability.png"}
+OF_EPOCHS = {"epochs.csv", "epochs.png"}
+"""What trials of an earlier release lack, whose epochs were not kept."""
 
 
 @pytest.fixture
@@ -204,11 +206,14 @@ def test_finalists_get_all_of_it_each_on_its_own_fold(tmp_path: Path) -> None:
     runs = mirror_of(place, series.name, series.identity, experiment="drawn").runs
     assert PICTURED not in runs.runs()[PARENT].tags
     for row in series.rows:
-        assert files_of(runs, row.number) == TABLES | FIGURES | {"per_image.csv"}
+        assert files_of(runs, row.number) == TABLES | FIGURES | OF_EPOCHS | {"per_image.csv"}
         held_out = data.table["image"].iloc[data.split(row.split).validation]
         assert [each["image"] for each in read(runs, row.number, "per_image.csv")] == list(held_out)
         (wide,) = read(runs, row.number, "wide.csv")
         assert (wide["finalist_of"], wide["split"]) == (str(row.finalist_of), row.split)
+        epochs = read(runs, row.number, "epochs.csv")
+        assert [int(each["epoch"]) for each in epochs] == list(range(1, row.epoch + 1))
+        assert {name: float(epochs[-1][name]) for name in row.metrics} == pytest.approx(row.metrics)
     first = series.rows[0]
     counts = np.array([[int(each[name]) for name in (*data.classes, "undecided")]
                        for each in read(runs, first.number, "confusion_by_epoch.csv")])  # fmt: skip
