@@ -26,6 +26,7 @@ from published_runs import (
     WEIGHTS,
 )
 
+from benchmarks import published
 from lesion.balancing import Draws, Part, balancings
 from lesion.balancing.chains import split_settings
 from lesion.balancing.vectors import Pixels
@@ -99,6 +100,35 @@ def overrides_of(name: str) -> list[list[str]]:
     lines = (FOLDER / f"{name}.yaml").read_text("utf-8").replace("\\\n#", "").splitlines()
     told = [re.findall(r"--set ([^\s,]+)", line) for line in lines if line.startswith("#")]
     return [[text.replace("=FILE", "=none") for text in given] for given in told if given]
+
+
+@pytest.mark.parametrize("name", RUNS)
+def test_its_header_tells_command_cost_the_published_score_and_ours_as_recorded(name: str) -> None:
+    header = [line for line in (FOLDER / f"{name}.yaml").read_text("utf-8").splitlines() if line.startswith("#")]
+    assert f"# lesion-search run spaces/published/{name}.yaml" in header
+    first = {what: next(line for line in header if re.match(rf"# {what}", line)) for what in TOLD}
+    cost, theirs, ours = first.values()
+    assert cost.startswith(f"# Cost: {RUNS[name].epochs} epochs of ")
+    row, recorded = PUBLISHED[name], recorded_row(name)
+    for figure in (row.accuracy, row.balanced_accuracy, row.macro_auc):
+        assert figure in theirs
+    assert re.search(rf", {row.epochs} epochs?[,: ]", ours)
+    assert recorded[1] == str(row.epochs)
+    for path, value in row.changed.items():
+        assert f" {value:g}" in ours, path
+    for measure, cell in (("balanced accuracy", recorded[6]), ("macro AUC", recorded[8])):
+        assert f"{measure} {cell.replace('0.', '.')}" in ours
+
+
+TOLD = ("Cost:", "Published", "Ours.*balanced accuracy")
+PUBLISHED = {row.file: row for row in published.RUNS}
+
+
+def recorded_row(name: str) -> list[str]:
+    """The cells of a run in the recorded table."""
+    lines = (FOLDER.parents[1] / "benchmarks" / "published.md").read_text("utf-8").splitlines()
+    (row,) = (line for line in lines if line.startswith(f"| {name} |") and "(" in line)
+    return [cell.strip() for cell in row.strip("|").split("|")]
 
 
 # -- class counts -----------------------------------------------------------------------------------------------------
