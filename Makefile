@@ -5,6 +5,7 @@
 #   make demo DATA=../shared/data/isic2017     the same on real images
 #   make test                                  every test
 #   make fast                                  those of under a second, in less than two minutes
+#   make branches                              every branch of every space file, half an hour
 #   make check                                 exactly what CI runs: lint, types, every test
 
 PYTHON ?= python3
@@ -12,10 +13,10 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 WORKSPACE := demo
-# Three files at a time, those with long tests first (tests/conftest.py), which mostly wait for others.
+# Four files at a time, those with long tests first (tests/conftest.py), which mostly wait for others.
 # One thread each: where there are as many processes as cores, threads that wait for one another only burn time.
-PYTEST := --numprocesses 3 --dist loadfile --no-loadscope-reorder
-test fast: export OMP_NUM_THREADS = 1
+PYTEST := --numprocesses 4 --dist loadfile --no-loadscope-reorder
+test fast branches: export OMP_NUM_THREADS = 1
 
 ifdef DATA
 NAME := $(notdir $(abspath $(DATA)))
@@ -35,7 +36,7 @@ PHOTO := $(WORKSPACE)/$(NAME).jpg
 FIRST_PHOTO := from pathlib import Path; import sys; from lesion.data import archives, layouts; \
 	last = layouts.read_listing(Path(sys.argv[1])).members[-1]; Path(sys.argv[2]).write_bytes(archives.read(last))
 
-.PHONY: install demo test fast lint check clean
+.PHONY: install demo test fast branches lint check clean
 .DELETE_ON_ERROR:
 
 install: $(STAMP)
@@ -68,6 +69,11 @@ test: install
 
 fast: install
 	$(BIN)/python -m pytest $(PYTEST) -m "not slow"
+
+# Every branch of every space file through a real training step; CI trains every pair of options.
+branches: export LESION_BRANCHES = 100000
+branches: install
+	$(BIN)/python -m pytest --numprocesses 2 tests/contracts/test_spaces.py
 
 lint: install
 	$(BIN)/ruff check .

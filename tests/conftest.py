@@ -10,7 +10,9 @@ import pytest
 LONGEST = (
     "cluster/test_cluster.py", "test_benchmarks.py", "faults/test_mlflow.py", "faults/test_workers.py",
     "faults/test_driver.py", "faults/test_signals.py", "test_demo.py", "faults/test_gcs.py", "contracts/test_spaces.py",
-    "search/test_study.py", "faults/test_nodes.py", "faults/test_autoscaler.py", "faults/test_disks.py",
+    "search/test_study.py", "test_training.py", "faults/test_nodes.py", "faults/test_disks.py",
+    "faults/test_interruptions.py", "faults/test_data_changed.py", "faults/test_autoscaler.py",
+    "search/test_promotion_gates.py", "test_parallel.py",
 )  # fmt: skip
 """Files that take minutes, longest first: several run at a time, and what begins last must not hold up the end."""
 
@@ -19,6 +21,17 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Begin with the longest files; all else stays in its order."""
     order = {Path(__file__).parent / name: place for place, name in enumerate(LONGEST)}
     items.sort(key=lambda item: order.get(item.path, len(order)))
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    """Tell what the tests of faults and of the cluster took: each is to stay under ten minutes of the whole run."""
+    reports = [each for kind in terminalreporter.stats.values() for each in kind if hasattr(each, "duration")]
+    beside = max(1, getattr(config.option, "numprocesses", None) or 1)
+    for folder in ("tests/faults", "tests/cluster"):
+        seconds = sum(each.duration for each in reports if each.nodeid.startswith(folder))
+        if seconds > 60.0:
+            share = f", {seconds / 60 / beside:.1f} minutes of {beside} that run at a time" if beside > 1 else ""
+            terminalreporter.write_line(f"{folder}: {seconds / 60:.1f} minutes{share}")
 
 
 @pytest.fixture(scope="session")
