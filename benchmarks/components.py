@@ -75,6 +75,7 @@ ROWS = (
         for depth in (34, 50, 101, 152)
     ),
     Row("ResNet-50 and B's head", "published/g8_2.yaml", backbone="resnet50"),
+    Row("ResNet-50 and the dense head", "published/g1_1.yaml", backbone="resnet50"),
     Row("VGG-16 and C's decoder", "published/c_isic2017.yaml", backbone="vgg16"),
     Row("DenseNet-161 and C's decoder", "published/c_isic2017.yaml", backbone="densenet161"),
     *(
@@ -94,6 +95,11 @@ ROWS = (
             "Tomek on features": {"balancing": "tomek"},
             "SMOTE on pixels": {"balancing": "smote", "balancing.smote.on": "pixels"},
             "geometric augmentation": {"augmentation": "geometric"},
+            "mixed pooling": {"head": "generalised_pooling", "head.generalised_pooling.pooling": "mixed"},
+            "generalised mean pooling": {
+                "head": "generalised_pooling", "head.generalised_pooling.pooling": "generalised_mean",
+            },
+            "constant rate": {"schedule": "constant"},
             "MetaBlock on ISIC 2017": {"metadata": "metablock"},
         }.items()
     ),
