@@ -20,12 +20,13 @@ from itertools import chain
 from pathlib import Path
 
 from lesion.errors import unknown
+from search.doctor.cache import of_cache
 from search.doctor.files import of_files, of_locks
 from search.doctor.findings import Examination, Finding, Usage, readable
 from search.doctor.rows import of_rows
 from search.doctor.runs import of_promotions, of_runs, of_spool
 from search.doctor.strangers import has_another_ledger, of_strange_checkpoints, of_strange_runs
-from search.doctor.workspace import of_cache, of_ledger_file, of_scratch, usage_of
+from search.doctor.workspace import of_ledger_file, of_scratch, usage_of
 from search.errors import LedgerAccessError, LedgerError, MirrorError
 from search.locks import driving
 from search.retention import KEPT

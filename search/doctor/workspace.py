@@ -1,15 +1,13 @@
-"""The doctor's look at what the studies of a workspace share: the ledger's file, cache, scratch folders, disk use."""
+"""The doctor's look at what the studies of a workspace share: the ledger's file, scratch folders, disk use."""
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import sqlite3
 from collections.abc import Collection, Iterator
 from functools import partial
 from pathlib import Path
-from zipfile import BadZipFile, ZipFile
 
 from search.database import cut_short
 from search.doctor.findings import Finding, Usage, readable, size_of
@@ -45,24 +43,13 @@ def of_ledger_file(place: Workspace) -> Iterator[Finding]:
         )  # fmt: skip
 
 
-def of_cache(cache: Path) -> Iterator[Finding]:
-    """Entries of the cache that are torn; asked for only while nobody computes one."""
-    for path in sorted(cache.iterdir()) if cache.is_dir() else ():
-        why = _torn(path)
-        if why:
-            yield Finding(
-                "torn cache entry", str(path), why, "a trial that needs it makes it again, which takes its time",
-                "delete it", partial(_remove, path),
-            )  # fmt: skip
-
-
 def of_scratch(place: Workspace) -> Iterator[Finding]:
     """What sessions that were killed left in Ray's scratch folder, and probes of the disk."""
     left = [*(place.ray.iterdir() if place.ray.is_dir() else ()), *place.path.glob(".probe-*")]
     for path in sorted(left):
         yield Finding(
             "scratch", str(path), readable(size_of(path)), "a killed session left it; nothing reads it",
-            "delete it", partial(_remove, path),
+            "delete it", partial(remove, path),
         )  # fmt: skip
 
 
@@ -86,37 +73,8 @@ def usage_of(place: Workspace, studies: Collection[str]) -> Iterator[Usage]:
         yield Usage(kind, size_of(place.path / kind))
 
 
-def _torn(path: Path) -> str:
-    """Why an entry of the cache is not whole; empty where it is, or is none."""
-    if path.name.endswith(".partial"):
-        return f"half-made, {readable(size_of(path))}"
-    if path.is_dir():
-        return _torn_maps(path)
-    if path.suffix == ".npz":
-        try:
-            with ZipFile(path) as archive:
-                bad = archive.testzip()
-        except (OSError, BadZipFile) as error:
-            return str(error)
-        return f"{bad} is damaged" if bad else ""
-    return ""
-
-
-def _torn_maps(folder: Path) -> str:
-    """Maps are as large as their header says; whether their checksum holds is looked at when they are used."""
-    import numpy as np  # noqa: PLC0415
-
-    from lesion.embeddings import MANIFEST, MAPS  # noqa: PLC0415 - torch takes seconds
-
-    try:
-        json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
-        np.load(folder / MAPS, mmap_mode="r", allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
-        return str(error)
-    return ""
-
-
-def _remove(path: Path) -> None:
+def remove(path: Path) -> None:
+    """Delete a file, or a folder with all that is in it; raises OSError where it is still there."""
     if path.is_dir() and not path.is_symlink():
         shutil.rmtree(path)
     else:

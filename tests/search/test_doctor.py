@@ -10,7 +10,9 @@ from typing import Any
 import numpy as np
 import optuna
 import pytest
+import torch
 
+from lesion.footprint import Footprint
 from search import mirror as mirrored
 from search.cli import main
 from search.doctor import examine
@@ -20,6 +22,7 @@ from search.ledger import Ending, Ledger, open_ledger
 from search.locks import driving
 from search.mirror import mirror_of
 from search.predictions import save_predictions
+from search.probes import Probes
 from search.study import study_status, sync
 from search.tracking import Change
 from search.workspace import Workspace, open_workspace
@@ -79,10 +82,25 @@ def require_mended(place: Workspace, *expected: str) -> None:
     assert kinds(place) == []
 
 
+def in_order(cache: Path) -> None:
+    """What trials share, as they leave it: notes, draws, locks, and folders of footprints and of feature maps."""
+    from lesion.embeddings import cached_maps
+
+    Probes(cache / "footprints", "cpu", lambda key: Footprint(1, 0, 1.0, 1.0)).probe([("resnet18", 64, 32)])
+    photos, pool = np.zeros((2, 8, 8, 3), np.uint8), torch.nn.AdaptiveAvgPool2d(1)
+    cached_maps(pool, "0123-view0", photos, cache / "features", image_size=8, device=torch.device("cpu"))
+    (cache / "verified-0123.json").write_text("[]")
+    np.savez(cache / "draws-1.npz", row=np.zeros(2))
+    (cache / ".1.lock").touch()
+
+
 @pytest.mark.usefixtures("unmirrored")
 def test_a_workspace_in_order_has_no_findings_and_says_what_fills_the_disk(place: Workspace) -> None:
     search(place)
-    examination = examine(place)
+    in_order(place.cache)
+    cached = [*place.cache.rglob("*")]
+    examination = examine(place, fix=True)
+    assert [*place.cache.rglob("*")] == cached
     assert (examination.findings, examination.clean, examination.passed_over) == ((), True, ())
     usage = {each.kind: each for each in examination.usage}
     assert usage["checkpoints"].size == sum(p.stat().st_size for p in (place.path / "checkpoints").rglob("*.*"))
@@ -121,16 +139,22 @@ def test_files_that_crashes_leave(place: Workspace) -> None:
     place.lock("tiny").with_suffix(".json").write_text('{"pid": 1, "host": "here", "since": "then"}')
     (place.ray / "session-1").mkdir()
     (place.ray / "session-1" / "log").write_text("long")
-    cached = place.cache / "0123-view0"
+    in_order(place.cache)
+    sound = {path for path in place.cache.rglob("*") if path.is_file()} - {place.cache / "draws-1.npz"}
+    cached = place.cache / "features" / "0123-view1"
     cached.mkdir()
     (cached / "maps.npy").write_bytes(b"\x93NUMPY")
     (cached / "manifest.json").write_text("{}")
-    (place.cache / ".0123-view1.partial").mkdir()
+    (place.cache / "features" / "0123-view2").mkdir()
+    (place.cache / "features" / "0123-view2" / "manifest.json").write_text("{}")
+    (place.cache / "features" / ".0123-view3.partial").mkdir()
     (place.cache / "draws-1.npz").write_bytes(b"PK")
+    (place.cache / "footprints" / "0123.json").write_text('{"host_by')
     require_mended(
         place, "stale lock", *2 * ["half-written file"], "checkpoint of no trial", "damaged checkpoint", "scratch",
-        *3 * ["torn cache entry"],
+        *5 * ["torn cache entry"],
     )  # fmt: skip
+    assert {path for path in place.cache.rglob("*") if path.is_file()} == sound
     assert (folder / "7" / "predictions.npz").exists()
     assert sorted(path.name for path in (folder / "1").iterdir()) == ["epoch-0002.ckpt", "predictions.npz"]
 
