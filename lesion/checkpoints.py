@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+from collections.abc import Callable
 from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
@@ -17,24 +18,26 @@ import torch
 
 from lesion.devices import is_out_of_memory
 from lesion.errors import CheckpointAccessError, CheckpointError
-from lesion.writing import write_atomically
+from lesion.writing import permitted, write_atomically
 
 DIGEST = hashlib.sha256().digest_size
 KEPT = 2
 
 
-def save(state: dict[str, Any], folder: Path) -> Path:
+def save(state: dict[str, Any], folder: Path, check: Callable[[], object] = permitted) -> Path:
     """Write the state of a training, which has an `epoch`, and forget all but it and the one before.
 
-    One process at a time writes to a folder; what a killed one left half-written goes too. Raises OSError when the
-    disk is full; what stood there before stays.
+    One process at a time writes to a folder; what a killed one left half-written goes too. `check` raises where that is
+    not this one any more: it is called before the file gets its name, and before others go, for making the state takes
+    seconds. Raises OSError when the disk is full; what stood there before stays.
     """
     folder.mkdir(parents=True, exist_ok=True)
     buffer = io.BytesIO()
     torch.save(state, buffer)
     content = buffer.getbuffer()
     path = folder / f"epoch-{state['epoch']:04d}.ckpt"
-    write_atomically(path, hashlib.sha256(content).digest(), content)
+    write_atomically(path, hashlib.sha256(content).digest(), content, check=check)
+    check()
     # Later epochs than this one are damaged or of another course, or training would not have come here again.
     kept = [each for each in saved(folder) if each <= path][-KEPT:]
     for old in {*saved(folder), *folder.glob(".epoch-*.partial")}.difference(kept):

@@ -2,10 +2,11 @@
 
 A worker whose node was cut off, or whose raylet died, may train on beside its successor, on the same shared storage. So
 the driver gives each attempt a name, notes it in the folder before the order goes out, and a worker looks there before
-it writes: where another attempt's name stands, it writes nothing more and ends.
+it writes: where another attempt's name stands, it writes nothing more and ends. It looks last when all is on the disk,
+and a file has only to get its name or to go: making and writing a checkpoint takes seconds.
 
 Names are compared, not counted: a ledger that was restored from an older copy, or begun anew, counts attempts from
-lower numbers. Between looking and writing there are milliseconds, in which a successor has its model still to build.
+lower numbers. Between looking and renaming there is a moment, in which a successor has its model still to build.
 A note that was cut short names nobody, which its end tells: it keeps nobody out, or the one attempt that there is would
 be taken for superseded.
 """

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ from zipfile import BadZipFile
 import numpy as np
 import numpy.typing as npt
 
-from lesion.writing import write_atomically
+from lesion.writing import permitted, write_atomically
 
 PREDICTIONS = "predictions.npz"
 CONFUSION = "confusion"
@@ -24,11 +24,16 @@ CONFUSION = "confusion"
 
 
 def save_predictions(
-    path: Path, probabilities: npt.NDArray[Any], record: Mapping[str, Any], records: Sequence[Mapping[str, Any]] = ()
+    path: Path,
+    probabilities: npt.NDArray[Any],
+    record: Mapping[str, Any],
+    records: Sequence[Mapping[str, Any]] = (),
+    check: Callable[[], object] = permitted,
 ) -> None:
     """Write validation probabilities (images, classes) with the epoch and value they belong to, atomically.
 
-    `records` are those of all epochs, whose metrics and confusion matrices are written too.
+    `records` are those of all epochs, whose metrics and confusion matrices are written too. `check` raises where this
+    process is to write no more: it is called when all is ready, and again before the file gets its name.
     """
     counted = [each for each in records if CONFUSION in each]
     content = io.BytesIO()
@@ -41,10 +46,11 @@ def save_predictions(
         confusion_epochs=np.array([each["epoch"] for each in counted], np.int32),
         metrics=np.array(json.dumps({each["epoch"]: each["metrics"] for each in records if "metrics" in each})),
     )
+    check()
     path.parent.mkdir(parents=True, exist_ok=True)
     for left in path.parent.glob(f".{path.name}.*.partial"):  # by a worker that was killed; one writes at a time
         left.unlink(missing_ok=True)
-    write_atomically(path, content.getbuffer())
+    write_atomically(path, content.getbuffer(), check=check)
 
 
 def load_predictions(path: Path) -> tuple[npt.NDArray[Any], int, float]:

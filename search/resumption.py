@@ -19,6 +19,7 @@ import numpy.typing as npt
 
 from lesion.errors import CheckpointError
 from lesion.registry import Value
+from lesion.writing import permitted
 from search.errors import first_line
 
 
@@ -54,8 +55,10 @@ class Resumed:
     damage: list[str] = field(default_factory=list)
 
 
-def resume(folder: Path, key: str, build: Callable[[], Trains]) -> Resumed:
+def resume(folder: Path, key: str, build: Callable[[], Trains], check: Callable[[], object] = permitted) -> Resumed:
     """The training of the trial `key` as its `folder` has it; `build` makes one that has not begun.
+
+    `check` is called before anything is removed, and raises where the folder is another attempt's by now.
 
     Checkpoints of another trial are removed: a ledger begun anew numbers its trials from 0 again. Those that cannot be
     read just now are not: CheckpointAccessError, and for want of memory whatever says so, leave all of them there.
@@ -80,6 +83,7 @@ def resume(folder: Path, key: str, build: Callable[[], Trains]) -> Resumed:
                 raise
             damage.append(f"{path} does not fit this program's model: {first_line(problem)}")
             training = build()  # what was loaded in part is of no use
+    check()
     discard_checkpoints(folder)
     return Resumed(training, [], damage)
 

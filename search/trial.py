@@ -183,8 +183,9 @@ class TrialRun:
         return bool(last.get("over")) or last["epoch"] >= self.job.epochs
 
     def _prepare(self) -> Trains:
-        require_latest(self.folder, self.order.attempt)
-        resumed = resume(self.folder, self._key, lambda: self.job.build(self.order.settings, self.job, self.order.seed))
+        self._require_latest()
+        build = partial(self.job.build, self.order.settings, self.job, self.order.seed)
+        resumed = resume(self.folder, self._key, build, self._require_latest)
         self.records, self.damage = resumed.records, [*self.damage, *resumed.damage]
         # A checkpoint further back than the ledger: the epochs between are trained and reported once more.
         self._reported = min(self._reported, len(self.records))
@@ -230,13 +231,16 @@ class TrialRun:
         records = [*self.records, record]
         state = {"epoch": record["epoch"], "key": self._key, "records": [json.dumps(each) for each in records]}
         probabilities = training.predict()
-        require_latest(self.folder, self.order.attempt)
+        fence = self._require_latest
         try:
-            save_predictions(self.folder / PREDICTIONS, probabilities, record, records)
-            checkpoints.save({**state, "training": training.state_dict()}, self.folder)
+            save_predictions(self.folder / PREDICTIONS, probabilities, record, records, fence)
+            checkpoints.save({**state, "training": training.state_dict()}, self.folder, fence)
         except OSError as error:
             # A full disk says nothing about the trial: it goes on, and after an interruption from further back.
             self.damage.append(f"epoch {record['epoch']} was not saved: {error}")
+
+    def _require_latest(self) -> None:
+        require_latest(self.folder, self.order.attempt)
 
     @property
     def _key(self) -> str:
@@ -250,7 +254,7 @@ class TrialRun:
         last = self.records[-1] if self.records else {**dict.fromkeys(COSTS, 0.0), "examples": 0}
         spent = {**self._cost(last), "examples": last["examples"]}
         with suppress(OSError, SupersededError):
-            require_latest(self.folder, self.order.attempt)
+            self._require_latest()
             self.folder.mkdir(parents=True, exist_ok=True)
             (self.folder / TRACEBACK).write_text(traceback.format_exc())
         failed = {

@@ -268,7 +268,7 @@ def test_an_objective_that_is_not_finite_fails_the_trial(job: Job) -> None:
 
 
 def test_a_full_disk_does_not_fail_the_trial(job: Job, monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(state: dict[str, Any], folder: Path) -> None:
+    def refuse(state: dict[str, Any], folder: Path, check: Any) -> None:
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr("lesion.checkpoints.save", refuse)
