@@ -28,6 +28,7 @@ from search.gates import Candidate, Gates, Verdict, judge, passed, summed_up
 from search.gates.champion import present_champion
 from search.gates.judging import champion_rule
 from search.model_card import CARD, Facts, description, model_card
+from search.moves import champion_of, complete_move, make_champion
 from search.openings import Openings
 from search.proposal import Made, Proposal, built, found_again, make
 from search.registered import CHAMPION, LONGEST_DESCRIPTION, LONGEST_TAG, Registry
@@ -35,7 +36,7 @@ from search.retention import KEPT
 from search.rows import TrialRow
 from search.selection import Selection
 from search.verdicts import Judgement, judgements_of, tags_of, with_latest
-from search.versions import alone, champion_of, make_champion
+from search.versions import alone
 from search.workspace import Workspace, existing_workspace
 
 Say = Callable[[str], None]
@@ -197,6 +198,7 @@ def _close(asked: Proposal, selection: Selection, made: Made, *, repeated: bool)
     """Judge, write down what was found, and move the alias if nothing stops it."""
     registry, name, number = asked.registry, asked.name, made.registered.version
     asked.say("judging by the gates")
+    complete_move(registry, name, but=number)  # of another promotion that was killed; this one is judged as it was then
     champion = None
     if asked.gates.champion is not None:
         champion = present_champion(
@@ -212,6 +214,7 @@ def _close(asked: Proposal, selection: Selection, made: Made, *, repeated: bool)
         made.validation.evaluation, verdicts, opened, judgements, made.flagging,
     )  # fmt: skip
     _write_down(asked, made, facts)
+    complete_move(registry, name)
     if passed(verdicts):
         make_champion(registry, name, number, f"promoted from {asked.status.name}")
     return Promotion(

@@ -1,13 +1,12 @@
 """The versions of a registered model: which one is champion, what came before, and the way back.
 
-An alias is moved by promotion and by `rollback`, one at a time, and every move is written down with the model itself.
+An alias is moved by promotion and by `rollback`, one at a time; `search.moves` says how.
 """
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -16,24 +15,13 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from search.errors import PromotionBlockedError, PromotionError
-from search.registered import CHAMPION, LONGEST_TAG, PREVIOUS, STUDY, Registry
-from search.verdicts import GATES, STOPPED_BY, Judgement, judgements_of, newest_that_fit
+from search.moves import Move, UnderWay, aliases_of, complete_move, make_champion, moves_of, under_way
+from search.registered import CHAMPION, PREVIOUS, STUDY, Registry
+from search.verdicts import GATES, STOPPED_BY, Judgement, judgements_of
 from search.workspace import Workspace, checked_name, existing_workspace
 
-MOVES = "lesion.moves"
-"""Tag of a registered model: the moves of its champion as JSON."""
-KEPT = 40
-"""Moves that are kept, or as many of the newest as fit into the tag."""
-
-
-@dataclass(frozen=True)
-class Move:
-    """Version `to` became the champion in place of `before` (None: there was none), and why."""
-
-    at: str
-    to: int
-    before: int | None
-    why: str
+ROLLED_BACK = "rolled back"
+"""Why a champion moved, by `rollback`."""
 
 
 @dataclass(frozen=True)
@@ -88,18 +76,6 @@ def promoting(place: Workspace) -> bool:
     return False
 
 
-def make_champion(registry: Registry, name: str, number: int, why: str) -> None:
-    """Make version `number` the champion and the one before it `previous`; nothing moves where it is already."""
-    aliases = aliases_of(registry, name)
-    before = aliases.get(CHAMPION)
-    if before == number:
-        return
-    if before is not None:
-        registry.alias(name, PREVIOUS, before)
-    registry.alias(name, CHAMPION, number)
-    _write_move(registry, name, Move(_now(), number, before, why))
-
-
 def rollback(
     model: str,
     workspace: Workspace | Path | str | None = None,
@@ -116,7 +92,10 @@ def rollback(
     name = checked_name(model)
     registry = Registry(tracking_uri or place.tracking_uri, place.artifacts)
     with alone(place, name):
+        begun = complete_move(registry, name)
         aliases = aliases_of(registry, name)
+        if begun is not None and begun.move.why == ROLLED_BACK and to in _asked(begun):
+            return begun.move  # this very command, which was killed
         now, target = aliases.get(CHAMPION), to if to is not None else aliases.get(PREVIOUS)
         versions = _versions(registry, name)
         if target is None:
@@ -126,13 +105,14 @@ def rollback(
         if target == now:
             raise PromotionError(f"version {target} of {name} is the champion already")
         _require_passed(name, target, versions[target].tags)
-        # The champion first: a process that dies between the two leaves the model that was asked for in its place.
-        registry.alias(name, CHAMPION, target)
-        if now is not None:
-            registry.alias(name, PREVIOUS, now)
-        move = Move(_now(), target, now, "rolled back")
-        _write_move(registry, name, move)
+        move = make_champion(registry, name, target, ROLLED_BACK)
+        assert move is not None  # its target is not the champion
     return move
+
+
+def _asked(begun: UnderWay) -> tuple[int | None, ...]:
+    """Versions to which somebody may have asked to roll back who began this; None is the one before the champion."""
+    return (begun.move.to, None) if begun.move.to == begun.previous else (begun.move.to,)
 
 
 def _require_passed(name: str, number: int, tags: Mapping[str, str]) -> None:
@@ -151,10 +131,16 @@ def _require_passed(name: str, number: int, tags: Mapping[str, str]) -> None:
 
 
 def history(model: str, workspace: Workspace | Path | str | None = None, *, tracking_uri: str | None = None) -> History:
-    """Every version of a registered model and every move of its champion; PromotionError for an unknown model."""
+    """Every version of a registered model and every move of its champion; PromotionError for an unknown model.
+
+    A move whose process was killed is completed, unless another process is at work on the model.
+    """
     place = existing_workspace(workspace)
     name = checked_name(model)
     registry = Registry(tracking_uri or place.tracking_uri, place.artifacts)
+    if under_way(registry, name) is not None:
+        with suppress(PromotionBlockedError), alone(place, name):  # at work, or MLflow takes no writes
+            complete_move(registry, name)
     aliases = aliases_of(registry, name)
     versions = [
         Version(
@@ -170,40 +156,8 @@ def history(model: str, workspace: Workspace | Path | str | None = None, *, trac
         for number, found in _versions(registry, name).items()
     ]
     versions.sort(key=lambda version: -version.number)
-    return History(name, tuple(versions), tuple(reversed(_moves(registry, name))))
-
-
-def aliases_of(registry: Registry, name: str) -> dict[str, int]:
-    """The aliases of a registered model; PromotionError for one that is not there."""
-    return {alias: int(number) for alias, number in registry.model(name).aliases.items()}
-
-
-def champion_of(registry: Registry, name: str) -> int | None:
-    """The version that is the champion; None where there is none, or no such model yet."""
-    try:
-        return aliases_of(registry, name).get(CHAMPION)
-    except PromotionBlockedError:
-        raise
-    except PromotionError:
-        return None
+    return History(name, tuple(versions), tuple(reversed(moves_of(registry, name))))
 
 
 def _versions(registry: Registry, name: str) -> dict[int, Any]:
     return {int(found.version): found for found in registry.versions(name)}
-
-
-def _moves(registry: Registry, name: str) -> list[Move]:
-    tags: Mapping[str, str] = registry.model(name).tags
-    try:
-        return [Move(**entry) for entry in json.loads(tags.get(MOVES, "[]"))]
-    except (ValueError, TypeError):  # somebody wrote into the tag; what is known besides stays readable
-        return []
-
-
-def _write_move(registry: Registry, name: str, move: Move) -> None:
-    moves = [*_moves(registry, name), move][-KEPT:]
-    registry.tag_model(name, MOVES, newest_that_fit([vars(each) for each in moves], LONGEST_TAG))
-
-
-def _now() -> str:
-    return datetime.now(UTC).isoformat(timespec="seconds")

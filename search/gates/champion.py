@@ -20,9 +20,9 @@ from search import evidence
 from search.errors import PromotionBlockedError, PromotionError, SearchError
 from search.gates.judging import Champion
 from search.identity import Identity
+from search.moves import rival_of
 from search.registered import Registry
 from search.reopened import data_of
-from search.versions import champion_of
 from search.workspace import Workspace
 
 WHOSE = ("lesion", "patient", "digest")
@@ -45,8 +45,8 @@ def present_champion(
     whose test part `open_test` opens; a champion's data are looked for in `place`. Raises PromotionBlockedError where
     MLflow does not answer.
     """
-    now = champion_of(registry, name)
-    if now is None or now == number:
+    now = rival_of(registry, name, number)
+    if now is None:
         return None
     (version,) = (found for found in registry.versions(name) if int(found.version) == now)
     try:

@@ -14,9 +14,10 @@ from whole import require_whole
 
 from lesion.data.packed import open_data
 from search import promote
+from search.moves import aliases_of
 from search.openings import Openings, openings, part_of
 from search.registered import KEY, Registry
-from search.versions import aliases_of, history
+from search.versions import history
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]
 ENVIRONMENT = {**os.environ, "PYTHONPATH": f"{NEIGHBOURS}:{os.environ.get('PYTHONPATH', '')}"}

@@ -68,7 +68,7 @@ def present(place: Workspace, monkeypatch: pytest.MonkeyPatch) -> Callable[..., 
     """What is found of a champion for a new model that was tested on `test`."""
 
     def found(known: Known, test: PackedDataset) -> Champion:
-        monkeypatch.setattr(champion, "champion_of", lambda registry, name: 1)
+        monkeypatch.setattr(champion, "rival_of", lambda registry, name, number: 1)
         monkeypatch.setattr(champion.evidence, "read", lambda folder: Candidate(known.test(), test.table))
         monkeypatch.setattr(champion.Predictor, "load", lambda folder: known)
         images = test.table["image"].tolist()

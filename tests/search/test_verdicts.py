@@ -7,6 +7,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 
 from search.gates import Verdict, read_gates
+from search.moves import Move, _write_move, moves_of
 from search.registered import LONGEST_TAG
 from search.verdicts import (
     GATES,
@@ -18,7 +19,6 @@ from search.verdicts import (
     tags_of,
     with_latest,
 )
-from search.versions import Move, _moves, _write_move
 
 DAY = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 STRICT = replace(read_gates(), file="somewhere/strict.yaml", digest="5" * 64)
@@ -75,7 +75,7 @@ def test_forty_moves_of_a_study_with_a_long_name_fit_into_their_tag() -> None:
     moves = [Move(DAY.isoformat(), n, n - 1, why) for n in range(1, 41)]
     for move in moves:
         _write_move(registry, "model", move)  # type: ignore[arg-type]
-    kept = _moves(registry, "model")  # type: ignore[arg-type]
+    kept = moves_of(registry, "model")  # type: ignore[arg-type]
     assert 10 < len(kept) < 40
     assert kept == moves[-len(kept) :]
     assert len(json.dumps([vars(move) for move in moves[-len(kept) - 1 :]])) > LONGEST_TAG
