@@ -22,6 +22,7 @@ from pathlib import Path
 from lesion.errors import unknown
 from lesion.footprint import Footprint
 from lesion.registry import Value
+from lesion.writing import write_atomically
 from search.errors import ClusterError
 from search.preflight import values_of
 from search.space import Space
@@ -148,6 +149,4 @@ def _read(file: Path) -> Footprint | None:
 
 def _write(file: Path, found: Footprint) -> None:
     file.parent.mkdir(parents=True, exist_ok=True)
-    beside = file.with_name(f".{file.name}.{os.getpid()}")
-    beside.write_text(json.dumps(vars(found)))
-    beside.replace(file)
+    write_atomically(file, json.dumps(vars(found)).encode())

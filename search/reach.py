@@ -22,6 +22,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from lesion.data.packed import MANIFEST
 from search.errors import ClusterError
+from search.workspace import QUESTION
 
 PATIENCE = 120
 """Seconds for all nodes together."""
@@ -124,7 +125,7 @@ class Question:
 
     def __init__(self, folder: Path, nodes: Mapping[str, str], data: Data | None = None) -> None:
         self._nodes, self._token = nodes, uuid.uuid4().hex
-        self._place = folder / f".reach-{self._token}"
+        self._place = folder / f"{QUESTION}{self._token}"
         self._place.mkdir()
         (self._place / "token").write_text(self._token)
         self._asked = {

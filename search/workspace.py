@@ -25,6 +25,9 @@ LEDGER, ARTIFACTS = "ledger.db", "artifacts"
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 """What a study may be called: names become folders, so nothing in them may lead out of one."""
 
+PROBE, QUESTION = ".probe-", ".reach-"
+"""How the names begin of a file that tries whether the disk takes one, and of a folder that asks nodes to answer."""
+
 _FOLDERS = ("data", "test", ARTIFACTS, "checkpoints", "cache", "spool", "reports", "locks", "ray")
 
 
@@ -144,7 +147,7 @@ def checked_name(name: str) -> str:
 
 
 def _try_writing(root: Path) -> None:
-    probe = root / f".probe-{os.getpid()}"
+    probe = root / f"{PROBE}{os.getpid()}"
     try:
         # A block of real bytes: a full disk still lets an empty file be made.
         with probe.open("wb") as file:

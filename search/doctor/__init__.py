@@ -21,7 +21,7 @@ from pathlib import Path
 
 from lesion.errors import unknown
 from search.doctor.cache import of_cache
-from search.doctor.files import of_files, of_locks
+from search.doctor.files import of_files, of_half_written, of_locks
 from search.doctor.findings import Examination, Finding, Usage, readable
 from search.doctor.rows import of_rows
 from search.doctor.runs import of_promotions, of_runs, of_spool
@@ -35,6 +35,9 @@ from search.study import StudyStatus, studies, study_status
 from search.workspace import Workspace, existing_workspace
 
 __all__ = ["Examination", "Finding", "Usage", "examine", "readable"]
+
+AT_WORK = 600.0
+"""Seconds after which nobody works on a half-written file any more: writing one takes moments."""
 
 
 def examine(
@@ -65,12 +68,19 @@ def examine(
         except LedgerAccessError as error:
             passed_over.append(str(error))
     if study is None and not passed_over:
-        found += _treated([*of_scratch(place), *of_cache(place.cache)], fix)
+        found += _treated(_of_all_studies(place), fix)
     elif study is None:
-        passed_over.append("cache and scratch folders were not looked at while a study is driven")
+        passed_over.append("cache, reports and scratch folders were not looked at while a study is driven")
     if study is None:
         found += _of_no_study(place, known, fix, tracking_uri, passed_over)
     return Examination(place.path, tuple(found), tuple(usage_of(place, known)), tuple(passed_over))
+
+
+def _of_all_studies(place: Workspace) -> Iterator[Finding]:
+    """What no study in particular has left; asked for only while none is driven."""
+    yield from of_scratch(place)
+    yield from of_half_written(place.reports, AT_WORK)  # a promotion or a report needs no study's lock
+    yield from of_cache(place.cache)
 
 
 def _of_no_study(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import time
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -31,9 +32,14 @@ def of_files(place: Workspace, status: StudyStatus, kept: int | None) -> Iterato
         yield from _of_trial(folder / str(row.number), row, row in best)
 
 
-def of_half_written(folder: Path) -> Iterator[Finding]:
-    """Files written beside what they were to replace, when their writer was killed."""
+def of_half_written(folder: Path, seconds: float = 0.0) -> Iterator[Finding]:
+    """Files written beside what they were to replace, when their writer was killed.
+
+    Those alone that are older than so many `seconds`, where a writer may be at work.
+    """
     for path in sorted(folder.rglob("*.partial")) if folder.is_dir() else ():
+        if seconds and not _is_older(path, seconds):
+            continue
         yield Finding(
             "half-written file", str(path), readable(size_of(path)),
             "its writer was killed before it was whole; it only takes room", "delete it", partial(delete, path),
@@ -124,6 +130,13 @@ def _best(status: StudyStatus) -> list[TrialRow]:
     sign = 1 if status.identity.direction == "maximize" else -1
     complete = [row for row in status.rows if row.state == "complete" and row.value is not None]
     return sorted(complete, key=lambda row: (-sign * float(row.value or 0.0), row.number))
+
+
+def _is_older(path: Path, seconds: float) -> bool:
+    try:
+        return time.time() - path.stat().st_mtime > seconds
+    except FileNotFoundError:  # its writer has just given it its name
+        return False
 
 
 def delete(*paths: Path) -> None:

@@ -13,7 +13,7 @@ from search.database import cut_short
 from search.doctor.findings import Finding, Usage, readable, size_of
 from search.journal import cut_journal
 from search.series import study_of
-from search.workspace import Workspace
+from search.workspace import PROBE, QUESTION, Workspace
 
 
 def of_ledger_file(place: Workspace) -> Iterator[Finding]:
@@ -44,8 +44,12 @@ def of_ledger_file(place: Workspace) -> Iterator[Finding]:
 
 
 def of_scratch(place: Workspace) -> Iterator[Finding]:
-    """What sessions that were killed left in Ray's scratch folder, and probes of the disk."""
-    left = [*(place.ray.iterdir() if place.ray.is_dir() else ()), *place.path.glob(".probe-*")]
+    """What sessions that were killed left in Ray's scratch folder, questions put to nodes, and probes of the disk."""
+    left = [
+        *(place.ray.iterdir() if place.ray.is_dir() else ()),
+        *place.path.glob(f"{QUESTION}*"),
+        *place.path.glob(f"{PROBE}*"),
+    ]
     for path in sorted(left):
         yield Finding(
             "scratch", str(path), readable(size_of(path)), "a killed session left it; nothing reads it",

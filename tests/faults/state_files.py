@@ -61,12 +61,13 @@ OF_TESTS = ("checkpoints/*/nodes.txt", "*/filler")
 def unknown_files(workspace: Path) -> Iterator[str]:
     """Files below `workspace` of a kind that no test cuts.
 
-    Of those beside its folders only databases are looked at, because tests put files of their own there; what MLflow
-    keeps is its own, and models in it are cut in `test_truncation_data.py::test_model_folder`.
+    Of those beside its folders only databases and dotted names are looked at, because tests put files of their own
+    there; what MLflow keeps is its own, and models in it are cut in `test_truncation_data.py::test_model_folder`.
     """
     for path in sorted(each for each in workspace.rglob("*") if each.is_file()):
         name = path.relative_to(workspace).as_posix()
-        looked_at = name.split("/")[0] in FOLDERS or (path.parent == workspace and ".db" in name)
+        of_folder = name.split("/")[0] in FOLDERS or name.startswith(".")
+        looked_at = of_folder or (path.parent == workspace and ".db" in name)
         if looked_at and not any(_fits(name, kind) for kind in (*CUT, *NEVER_READ, *OF_TESTS)):
             yield f"{name}: no test cuts a file of this kind (tests/faults/state_files.py)"
 

@@ -29,7 +29,15 @@ def test_every_kind_of_file_is_cut_by_a_test_that_is_there() -> None:
 
 
 def test_a_file_that_nobody_cuts_is_named(tmp_path: Path) -> None:
-    for name in ("cache/new.json", "checkpoints/tiny/0/notes", "reports/tiny/promotion-0a/test/more.csv", "state.db"):
+    for name in (
+        "cache/new.json",
+        "checkpoints/tiny/0/notes",
+        "reports/tiny/promotion-0a/test/more.csv",
+        "state.db",
+        ".reach-0a/token",
+        "cache/footprints/.0a.json.77",
+        "reports/tiny/.report.html.77ab.partial",
+    ):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).touch()
         assert [line.split(":")[0] for line in unknown_files(tmp_path)] == [name]

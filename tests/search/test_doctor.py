@@ -159,6 +159,30 @@ def test_files_that_crashes_leave(place: Workspace) -> None:
     assert sorted(path.name for path in (folder / "1").iterdir()) == ["epoch-0002.ckpt", "predictions.npz"]
 
 
+@pytest.mark.usefixtures("unmirrored")
+def test_what_is_left_beside_the_studies(place: Workspace) -> None:
+    search(place, trials=1)
+    report = place.reports / "tiny" / "promotion-0a" / "test" / "table.csv"
+    report.parent.mkdir(parents=True)
+    report.write_text("kept")
+    half, young = report.with_name(".table.csv.77ab.partial"), report.with_name(".digests.json.77ab.partial")
+    half.write_bytes(b"half")
+    young.write_bytes(b"half")
+    an_hour_ago = time.time() - 3600
+    os.utime(half, (an_hour_ago, an_hour_ago))
+    asked = place.path / ".reach-0123"
+    asked.mkdir()
+    (asked / "token").write_text("0123")
+    (place.path / ".probe-77").write_bytes(b"0")
+    (place.path / ".somebody-else-s").mkdir()
+    (place.cache / "footprints").mkdir()
+    (place.cache / "footprints" / ".0123.json.77").write_text("{")  # of earlier versions
+    (place.cache / "footprints" / ".0123.json.77ab.partial").write_text("{")
+    require_mended(place, *2 * ["scratch"], "half-written file", *2 * ["torn cache entry"])
+    assert (asked.exists(), half.exists(), [*(place.cache / "footprints").iterdir()]) == (False, False, [])
+    assert (report.read_text(), young.exists(), (place.path / ".somebody-else-s").exists()) == ("kept", True, True)
+
+
 @pytest.mark.slow
 @pytest.mark.usefixtures("unmirrored")
 def test_a_checkpoint_that_the_storage_does_not_give_is_not_deleted(
