@@ -1,8 +1,9 @@
 """The database under the ledger: opened, waited for while its server is away, and its errors in words.
 
-SQLite is a file of the workspace and waits for a lock by itself. A server may be restarted under a search that has run
-for days: whatever was asked of it is asked again until it answers (`Patience`). That is sound because every write of
-the ledger says what is to be, not what is to change; a new row and an end look first whether they are there already.
+SQLite is a file of the workspace, and every statement waits while another program holds it (`search.busy`). A server
+may be restarted under a search that has run for days: whatever was asked of it is asked again until it answers
+(`Patience`). That is sound because every write of the ledger says what is to be, not what is to change; a new row and
+an end look first whether they are there already.
 What belongs together is one transaction (`SoleWriter.at_once`): a commit to a disk takes longer than all that it holds.
 """
 
@@ -33,11 +34,10 @@ from sqlalchemy.exc import (
 )
 from sqlalchemy.orm import Session, scoped_session
 
+from search.busy import Wait, connect_args
 from search.errors import LedgerAccessError, LedgerError
 from search.journal import cut_journal
 
-BUSY_SECONDS = 60
-"""How long a write waits for another process, such as a dashboard or a backup, to let go of an SQLite ledger."""
 PATIENCE = 300.0
 """Seconds that a database server may be away under a running search."""
 PAUSES = (0.2, 0.5, 1.0, 2.0, 5.0)
@@ -63,8 +63,9 @@ class Storage(RDBStorage):
     are closed when it goes.
     """
 
-    def __init__(self, url: str, engine_kwargs: dict[str, Any]) -> None:
-        super().__init__(url, engine_kwargs=engine_kwargs)
+    def __init__(self, url: str) -> None:
+        self.wait = Wait()
+        super().__init__(url, engine_kwargs=engine_options(url, self.wait))
         weakref.finalize(self, self.engine.dispose)
 
     @contextmanager
@@ -136,6 +137,11 @@ class SoleWriter(_CachedStorage):
         super().__init__(backend)
         self._together = False
         self.forget()
+
+    @property
+    def wait(self) -> Wait:
+        """How long each statement waits for a file that another program holds."""
+        return self._backend.wait
 
     def forget(self) -> None:
         """Read everything again: somebody else may have written."""
@@ -276,7 +282,7 @@ def open_storage(url: str) -> Storage:
         raise LedgerAccessError(problem)
     with explained("open"):
         try:
-            return Storage(url, engine_kwargs=engine_options(url))
+            return Storage(url)
         except RuntimeError as error:  # the tables are of another version of Optuna, which says what to do
             raise LedgerError(f"cannot open the ledger: {error}") from error
 
@@ -310,11 +316,11 @@ def sqlite_file(url: str) -> Path | None:
     return Path(name) if parsed.get_backend_name() == "sqlite" and name not in ("", ":memory:") else None
 
 
-def engine_options(url: str) -> dict[str, Any]:
-    """How SQLAlchemy is to treat the database at `url`; raises its ArgumentError for what is no URL."""
+def engine_options(url: str, wait: Wait | None = None) -> dict[str, Any]:
+    """How SQLAlchemy is to treat the database at `url`, `wait`ing for its file; ArgumentError for what is no URL."""
     parsed = make_url(url)
     if parsed.get_backend_name() == "sqlite":
-        return {"connect_args": {"timeout": BUSY_SECONDS}}
+        return {"connect_args": connect_args(wait or Wait())}
     options: dict[str, Any] = {"pool_pre_ping": True}
     if parsed.get_driver_name() in LIBPQ:
         # A host that lost its power says no goodbye: either side shall notice within a minute.

@@ -132,7 +132,8 @@ def run_finalists(
         unchanged.verify()
         _require_same_splits(status, stored)
         ledger, notes = _opened(place, status, stored, asked)
-        ledger.guard, ledger.patience.hurried = hold.confirm, lambda: interrupts.asked is not None
+        ledger.guard = hold.confirm
+        ledger.patience.hurried = ledger.storage.wait.hurried = lambda: interrupts.asked is not None
         plan = _plan(place, status, stored, ledger, limits, build)
         plan = replace(plan, require_unchanged=unchanged.still, warn=warn)
         mirror = mirror_of(place, ledger.entries.series, ledger.identity, tracking_uri, experiment=study)

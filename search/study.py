@@ -165,7 +165,8 @@ def run_study(
         identity = identity_of(space, packed, source)
         ledger = open_ledger(place.ledger_url, study, identity, space.seed, since=unchanged.since)
         ledger.sampler = space.sampler
-        ledger.guard, ledger.patience.hurried = hold.confirm, lambda: interrupts.asked is not None
+        ledger.guard = hold.confirm
+        ledger.patience.hurried = ledger.storage.wait.hurried = lambda: interrupts.asked is not None
         identity = ledger.identity
         plan = Plan(
             workspace=place,

@@ -1,15 +1,19 @@
 """The ledger's SQLite file, held by somebody else, and read by Optuna's own tools while a search goes on."""
 
+import os
+import signal
 import sqlite3
 import subprocess
 import sys
+import time
+from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import optuna
 import pytest
-from drivers import start, wait_for
+from drivers import WORKERS, finish, gone, start, wait_for
 from whole import require_whole
 
 from search.identity import Identity
@@ -26,6 +30,29 @@ print("held", flush=True)
 time.sleep(float(sys.argv[2]))
 connection.execute("ROLLBACK")
 """
+
+
+WRITER = """
+import sys, time
+from test_sqlite import IDENTITY, Line
+from search.errors import LedgerError
+from search.interrupts import Interrupts
+from search.ledger import open_ledger
+with Interrupts() as interrupts:
+    ledger = open_ledger(f"sqlite:///{sys.argv[1]}", "tiny", IDENTITY, 7)
+    ledger.patience.hurried = ledger.storage.wait.hurried = lambda: interrupts.asked is not None
+    ledger.ask(Line())
+    print("ready", flush=True)
+    sys.stdin.readline()
+    began = time.monotonic()
+    for write in (lambda: ledger.report(0, 1, 0.25), *4 * [lambda: ledger.let_go([0])]):
+        try:
+            write()
+        except LedgerError as error:
+            print(error, flush=True)
+    print(f"after {time.monotonic() - began:.1f} s", flush=True)
+"""
+"""A driver's writes alone: one, and those by which a session ends."""
 
 
 class Line:
@@ -49,6 +76,72 @@ def test_a_search_whose_ledger_is_locked_for_ten_seconds_waits_and_goes_on(tmp_p
     status = require_whole(tmp_path, trials=3, epochs=4, asha=Asha(1, 2))
     assert {row.attempt for row in status.rows} == {1}
     assert max(row.ended for row in status.rows) - min(row.started for row in status.rows) > timedelta(seconds=HELD)
+
+
+@pytest.fixture
+def writer(tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
+    """A process that writes as soon as the file is held, for a minute."""
+    path, pipe, environment = str(tmp_path / "ledger.db"), subprocess.PIPE, {**os.environ, **WORKERS}
+    command = [sys.executable, "-c", WRITER, path]
+    with subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True, env=environment) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        assert process.stdout.readline() == "ready\n"
+        with subprocess.Popen([sys.executable, "-c", HOLDER, path, "60"], stdout=pipe, text=True) as holder:
+            assert holder.stdout is not None
+            assert holder.stdout.readline() == "held\n"
+            process.stdin.write("go\n")
+            process.stdin.flush()
+            time.sleep(1)
+            try:
+                yield process
+            finally:
+                process.kill()
+                holder.kill()
+
+
+@pytest.mark.slow
+def test_a_second_ctrl_c_ends_a_process_that_waits_for_the_ledger_at_once(writer: subprocess.Popen[str]) -> None:
+    writer.send_signal(signal.SIGINT)
+    time.sleep(1)
+    assert writer.poll() is None  # the first one asks
+    writer.send_signal(signal.SIGINT)
+    assert writer.wait(3) == 128 + signal.SIGINT
+
+
+@pytest.mark.slow
+def test_a_ctrl_c_is_followed_though_the_ledger_stays_locked(writer: subprocess.Popen[str]) -> None:
+    writer.send_signal(signal.SIGINT)
+    assert writer.wait(20) == 0
+    assert writer.stdout is not None
+    *said, last = writer.stdout.read().splitlines()
+    # One patience for all that a session has still to write, and a moment for each.
+    assert float(last.split()[1]) < 12
+    assert said == 5 * [
+        "cannot write to the ledger: database is locked. "
+        "Another program holds the database; close it and run the same command again."
+    ]
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(400)
+def test_a_search_is_interrupted_within_60_s_though_its_ledger_is_locked(tmp_path: Path) -> None:
+    plan: dict[str, Any] = {"trials": 3, "epochs": 4, "scheduler": "{asha: {grace: 1, reduction: 2}}"}
+    driver = start(tmp_path, wait=0.3, **plan)
+    wait_for(lambda: driver.running)
+    command = [sys.executable, "-c", HOLDER, str(tmp_path / "ledger.db"), "200"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as holder:
+        try:
+            assert holder.stdout is not None
+            assert holder.stdout.readline() == "held\n"
+            time.sleep(2)  # by now an epoch is to be written
+            os.killpg(driver.process.pid, signal.SIGINT)
+            assert gone(driver, 200) < 60
+        finally:
+            holder.kill()
+    assert "Another program holds the database" in driver.said
+    finish(tmp_path, **plan)
+    require_whole(tmp_path, trials=3, epochs=4, asha=Asha(1, 2))
 
 
 def test_a_reader_that_holds_the_file_does_not_hold_up_the_search_for_long(tmp_path: Path) -> None:

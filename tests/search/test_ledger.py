@@ -274,7 +274,7 @@ def test_a_resumed_session_does_not_repeat_proposals(ledger: Ledger, url: str) -
 
 
 def test_a_locked_database_says_so(ledger: Ledger, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("search.database.BUSY_SECONDS", 0.05)
+    monkeypatch.setattr("search.busy.SECONDS", 0.05)
     ledger = open_ledger(f"sqlite:///{tmp_path / 'ledger.db'}", "tiny", IDENTITY, 7)
     ledger.ask(Line())
     other = sqlite3.connect(tmp_path / "ledger.db")
