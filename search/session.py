@@ -24,6 +24,7 @@ from search.cluster import joined
 from search.elastic import seats_of
 from search.errors import ClusterError, LedgerError, StudyError
 from search.flatness import Left
+from search.full_disks import full_disk_explained
 from search.identity import Identity
 from search.interrupts import EndOfSession, Interrupts, StopSession
 from search.ledger import Ledger, Samples
@@ -174,7 +175,8 @@ class Session:
         self._searcher = self._searcher_for(seats)
         stopped = False
         try:
-            self._tune(self._searcher, seats)
+            with full_disk_explained(self.plan.workspace.path):
+                self._tune(self._searcher, seats)
         except (StopSession, EndOfSession):
             stopped = True
         finally:

@@ -8,11 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import ray
 from fake_training import FakeTraining, Unhurried, make_data, make_space
 from whole import require_whole
 
 from search import run_study, study_status
-from search.errors import LedgerError
+from search.errors import LedgerError, WorkspaceFullError
 from search.space import Asha
 from search.study import sync
 
@@ -58,6 +59,20 @@ def test_disk_full_under_checkpoints(tmp_path: Path) -> None:
         filler.unlink()
         run_study(make_space(tmp_path, epochs=4, scheduler=ASHA), tmp_path, trials=3, build=FakeTraining)
         assert require_whole(tmp_path, trials=3, epochs=4, asha=Asha(1, 2)).rows[2].damage is None
+
+
+def test_disk_full_under_what_ray_notes(tmp_path: Path) -> None:
+    """Ray writes down the death of a worker in a folder of its own, and takes it for certain that it can."""
+    make_data(tmp_path)
+    (tmp_path / "fault.json").write_text('{"what": "once", "epoch": 2}')
+    space = make_space(tmp_path, trials=2, epochs=4, scheduler=ASHA)
+    session = Path(ray._private.worker.global_worker.node.get_session_dir_path())
+    with small_disk(session / "artifacts", "64k") as filler:
+        fill(filler)
+        with pytest.raises(WorkspaceFullError, match=f"the disk of {session}.* is full: free some space, or give Ray"):
+            run_study(space, tmp_path, build=FakeTraining, concurrent=1)
+    run_study(space, tmp_path, build=FakeTraining, concurrent=1)
+    require_whole(tmp_path, trials=2, epochs=4, asha=Asha(1, 2))
 
 
 def test_disk_full_under_the_ledger(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
