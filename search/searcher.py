@@ -251,9 +251,9 @@ def scheduler_for(asha: Asha | None, epochs: int, direction: str, rows: Iterable
 class ReplayedAsha(AsyncHyperBandScheduler):
     """Asynchronous successive halving (Li et al., MLSys 2020) over sessions.
 
-    Finished rows are put into the rungs at once, as if they had been told. A trial that goes on gets its own history
-    put into the rungs that it has passed when Ray adds it: otherwise it would be judged at epoch 5 against others at
-    epoch 3. What was decided then is not decided again.
+    The values of all rows are put into the rungs at once, as if they had been told, those of rows that wait for their
+    turn as well. What was decided then is not decided again. A row that goes on as another trial of Ray's takes its
+    values along: otherwise it would be in the rungs twice, and be judged at epoch 5 against others at epoch 3.
     """
 
     def __init__(self, asha: Asha, epochs: int, direction: str, rows: Iterable[TrialRow]) -> None:
@@ -265,18 +265,18 @@ class ReplayedAsha(AsyncHyperBandScheduler):
             grace_period=min(asha.grace, epochs),
             reduction_factor=asha.reduction,
         )
-        self._histories: dict[int, Mapping[int, float]] = {}
+        self._names: dict[int, str] = {}
         for row in rows:
-            if row.finished:
-                self._replay_finished(row)
-            else:
-                self._histories[row.number] = row.history
+            self._replay(row)
 
     def on_trial_add(self, tune_controller: Any, trial: Any) -> None:
-        """Add the trial with its history; Ray adds it again when its worker was lost."""
+        """Add the trial with what its row has in the rungs; Ray adds it again when its worker was lost."""
         super().on_trial_add(tune_controller, trial)
-        for epoch, value in self._histories.get(trial.config["order"].number, {}).items():
-            super().on_trial_result(tune_controller, trial, {"epoch": epoch, "value": value})
+        number, name = trial.config["order"].number, trial.trial_id
+        before, self._names[number] = self._names.get(number, name), name
+        for _, held in self._brackets[0]._rungs:
+            if before in held:
+                held[name] = held.pop(before)
 
     def on_trial_complete(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> None:
         """Record the last value; a failed trial has none, and leaves."""
@@ -295,13 +295,13 @@ class ReplayedAsha(AsyncHyperBandScheduler):
         sign = self._metric_op
         return {int(epoch): sorted(sign * v for v in held.values()) for epoch, held in self._brackets[0]._rungs}
 
-    def _replay_finished(self, row: TrialRow) -> None:
+    def _replay(self, row: TrialRow) -> None:
         nobody: Any = None
         past: Any = SimpleNamespace(trial_id=f"row-{row.number}", config={"order": Order(row.number, 0)})
-        super().on_trial_add(nobody, past)
+        self.on_trial_add(nobody, past)
         for epoch, value in row.history.items():
             super().on_trial_result(nobody, past, {"epoch": epoch, "value": value})
-        if row.value is not None:
+        if row.finished and row.value is not None:
             super().on_trial_complete(nobody, past, {"epoch": row.epoch, "value": row.value})
         else:
-            super().on_trial_remove(nobody, past)
+            self.on_trial_remove(nobody, past)

@@ -3,6 +3,7 @@
 import importlib
 import json
 import math
+import signal
 import time
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from lesion import checkpoints
 from search import run_study
 from search.errors import StudyError, TrialError
 from search.ledger import derived_seed
+from search.progress import StudyState
 from search.space import Asha
 from search.trial import Job
 
@@ -47,10 +49,29 @@ def test_worker_killed_under_a_scheduler(workspace: Path) -> None:
 def test_worker_killed_as_it_is_handed_over_to_the_next_trial(workspace: Path, trials: int) -> None:
     """Ray tells of it twice, and then gives the trial up; with two trials there is no other left to ask for."""
     fault(workspace, what="kill when handed over", epoch=1)
-    run_study(make_space(workspace, trials=trials, epochs=4), workspace, build=FakeTraining, concurrent=1)
-    status = require_whole(workspace, trials=trials, epochs=4)
+    space = make_space(workspace, trials=trials, epochs=4, scheduler=ASHA)
+    run_study(space, workspace, build=FakeTraining, concurrent=1)
+    status = require_whole(workspace, trials=trials, epochs=4, asha=Asha(1, 2))
     assert failures(status) == {}
     assert [row.attempt for row in status.rows] == [1, 3, 1, 1][:trials]
+
+
+def test_worker_killed_as_it_is_handed_over_to_a_trial_of_an_earlier_session(workspace: Path) -> None:
+    """Ray gives that trial up, and it goes on under another name: its values are in the rungs once all the same."""
+    fault(workspace, what="hang", epoch=2)
+    space = make_space(workspace, trials=2, epochs=4, scheduler=ASHA)
+    interrupted: list[StudyState] = []
+
+    def interrupt(state: StudyState) -> None:
+        if not interrupted and [trial.epoch for trial in state.running] == [2, 2]:
+            interrupted.append(state)
+            signal.raise_signal(signal.SIGINT)
+
+    assert run_study(space, workspace, build=Constant, concurrent=2, progress=interrupt).ended == "SIGINT"
+    fault(workspace, what="kill when handed over", epoch=2)
+    run_study(space, workspace, build=Constant, concurrent=1)
+    status = require_whole(workspace, trials=2, epochs=4, asha=Asha(1, 2), build=Constant)
+    assert [row.attempt for row in status.rows] == [2, 4]
 
 
 def test_a_trial_that_hangs_once_goes_on_elsewhere(workspace: Path) -> None:
