@@ -18,7 +18,7 @@ import uuid
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol, TypeVar, overload
 
 import optuna
 from optuna.trial import FrozenTrial, Trial, TrialState
@@ -102,10 +102,19 @@ class Ledger:
         for point in points:
             self._write(partial(self.study.enqueue_trial, dict(point), skip_if_exists=True))
 
-    def ask(self, space: Samples) -> TrialRow:
-        """A new trial: a starting point while there are any, else what the sampler proposes."""
+    @overload
+    def ask(self, space: Samples) -> TrialRow: ...
+
+    @overload
+    def ask(self, space: Samples, target: int) -> TrialRow | None: ...
+
+    def ask(self, space: Samples, target: int | None = None) -> TrialRow | None:
+        """A new trial: a starting point while there are any, else what the sampler proposes.
+
+        None where `target` rows have been begun, by another driver perhaps, while the study was not ours.
+        """
         running = {row.number for row in self._frozen() if row.state == TrialState.RUNNING}
-        return self._write(lambda: self._asked(running, space))
+        return self._write(lambda: self._asked(running, space, target))
 
     def adopt(self, row: TrialRow, space: Samples) -> TrialRow:
         """Take over a row of an earlier session, completing its settings if that session died while asking."""
@@ -179,7 +188,7 @@ class Ledger:
 
         self._write(ended)
 
-    def _asked(self, running: Collection[int], space: Samples) -> TrialRow:
+    def _asked(self, running: Collection[int], space: Samples, target: int | None) -> TrialRow | None:
         """A new row with its settings; where the last try made one and its answer was lost, that one."""
         rows = self._frozen()
         made = [row.number for row in rows if row.state == TrialState.RUNNING and row.number not in running]
@@ -187,6 +196,8 @@ class Ledger:
         if made:
             # Adopted, not asked again: a space may give each of its settings once.
             return self.adopt(self.row(made[0]), space)
+        if target is not None and sum(row.state != TrialState.WAITING for row in rows) >= target:
+            return None
         number = next((row.number for row in rows if row.state == TrialState.WAITING), len(rows))
         self.study.sampler = self._proposal(number)
         trial = self.study.ask()

@@ -68,6 +68,7 @@ class LedgerSearcher(Searcher):
         self.problem: Exception | None = None
         """What the session is to end for, such as a LedgerError; nothing is told or asked any more."""
         self._adopted = deque(adopted)
+        self._target = target
         self._left = target - sum(row.state != "waiting" for row in ledger.rows())
         self._numbers: dict[str, int] = {}
         self._devices: dict[int, float] = {}
@@ -82,14 +83,10 @@ class LedgerSearcher(Searcher):
                 return Searcher.FINISHED  # type: ignore[return-value]
             if self.seats.full:
                 return None
-            if self._adopted:
-                row = self.ledger.adopt(self._adopted.popleft(), self.space)
-            elif self._left > 0 and not self.enough():
-                self._left -= 1
-                row = self.ledger.ask(self.space)
-            elif self._live:
+            row = self._next()
+            if row is None and self._live:
                 return None  # Ray never asks again after FINISHED, and a trial that it gives up needs another of Ray's
-            else:
+            if row is None:
                 return Searcher.FINISHED  # type: ignore[return-value]
             self._numbers[trial_id] = row.number
             self._live.add(row.number)
@@ -100,6 +97,16 @@ class LedgerSearcher(Searcher):
             self._devices[row.number] = job.devices
             return {"job": job, "order": order, "seat": seat}
         return Searcher.FINISHED
+
+    def _next(self) -> TrialRow | None:
+        """The row to begin now, None where there is none."""
+        if self._adopted:
+            return self.ledger.adopt(self._adopted.popleft(), self.space)
+        if self._left <= 0 or self.enough():
+            return None
+        row = self.ledger.ask(self.space, self._target)
+        self._left = self._left - 1 if row else 0  # another driver has made some, while the study was not ours
+        return row
 
     def on_trial_result(self, trial_id: str, result: Mapping[str, Any]) -> None:
         """An epoch after which the trial goes on."""

@@ -177,7 +177,12 @@ def test_who_lost_its_lock_with_the_server_takes_it_again_or_stops(server: Serve
             ledger.guard = first.confirm
             with pytest.raises(LedgerAccessError, match="driven already"):
                 ledger.ask(Line())
-        assert ledger.rows() == []
+            assert ledger.rows() == []
+            other = open_ledger(url, "tiny", IDENTITY, 7)
+            search(other, Line())
+        first.release()  # and noticed once the other driver had ended the study
+        assert ledger.ask(Line(), TRIALS) is None
+        assert len(ledger.rows()) == TRIALS
 
 
 def test_a_real_search_with_its_server_restarted_under_it(server: Server, tmp_path: Path) -> None:
