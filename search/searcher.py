@@ -7,7 +7,6 @@ those of the ledger at the start of every session.
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -20,10 +19,12 @@ from ray.tune.search import Searcher
 from search.errors import StudyError
 from search.fence import raise_fence
 from search.ledger import Ending, Ledger, Samples
+from search.results import ending_of, metrics_of
 from search.rows import HUNG, TrialRow
 from search.seats import Seats
 from search.space.space import Asha
 from search.trial import COSTS, Job, Order
+from search.turns import Turns
 from search.watchdog import RETRIES, STORAGE, UNMADE, Death, Losses, Streak, verdict
 
 DAMAGE_LENGTH = 2000
@@ -67,12 +68,11 @@ class LedgerSearcher(Searcher):
         self.tell, self.run_of = tell, run_of
         self.problem: Exception | None = None
         """What the session is to end for, such as a LedgerError; nothing is told or asked any more."""
-        self._adopted = deque(adopted)
+        self._turns = Turns(adopted)
         self._target = target
         self._left = target - sum(row.state != "waiting" for row in ledger.rows())
         self._numbers: dict[str, int] = {}
         self._devices: dict[int, float] = {}
-        self._live: set[int] = set()
         self._over: set[int] = set()
         self._losses, self._streak = Losses(), Streak()
 
@@ -81,15 +81,15 @@ class LedgerSearcher(Searcher):
         with self._fatal():
             if self.problem is not None:
                 return Searcher.FINISHED  # type: ignore[return-value]
-            if self.seats.full:
+            if self.seats.full or self._turns.closed:
                 return None
             row = self._next()
-            if row is None and self._live:
+            if row is None and self._turns.live:
                 return None  # Ray never asks again after FINISHED, and a trial that it gives up needs another of Ray's
             if row is None:
                 return Searcher.FINISHED  # type: ignore[return-value]
             self._numbers[trial_id] = row.number
-            self._live.add(row.number)
+            self._turns.begun(row)
             folder = str(self.job.folder / str(row.number))
             order = self._begin("started", row.number, trial_id, checkpoint=folder)
             seat = self.seats.take(row.number, row.settings)
@@ -99,14 +99,13 @@ class LedgerSearcher(Searcher):
         return Searcher.FINISHED
 
     def _next(self) -> TrialRow | None:
-        """The row to begin now, None where there is none."""
-        if self._adopted:
-            return self.ledger.adopt(self._adopted.popleft(), self.space)
-        if self._left <= 0 or self.enough():
-            return None
-        row = self.ledger.ask(self.space, self._target)
-        self._left = self._left - 1 if row else 0  # another driver has made some, while the study was not ours
-        return row
+        """The row to begin now, None where there is none: adopted ones, new ones, and then those that go alone."""
+        if row := self._turns.next():
+            return self.ledger.adopt(row, self.space)
+        if self._left > 0 and not self.enough():
+            row = self.ledger.ask(self.space, self._target)
+            self._left = self._left - 1 if row else 0  # another driver has made some, while the study was not ours
+        return row or self._turns.last()
 
     def on_trial_result(self, trial_id: str, result: Mapping[str, Any]) -> None:
         """An epoch after which the trial goes on."""
@@ -156,7 +155,7 @@ class LedgerSearcher(Searcher):
             row = self.ledger.row(number)
             if last:
                 self._leave(number)
-                self._adopted.append(row)
+                self._turns.put(row)
                 return nothing
             losses = self._losses.count(number, row.epoch, death)
             if death.failure == UNMADE and losses > RETRIES:
@@ -182,7 +181,7 @@ class LedgerSearcher(Searcher):
         return nothing
 
     def _leave(self, number: int) -> None:
-        self._live.discard(number)
+        self._turns.left(number)
         self.seats.leave(number)
 
     def _begin(self, what: str, number: int, trial_id: str, **attributes: Any) -> Order:
@@ -215,6 +214,7 @@ class LedgerSearcher(Searcher):
 
     def _heard(self, what: str, number: int, result: Mapping[str, Any]) -> None:
         row = self.ledger.row(number)
+        self._turns.heard(row)
         self.tell(Told(what, row, result["epoch"], result.get("value"), metrics_of(result)))
 
     @contextmanager
@@ -230,22 +230,6 @@ class LedgerSearcher(Searcher):
 
     def restore(self, checkpoint_path: str) -> None:
         """Nothing: the ledger is the state."""
-
-
-def ending_of(result: Mapping[str, Any], epochs: int) -> Ending:
-    """How a trial ended, by its last result: over means complete, a failure class failed, else it was pruned.
-
-    A training that stops by itself before its last epoch is over as well.
-    """
-    if "failure" in result:
-        return Ending("failed", result["epoch"], failure=result["failure"], message=result["message"])
-    state = "complete" if result.get("over") or result["epoch"] >= epochs else "pruned"
-    return Ending(state, result["epoch"], result["value"])
-
-
-def metrics_of(result: Mapping[str, Any]) -> dict[str, float]:
-    """Metrics of one epoch out of a result that Ray has flattened with slashes."""
-    return {name.removeprefix("metrics/"): value for name, value in result.items() if name.startswith("metrics/")}
 
 
 def scheduler_for(asha: Asha | None, epochs: int, direction: str, rows: Iterable[TrialRow]) -> TrialScheduler:

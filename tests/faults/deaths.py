@@ -7,7 +7,7 @@ lose its checkpoints, and Ray may give a trial up, which then goes on as another
 
 import random
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,8 +15,10 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from optuna.trial import TrialState
 from sqlalchemy.exc import OperationalError
 
+from search import ledger as ledgers
 from search.database import ServerAwayError, Storage, open_storage
 from search.identity import Identity
 from search.ledger import Ledger, open_ledger
@@ -121,9 +123,15 @@ MENDED = dict.fromkeys((4, 6, 8), (HUNG, 2))
 
 @dataclass
 class Disk:
-    """What outlives a driver and its workers: epochs saved by each trial, and workers that it lost to its grief."""
+    """What outlives a driver and its workers: epochs saved by each trial, and workers that it lost to its grief.
+
+    The driver dies over each first epoch of a `deadly` trial; `flights` are the rows that ran at each of its deaths.
+    """
 
     grief: Mapping[int, tuple[str, int]]
+    deadly: Collection[int] = ()
+    flights: list[set[int]] = field(default_factory=list)
+    begun: Mapping[int, int] = field(default_factory=dict)
     saved: dict[int, int] = field(default_factory=dict)
     lost: Counter[int] = field(default_factory=Counter)
 
@@ -134,6 +142,14 @@ class Disk:
             return None
         self.lost[number] += 1
         return Death(how, "silence")
+
+    def driver_died(self) -> None:
+        """Note which rows a worker has begun since the driver's last death, and that have not ended."""
+        storage = ledgers.open_storage("the one that is shared")
+        rows = [row for study in storage.get_all_studies() for row in storage.get_all_trials(study._study_id)]
+        begun = {row.number: row.user_attrs.get("attempt", 0) for row in rows if row.state == TrialState.RUNNING}
+        self.flights.append({number for number, attempt in begun.items() if attempt > self.begun.get(number, 0)})
+        self.begun = begun
 
 
 class Worker:
@@ -199,6 +215,9 @@ def session(
             searcher.died(trial.trial_id, Death(LOST, "as it was handed over"), last=True)
             running.remove(place)
             continue
+        if worker.order.number in disk.deadly and not disk.saved.get(worker.order.number):
+            faults.struck["killed by a trial"] += 1
+            raise Killed
         result = worker.step()
         faults.kill("between saving and reporting")
         # As Ray's loop does: what is done is not judged, what is stopped is not reported as going on.
@@ -216,16 +235,17 @@ def search(
     faults: Faults,
     workers: int,
     forgets: float = 0.0,
-    grief: Mapping[int, tuple[str, int]] = GRIEF,
+    disk: Disk | None = None,
     **how: Any,
 ) -> tuple[StudyStatus, Any]:
     """Sessions until one ends by itself; at each death a checkpoint may be lost, or all of a trial's."""
-    disk = Disk(grief)
+    disk = disk or Disk(GRIEF)
     while True:
         try:
             ledger, scheduler = session(faults, disk, workers, **how)
             return StudyStatus("tiny", ledger.identity, tuple(ledger.rows()), False), scheduler
         except (Killed, ServerAwayError):  # a server that is away when a session begins is told, not waited for
+            disk.driver_died()
             for number, epochs in disk.saved.items():
                 if faults.rng.random() < forgets:
                     disk.saved[number] = faults.rng.choice([0, max(0, epochs - 1)])
@@ -255,7 +275,7 @@ def shared_storage(folder: Path, losses: int = 10**9) -> Iterator[Storage]:
         patch.setattr("search.ledger.open_storage", lambda url: storage)
         patch.setattr("search.database.PAUSES", (0.0,))
         patch.setattr("search.database.time.sleep", lambda seconds: None)
-        patch.setattr("search.ledger.LOSSES", losses)
+        patch.setattr("search.suspects.LOSSES", losses)
         yield storage
 
 

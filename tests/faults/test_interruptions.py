@@ -21,6 +21,7 @@ from deaths import (
     GRIEF,
     MENDED,
     TRIALS,
+    Disk,
     Faults,
     make_dangerous,
     rungs_of,
@@ -29,9 +30,10 @@ from deaths import (
     without_faults,
     wrong,
 )
-from whole import of_rows, of_rungs, results
+from whole import failures, of_rows, of_rungs, results
 
 from search.database import Storage
+from search.rows import LOST
 from search.study import StudyStatus
 
 SEEDS = 5
@@ -88,7 +90,7 @@ def test_several_workers_come_to_the_rows_asked_for(
 ) -> None:
     faults = Faults(random.Random(seed), kills=0.1, losses=0.05)
     make_dangerous(storage, faults, monkeypatch)
-    status, scheduler = search(faults, workers=3, forgets=0.2, grief=GRIEF | MENDED)
+    status, scheduler = search(faults, workers=3, forgets=0.2, disk=Disk(GRIEF | MENDED))
     found = [*of_rows(status.rows, TRIALS, EPOCHS), *of_rungs(status, ASHA, EPOCHS, scheduler), *wrong(status.rows)]
     assert not found, "\n".join(found)
 
@@ -107,6 +109,46 @@ def test_several_workers_come_to_the_same_rows_where_the_order_does_not_matter(
     assert [(row.failure, row.metrics) for row in status.rows] == whole
     print(faults.killed, "deaths")
     assert faults.killed > 10
+
+
+@pytest.fixture
+def impatient(tmp_path: Path) -> Iterator[Storage]:
+    """A storage whose rows are given up over the death of their second driver."""
+    with shared_storage(tmp_path, losses=2) as storage:
+        yield storage
+
+
+@pytest.mark.slow
+def test_of_several_rows_that_alone_is_failed_which_takes_its_driver_down(
+    impatient: Storage, by_number: StudyStatus
+) -> None:
+    disk = Disk(GRIEF, deadly={4})
+    status, _ = search(Faults(random.Random(0), 0.0, 0.0), workers=3, disk=disk, **BY_NUMBER)
+    assert failures(status) == failures(by_number) | {4: LOST}
+    assert [each for each in results(status) if each[0] != 4] == [each for each in results(by_number) if each[0] != 4]
+    beside, alone = disk.flights[:-1], disk.flights[-1]
+    assert (len(disk.flights), alone) == (3, {4})
+    assert all(len(flight) == 3 for flight in beside)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("seed", range(3))
+def test_where_drivers_die_at_random_no_row_is_failed_for_it_that_was_not_alone(
+    impatient: Storage, seed: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    faults = Faults(random.Random(seed), kills=0.05, losses=0.03)
+    make_dangerous(impatient, faults, monkeypatch)
+    disk = Disk(GRIEF | MENDED, deadly={7})
+    status, scheduler = search(faults, workers=3, forgets=0.2, disk=disk)
+    assert not [*of_rows(status.rows, TRIALS, EPOCHS), *of_rungs(status, ASHA, EPOCHS, scheduler), *wrong(status.rows)]
+    failed = [row for row in status.rows if str(row.message).startswith("the driver ended")]
+    assert 7 in {row.number for row in failed}
+    for row in failed:
+        flights = [flight for flight in disk.flights if row.number in flight]
+        assert flights[-1] == {row.number}
+        assert len(flights) >= row.losses >= 2
+    print(faults.killed, "deaths;", [row.number for row in failed], "failed for them")
 
 
 @pytest.mark.slow
