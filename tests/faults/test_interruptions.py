@@ -156,4 +156,5 @@ def test_the_searches_died_hundreds_of_times() -> None:
     """Those with one worker; a server that was away is borne by the same driver, and does not count."""
     if len(KILLS) < SEEDS:
         pytest.skip("some of the searches that are counted did not run")
+    print(sum(KILLS.values()), "deaths")
     assert sum(KILLS.values()) >= 200, KILLS

@@ -98,8 +98,8 @@ def test_a_trial_that_hangs_for_ever_is_failed_and_the_others_are_not(workspace:
 
 def test_a_gpu_that_became_unusable_takes_its_worker_with_it(workspace: Path) -> None:
     fault(workspace, what="spoil", epoch=1, times=3)
-    run_study(make_space(workspace, trials=4), workspace, build=FakeTraining, concurrent=1)
-    status = require_whole(workspace, trials=4, epochs=3)
+    run_study(make_space(workspace, trials=4, scheduler=ASHA), workspace, build=FakeTraining, concurrent=1)
+    status = require_whole(workspace, trials=4, epochs=3, asha=Asha(1, 2))
     assert failures(status) == {0: "error"}
     assert [row.attempt for row in status.rows] == [2, 2, 1, 1]
     assert str(status.rows[0].message).startswith("RuntimeError: CUDA error: device-side assert triggered")
@@ -130,8 +130,8 @@ def test_what_fails_every_trial_ends_the_session_not_the_study(workspace: Path) 
 
 def test_clean_up_that_takes_for_ever_ends_nothing(workspace: Path) -> None:
     began = time.monotonic()
-    run_study(make_space(workspace, trials=3), workspace, build=SlowToClean, concurrent=1)
-    require_whole(workspace, trials=3, epochs=3)
+    run_study(make_space(workspace, trials=3, scheduler=ASHA), workspace, build=SlowToClean, concurrent=1)
+    require_whole(workspace, trials=3, epochs=3, asha=Asha(1, 2))
     assert time.monotonic() - began < 200  # Ray's own patience is 600 s, and here each trial sleeps for 1000
 
 
@@ -162,8 +162,8 @@ def test_objectives_that_are_no_numbers_fail_at_once(workspace: Path) -> None:
     kinds = ("inf", "-inf", "nan")
     values = {derived_seed(7, "trial", number): metric for number, metric in enumerate(kinds)}
     fault(workspace, what="value", values=values, epoch=1)
-    run_study(make_space(workspace, trials=3), workspace, build=FakeTraining, concurrent=1)
-    status = require_whole(workspace, trials=3, epochs=3)
+    run_study(make_space(workspace, trials=3, scheduler=ASHA), workspace, build=FakeTraining, concurrent=1)
+    status = require_whole(workspace, trials=3, epochs=3, asha=Asha(1, 2))
     assert failures(status) == dict.fromkeys(range(3), "non-finite")
     assert [(row.epoch, row.message) for row in status.rows] == [
         (1, f"NonFiniteLossError: mean_auc is {metric} after epoch 2") for metric in kinds
@@ -178,8 +178,8 @@ def test_an_objective_that_never_changes_stops_nobody(workspace: Path) -> None:
 
 def test_memory_that_ran_out_is_recorded_as_infeasible_and_not_tried_again(workspace: Path) -> None:
     fault(workspace, what="memory", epoch=1)
-    run_study(make_space(workspace, trials=2), workspace, build=FakeTraining)
-    status = require_whole(workspace, trials=2, epochs=3)
+    run_study(make_space(workspace, trials=2, scheduler=ASHA), workspace, build=FakeTraining, concurrent=1)
+    status = require_whole(workspace, trials=2, epochs=3, asha=Asha(1, 2))
     assert failures(status) == {0: "out-of-host-memory", 1: "out-of-host-memory"}
     assert [row.attempt for row in status.rows] == [1, 1]
     study = optuna.load_study(study_name="tiny", storage=f"sqlite:///{workspace / 'ledger.db'}")
