@@ -22,6 +22,7 @@ from search.errors import StudyError, TrialError
 from search.ledger import derived_seed
 from search.progress import StudyState
 from search.space import Asha
+from search.suspects import LOSSES
 from search.trial import Job
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(400), pytest.mark.usefixtures("one_ray")]
@@ -56,22 +57,52 @@ def test_worker_killed_as_it_is_handed_over_to_the_next_trial(workspace: Path, t
     assert [row.attempt for row in status.rows] == [1, 3, 1, 1][:trials]
 
 
-def test_worker_killed_as_it_is_handed_over_to_a_trial_of_an_earlier_session(workspace: Path) -> None:
-    """Ray gives that trial up, and it goes on under another name: its values are in the rungs once all the same."""
+def interrupted_after_two_epochs(workspace: Path) -> None:
+    """A session that is ended by Ctrl-C in the third epoch of both its trials."""
     fault(workspace, what="hang", epoch=2)
     space = make_space(workspace, trials=2, epochs=4, scheduler=ASHA)
-    interrupted: list[StudyState] = []
+    asked: list[StudyState] = []
 
     def interrupt(state: StudyState) -> None:
-        if not interrupted and [trial.epoch for trial in state.running] == [2, 2]:
-            interrupted.append(state)
+        if not asked and [trial.epoch for trial in state.running] == [2, 2]:
+            asked.append(state)
             signal.raise_signal(signal.SIGINT)
 
     assert run_study(space, workspace, build=Constant, concurrent=2, progress=interrupt).ended == "SIGINT"
+    (workspace / "fault.json").unlink()
+
+
+def test_worker_killed_as_it_is_handed_over_to_a_trial_of_an_earlier_session(workspace: Path) -> None:
+    """Ray gives that trial up, and it goes on under another name: its values are in the rungs once all the same."""
+    interrupted_after_two_epochs(workspace)
     fault(workspace, what="kill when handed over", epoch=2)
+    space = make_space(workspace, trials=2, epochs=4, scheduler=ASHA)
     run_study(space, workspace, build=Constant, concurrent=1)
     status = require_whole(workspace, trials=2, epochs=4, asha=Asha(1, 2), build=Constant)
     assert [row.attempt for row in status.rows] == [2, 4]
+
+
+def test_trials_over_which_drivers_died_go_alone_after_the_others(
+    workspace: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("search.progress.INTERVAL", 0.0)
+    interrupted_after_two_epochs(workspace)
+    study = optuna.load_study(study_name="tiny", storage=f"sqlite:///{workspace / 'ledger.db'}")
+    for trial in study.trials:  # as a session leaves them that has counted the last of these deaths
+        for name, value in {"losses": LOSSES, "counted": 1, "let_go": False, "began_at": 2}.items():
+            study._storage.set_trial_user_attr(trial._trial_id, name, value)
+    together: list[set[int]] = []
+    run_study(
+        make_space(workspace, trials=4, epochs=4, scheduler=ASHA), workspace, build=Constant, concurrent=2,
+        progress=lambda state: together.append({trial.number for trial in state.running}),
+    )  # fmt: skip
+    status = require_whole(workspace, trials=4, epochs=4, asha=Asha(1, 2), build=Constant)
+    assert failures(status) == {}
+    assert [running for running in together if running & {0, 1} and len(running) > 1] == []
+    assert {0} in together
+    assert {1} in together
+    ends = {row.number: row.ended for row in status.rows}
+    assert sorted(ends, key=lambda number: str(ends[number]))[2:] == [0, 1]
 
 
 def test_a_trial_that_hangs_once_goes_on_elsewhere(workspace: Path) -> None:
