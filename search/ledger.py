@@ -18,7 +18,7 @@ import uuid
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol, TypeVar, overload
 
 import optuna
 from optuna.trial import FrozenTrial, Trial, TrialState
@@ -29,13 +29,12 @@ from search.errors import StudyError
 from search.formats import FORMAT, IDENTITY, KEY, SEED, attributes_of, format_of, identity_in
 from search.identity import Identity
 from search.proposals import History, Proposal
-from search.rows import INFEASIBLE, NON_FINITE, STATES, TrialRow, row_of
+from search.rows import INFEASIBLE, LOST, NON_FINITE, STATES, TrialRow, row_of
 from search.space.space import Sampler
+from search.suspects import has_advanced, losses_among
 
 Result = TypeVar("Result")
 
-LOSSES = 5
-"""A trial that takes its driver down this often without finishing one more epoch is failed as lost."""
 ENDINGS = {name: state for state, name in STATES.items() if state.is_finished()}
 
 
@@ -83,18 +82,12 @@ class Ledger:
     def reconcile(self) -> list[TrialRow]:
         """Mend what the last session left behind; returns the rows to adopt, the furthest ones first.
 
-        A row whose ending had been decided is ended; one that was lost `LOSSES` times at the same epoch is failed.
+        A row whose ending had been decided is ended; one that takes its driver down is failed (`search.suspects`).
         """
-        adopted = []
-        for row in (row for row in self.rows() if row.state == "running"):
-            verdict = row.attributes.get("verdict")
-            if verdict is not None:
-                self._end(row.number, Ending(**verdict))
-            elif self._losses(row) >= LOSSES:
-                text = f"the driver ended {LOSSES} times while this trial was at epoch {row.epoch}"
-                self.finish(row.number, Ending("failed", row.epoch, failure="lost", message=text))
-            else:
-                adopted.append(row)
+        left = [row for row in self.rows() if row.state == "running"]
+        # As a whole: a driver that dies in its middle shall not leave one that seems to have been alone.
+        self._write(lambda: self._mend(left))
+        adopted = [row for row in (self.row(row.number) for row in left) if not row.finished]
         return sorted(adopted, key=lambda row: (-row.epoch, row.number))
 
     def enqueue(self, points: Sequence[Mapping[str, Value]]) -> None:
@@ -102,10 +95,19 @@ class Ledger:
         for point in points:
             self._write(partial(self.study.enqueue_trial, dict(point), skip_if_exists=True))
 
-    def ask(self, space: Samples) -> TrialRow:
-        """A new trial: a starting point while there are any, else what the sampler proposes."""
+    @overload
+    def ask(self, space: Samples) -> TrialRow: ...
+
+    @overload
+    def ask(self, space: Samples, target: int) -> TrialRow | None: ...
+
+    def ask(self, space: Samples, target: int | None = None) -> TrialRow | None:
+        """A new trial: a starting point while there are any, else what the sampler proposes.
+
+        None where `target` rows have been begun, by another driver perhaps, while the study was not ours.
+        """
         running = {row.number for row in self._frozen() if row.state == TrialState.RUNNING}
-        return self._write(lambda: self._asked(running, space))
+        return self._write(lambda: self._asked(running, space, target))
 
     def adopt(self, row: TrialRow, space: Samples) -> TrialRow:
         """Take over a row of an earlier session, completing its settings if that session died while asking."""
@@ -115,6 +117,8 @@ class Ledger:
         """Note that a worker starts the trial, with `attributes`; returns the number of this attempt, from 1."""
         row = self.row(number)
         attempt = row.attempt + 1
+        if row.losses and has_advanced(row):
+            attributes["losses"] = 0
         self.note(number, began_at=row.epoch, let_go=False, **attributes, attempt=attempt)
         return attempt
 
@@ -179,7 +183,7 @@ class Ledger:
 
         self._write(ended)
 
-    def _asked(self, running: Collection[int], space: Samples) -> TrialRow:
+    def _asked(self, running: Collection[int], space: Samples, target: int | None) -> TrialRow | None:
         """A new row with its settings; where the last try made one and its answer was lost, that one."""
         rows = self._frozen()
         made = [row.number for row in rows if row.state == TrialState.RUNNING and row.number not in running]
@@ -187,6 +191,8 @@ class Ledger:
         if made:
             # Adopted, not asked again: a space may give each of its settings once.
             return self.adopt(self.row(made[0]), space)
+        if target is not None and sum(row.state != TrialState.WAITING for row in rows) >= target:
+            return None
         number = next((row.number for row in rows if row.state == TrialState.WAITING), len(rows))
         self.study.sampler = self._proposal(number)
         trial = self.study.ask()
@@ -210,14 +216,16 @@ class Ledger:
         """Seed of the training of one row."""
         return derived_seed(self.seed, "trial", number)
 
-    def _losses(self, row: TrialRow) -> int:
-        """How often the trial was lost at this epoch, now noted; an attempt counts once, however often one looks."""
-        if row.attempt == 0 or row.attributes.get("counted") == row.attempt:
-            return row.losses
-        innocent = row.attributes.get("let_go") or row.epoch > row.attributes.get("began_at", 0)
-        losses = 0 if innocent else row.losses + 1
-        self.note(row.number, losses=losses, counted=row.attempt)
-        return losses
+    def _mend(self, left: Sequence[TrialRow]) -> None:
+        for row in left:
+            if verdict := row.attributes.get("verdict"):
+                self._end(row.number, Ending(**verdict))
+        for loss in losses_among(left):
+            if loss.blamed:
+                failed = Ending("failed", loss.row.epoch, failure=LOST, message=loss.text)
+                self.finish(loss.row.number, failed, losses=loss.count)
+            else:
+                self.note(loss.row.number, losses=loss.count, counted=loss.row.attempt)
 
     def _frozen(self) -> list[FrozenTrial]:
         return self.patience.call("read", lambda: self.study.get_trials(deepcopy=False))

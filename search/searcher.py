@@ -7,7 +7,6 @@ those of the ledger at the start of every session.
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -20,10 +19,12 @@ from ray.tune.search import Searcher
 from search.errors import StudyError
 from search.fence import raise_fence
 from search.ledger import Ending, Ledger, Samples
+from search.results import ending_of, metrics_of
 from search.rows import HUNG, TrialRow
 from search.seats import Seats
 from search.space.space import Asha
 from search.trial import COSTS, Job, Order
+from search.turns import Turns
 from search.watchdog import RETRIES, STORAGE, UNMADE, Death, Losses, Streak, verdict
 
 DAMAGE_LENGTH = 2000
@@ -67,11 +68,11 @@ class LedgerSearcher(Searcher):
         self.tell, self.run_of = tell, run_of
         self.problem: Exception | None = None
         """What the session is to end for, such as a LedgerError; nothing is told or asked any more."""
-        self._adopted = deque(adopted)
+        self._turns = Turns(adopted)
+        self._target = target
         self._left = target - sum(row.state != "waiting" for row in ledger.rows())
         self._numbers: dict[str, int] = {}
         self._devices: dict[int, float] = {}
-        self._live: set[int] = set()
         self._over: set[int] = set()
         self._losses, self._streak = Losses(), Streak()
 
@@ -80,19 +81,15 @@ class LedgerSearcher(Searcher):
         with self._fatal():
             if self.problem is not None:
                 return Searcher.FINISHED  # type: ignore[return-value]
-            if self.seats.full:
+            if self.seats.full or self._turns.closed:
                 return None
-            if self._adopted:
-                row = self.ledger.adopt(self._adopted.popleft(), self.space)
-            elif self._left > 0 and not self.enough():
-                self._left -= 1
-                row = self.ledger.ask(self.space)
-            elif self._live:
+            row = self._next()
+            if row is None and self._turns.live:
                 return None  # Ray never asks again after FINISHED, and a trial that it gives up needs another of Ray's
-            else:
+            if row is None:
                 return Searcher.FINISHED  # type: ignore[return-value]
             self._numbers[trial_id] = row.number
-            self._live.add(row.number)
+            self._turns.begun(row)
             folder = str(self.job.folder / str(row.number))
             order = self._begin("started", row.number, trial_id, checkpoint=folder)
             seat = self.seats.take(row.number, row.settings)
@@ -100,6 +97,15 @@ class LedgerSearcher(Searcher):
             self._devices[row.number] = job.devices
             return {"job": job, "order": order, "seat": seat}
         return Searcher.FINISHED
+
+    def _next(self) -> TrialRow | None:
+        """The row to begin now, None where there is none: adopted ones, new ones, and then those that go alone."""
+        if row := self._turns.next():
+            return self.ledger.adopt(row, self.space)
+        if self._left > 0 and not self.enough():
+            row = self.ledger.ask(self.space, self._target)
+            self._left = self._left - 1 if row else 0  # another driver has made some, while the study was not ours
+        return row or self._turns.last()
 
     def on_trial_result(self, trial_id: str, result: Mapping[str, Any]) -> None:
         """An epoch after which the trial goes on."""
@@ -149,7 +155,7 @@ class LedgerSearcher(Searcher):
             row = self.ledger.row(number)
             if last:
                 self._leave(number)
-                self._adopted.append(row)
+                self._turns.put(row)
                 return nothing
             losses = self._losses.count(number, row.epoch, death)
             if death.failure == UNMADE and losses > RETRIES:
@@ -175,7 +181,7 @@ class LedgerSearcher(Searcher):
         return nothing
 
     def _leave(self, number: int) -> None:
-        self._live.discard(number)
+        self._turns.left(number)
         self.seats.leave(number)
 
     def _begin(self, what: str, number: int, trial_id: str, **attributes: Any) -> Order:
@@ -208,6 +214,7 @@ class LedgerSearcher(Searcher):
 
     def _heard(self, what: str, number: int, result: Mapping[str, Any]) -> None:
         row = self.ledger.row(number)
+        self._turns.heard(row)
         self.tell(Told(what, row, result["epoch"], result.get("value"), metrics_of(result)))
 
     @contextmanager
@@ -225,22 +232,6 @@ class LedgerSearcher(Searcher):
         """Nothing: the ledger is the state."""
 
 
-def ending_of(result: Mapping[str, Any], epochs: int) -> Ending:
-    """How a trial ended, by its last result: over means complete, a failure class failed, else it was pruned.
-
-    A training that stops by itself before its last epoch is over as well.
-    """
-    if "failure" in result:
-        return Ending("failed", result["epoch"], failure=result["failure"], message=result["message"])
-    state = "complete" if result.get("over") or result["epoch"] >= epochs else "pruned"
-    return Ending(state, result["epoch"], result["value"])
-
-
-def metrics_of(result: Mapping[str, Any]) -> dict[str, float]:
-    """Metrics of one epoch out of a result that Ray has flattened with slashes."""
-    return {name.removeprefix("metrics/"): value for name, value in result.items() if name.startswith("metrics/")}
-
-
 def scheduler_for(asha: Asha | None, epochs: int, direction: str, rows: Iterable[TrialRow]) -> TrialScheduler:
     """First come, first served; or successive halving whose rungs hold what the ledger knows."""
     if asha is None:
@@ -251,9 +242,9 @@ def scheduler_for(asha: Asha | None, epochs: int, direction: str, rows: Iterable
 class ReplayedAsha(AsyncHyperBandScheduler):
     """Asynchronous successive halving (Li et al., MLSys 2020) over sessions.
 
-    Finished rows are put into the rungs at once, as if they had been told. A trial that goes on gets its own history
-    put into the rungs that it has passed when Ray adds it: otherwise it would be judged at epoch 5 against others at
-    epoch 3. What was decided then is not decided again.
+    The values of all rows are put into the rungs at once, as if they had been told, those of rows that wait for their
+    turn as well. What was decided then is not decided again. A row that goes on as another trial of Ray's takes its
+    values along: otherwise it would be in the rungs twice, and be judged at epoch 5 against others at epoch 3.
     """
 
     def __init__(self, asha: Asha, epochs: int, direction: str, rows: Iterable[TrialRow]) -> None:
@@ -265,18 +256,18 @@ class ReplayedAsha(AsyncHyperBandScheduler):
             grace_period=min(asha.grace, epochs),
             reduction_factor=asha.reduction,
         )
-        self._histories: dict[int, Mapping[int, float]] = {}
+        self._names: dict[int, str] = {}
         for row in rows:
-            if row.finished:
-                self._replay_finished(row)
-            else:
-                self._histories[row.number] = row.history
+            self._replay(row)
 
     def on_trial_add(self, tune_controller: Any, trial: Any) -> None:
-        """Add the trial with its history; Ray adds it again when its worker was lost."""
+        """Add the trial with what its row has in the rungs; Ray adds it again when its worker was lost."""
         super().on_trial_add(tune_controller, trial)
-        for epoch, value in self._histories.get(trial.config["order"].number, {}).items():
-            super().on_trial_result(tune_controller, trial, {"epoch": epoch, "value": value})
+        number, name = trial.config["order"].number, trial.trial_id
+        before, self._names[number] = self._names.get(number, name), name
+        for _, held in self._brackets[0]._rungs:
+            if before in held:
+                held[name] = held.pop(before)
 
     def on_trial_complete(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> None:
         """Record the last value; a failed trial has none, and leaves."""
@@ -295,13 +286,13 @@ class ReplayedAsha(AsyncHyperBandScheduler):
         sign = self._metric_op
         return {int(epoch): sorted(sign * v for v in held.values()) for epoch, held in self._brackets[0]._rungs}
 
-    def _replay_finished(self, row: TrialRow) -> None:
+    def _replay(self, row: TrialRow) -> None:
         nobody: Any = None
         past: Any = SimpleNamespace(trial_id=f"row-{row.number}", config={"order": Order(row.number, 0)})
-        super().on_trial_add(nobody, past)
+        self.on_trial_add(nobody, past)
         for epoch, value in row.history.items():
             super().on_trial_result(nobody, past, {"epoch": epoch, "value": value})
-        if row.value is not None:
+        if row.finished and row.value is not None:
             super().on_trial_complete(nobody, past, {"epoch": row.epoch, "value": row.value})
         else:
-            super().on_trial_remove(nobody, past)
+            self.on_trial_remove(nobody, past)

@@ -1,254 +1,50 @@
 """Searches that die at random, hundreds of times, at every kind of point, and come to what undisturbed ones come to.
 
-Ledger, searcher and scheduler are the real ones; Ray is replaced by a loop that calls them as Ray's does, and workers
-by one that saves an epoch before it reports it, and that dies or hangs at some. A driver may die before and after each
-single write; a server may fail a write, or do it and lose its answer; a worker may lose its checkpoints. A search with
-one worker must come to the very same rows and rungs. One with several is told things in another order after a death,
-and what TPE proposes and whom the scheduler stops goes by what was told before. With both it is held to what must be
-equal all the same: exactly the rows asked for, every value that of an undisturbed training, failures that were decided,
-and rungs that are a replay's. Where proposals go by a trial's number alone and nobody is stopped, its rows must be the
-very same as well.
+How they die is told in `deaths`. A search with one worker must come to the very same rows and rungs. One with several
+is told things in another order after a death, and what TPE proposes and whom the scheduler stops goes by what was told
+before. With both it is held to what must be equal all the same: exactly the rows asked for, every value that of an
+undisturbed training, failures that were decided, and rungs that are a replay's, at every moment. Where proposals go by
+a trial's number alone and nobody is stopped, its rows must be the very same as well.
 """
 
 import random
 from collections import Counter
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterator
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from sqlalchemy.exc import OperationalError
-from whole import of_rows, of_rungs, results
+from deaths import (
+    ASHA,
+    BY_NUMBER,
+    EPOCHS,
+    GRIEF,
+    MENDED,
+    TRIALS,
+    Disk,
+    Faults,
+    make_dangerous,
+    rungs_of,
+    search,
+    shared_storage,
+    without_faults,
+    wrong,
+)
+from whole import failures, of_rows, of_rungs, results
 
-from search.database import ServerAwayError, Storage, open_storage
-from search.identity import Identity
-from search.ledger import Ledger, open_ledger
-from search.proposals import Sampler
-from search.rows import HUNG, LOST, NON_FINITE, TrialRow
-from search.searcher import LedgerSearcher, Told, scheduler_for
-from search.seats import Alike
-from search.space import Asha
+from search.database import Storage
+from search.rows import LOST
 from search.study import StudyStatus
-from search.trial import Job, Order
-from search.watchdog import Death
 
-TRIALS, EPOCHS, ASHA = 9, 5, Asha(grace=1, reduction=2)
-IDENTITY = Identity("tiny", "d1", "holdout", "s1", "mean_auc", "maximize", {"objective": "mean_auc", "epochs": EPOCHS})
 SEEDS = 5
 KILLS: dict[int, int] = {}
 """How often the driver died in the search of each seed, as far as they ran."""
-START = [{"loss": "focal", "lr": 0.5, "loss.focal.gamma": 1.0}, {"loss": "cross_entropy", "lr": 0.25}]
-WRITES = (
-    "create_new_study", "set_study_user_attr", "create_new_trial", "set_trial_param", "set_trial_user_attr",
-    "set_trial_system_attr", "set_trial_intermediate_value", "set_trial_state_values", "_commit",
-)  # fmt: skip
-"""Everything by which a driver changes the database."""
-PARTS = 0.1
-"""Of the chance of a fault, that at a write which is a part of a transaction: whichever it is, nothing is written."""
-
-
-class Killed(BaseException):
-    """What a kill -9 looks like to a driver: nothing on its way may answer it."""
-
-
-class AwayError(Exception):
-    """What a database's driver raises when its server is gone."""
-
-
-class Faults:
-    """Strikes before or after writes, each time with a small chance; `struck` counts where."""
-
-    def __init__(self, rng: random.Random, kills: float, losses: float) -> None:
-        self.rng, self.kills, self.losses = rng, kills, losses
-        self.struck: Counter[str] = Counter()
-
-    @property
-    def killed(self) -> int:
-        """How often the driver died."""
-        return sum(count for where, count in self.struck.items() if where.startswith("killed"))
-
-    def kill(self, where: str, share: float = 1.0) -> None:
-        if self.rng.random() < self.kills * share:
-            self.struck[f"killed {where}"] += 1
-            raise Killed
-
-    def strike(self, where: str, share: float) -> None:
-        self.kill(where, share)
-        if self.rng.random() < self.losses * share:
-            self.struck[f"away {where}"] += 1
-            raise OperationalError("", {}, AwayError("the server is gone"))
 
 
 @pytest.fixture
-def storage(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Storage:
-    """A database in memory that all sessions of a test share."""
-    monkeypatch.chdir(tmp_path)
-    storage = open_storage("sqlite://")
-    monkeypatch.setattr("search.ledger.open_storage", lambda url: storage)
-    monkeypatch.setattr("search.database.PAUSES", (0.0,))
-    monkeypatch.setattr("search.database.time.sleep", lambda seconds: None)
-    # What kills its driver again and again is given up, which an undisturbed search does not.
-    monkeypatch.setattr("search.ledger.LOSSES", 10**9)
-    return storage
-
-
-def make_dangerous(storage: Storage, faults: Faults, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Have `faults` strike before and after every write."""
-
-    def dangerous(name: str) -> Any:
-        write, share = getattr(storage, name), PARTS if name.startswith("set_trial") else 1.0
-
-        def call(*arguments: Any, **options: Any) -> Any:
-            faults.strike(f"before {name}", share)
-            result = write(*arguments, **options)
-            faults.strike(f"after {name}", share)
-            return result
-
-        return call
-
-    for name in WRITES:
-        monkeypatch.setattr(storage, name, dangerous(name))
-
-
-class Space:
-    def sample(self, trial: Any) -> dict[str, Any]:
-        loss = trial.suggest_categorical("loss", ["cross_entropy", "focal"])
-        settings = {"loss": loss, "lr": trial.suggest_float("lr", 0.0, 1.0)}
-        if loss == "focal":
-            settings["loss.focal.gamma"] = trial.suggest_float("loss.focal.gamma", 0.5, 3.0)
-        return settings
-
-
-def value_of(settings: Any, seed: int, epoch: int) -> float:
-    """What a trial is worth after an epoch: a pure function of its settings and seed."""
-    return float((1 - abs(settings["lr"] - 0.6)) * (1 - 0.5**epoch) + (seed % 97) * 1e-4 * ((seed >> epoch) % 3))
-
-
-GRIEF = {2: (LOST, 1), 3: (HUNG, 1), 5: (HUNG, 10**6)}
-"""Trials that lose workers before their first epoch: how, and how many."""
-BY_NUMBER: Mapping[str, Any] = {"sampler": "random", "asha": None}
-"""How a search is made in which the order does not matter."""
-MENDED = dict.fromkeys((4, 6, 8), (HUNG, 2))
-"""Some that are failed for it, or not: where the driver dies over the failure, the third worker gets along."""
-
-
-@dataclass
-class Disk:
-    """What outlives a driver and its workers: epochs saved by each trial, and workers that it lost to its grief."""
-
-    grief: Mapping[int, tuple[str, int]]
-    saved: dict[int, int] = field(default_factory=dict)
-    lost: Counter[int] = field(default_factory=Counter)
-
-    def death(self, number: int) -> Death | None:
-        """Of what the trial's worker dies now; None if it lives."""
-        how, times = self.grief.get(number, (LOST, 0))
-        if self.saved.get(number, 0) or self.lost[number] >= times:
-            return None
-        self.lost[number] += 1
-        return Death(how, "silence")
-
-
-class Worker:
-    """Saves an epoch before it reports it; `disk` is what survives it."""
-
-    def __init__(self, order: Order, disk: Disk) -> None:
-        self.order, self.disk = order, disk
-        self.reported = min(order.reported, disk.saved.get(order.number, 0))
-
-    def step(self) -> dict[str, Any]:
-        if self.order.over:
-            return {"number": self.order.number, "epoch": self.order.reported, "over": True, "done": True}
-        epoch = self.reported = self.reported + 1
-        told = {"number": self.order.number, "epoch": epoch, "seconds": 1.0, "device_seconds": 1.0, "examples": epoch}
-        if self.order.settings["lr"] > 0.97 and epoch == 2:
-            return {**told, "epoch": 1, "failure": NON_FINITE, "message": "the loss is nan", "done": True}
-        self.disk.saved[self.order.number] = max(epoch, self.disk.saved.get(self.order.number, 0))
-        value = value_of(self.order.settings, self.order.seed, epoch)
-        # Every other trial with a large gamma stops by itself.
-        over = epoch == EPOCHS or (epoch == 3 and self.order.settings.get("loss.focal.gamma", 0) > 2.5)
-        return {**told, "value": value, "metrics/mean_auc": value, "over": over, "done": over}
-
-
-def session(
-    faults: Faults, disk: Disk, workers: int, sampler: Sampler = "tpe", asha: Asha | None = ASHA
-) -> tuple[Ledger, Any]:
-    """One session as Ray would drive it; the ledger and the scheduler at its end."""
-    ledger = open_ledger("sqlite://", "tiny", IDENTITY, 7)
-    ledger.sampler = sampler
-    adopted = ledger.reconcile()
-    ledger.enqueue(START)
-    told: list[Told] = []
-    job = Job("tiny", "key", Path(), None, "mean_auc", EPOCHS, Path("checkpoints"), lambda *arguments: None)
-    scheduler: Any = scheduler_for(asha, EPOCHS, "maximize", ledger.rows())
-    searcher = LedgerSearcher(
-        ledger, Space(), job, Alike(workers, 1, 0.0), target=TRIALS, adopted=adopted, tell=told.append
-    )
-    running: list[Any] = []
-    for trial_id in map(str, range(10**6)):
-        while len(running) < workers and isinstance(config := searcher.suggest(f"{trial_id}.{len(running)}"), dict):
-            trial = SimpleNamespace(trial_id=f"{trial_id}.{len(running)}", config=config)
-            scheduler.on_trial_add(None, trial)
-            running.append((trial, Worker(config["order"], disk)))
-        if searcher.problem is not None:
-            raise searcher.problem
-        if not running:
-            return ledger, scheduler
-        trial, worker = place = faults.rng.choice(running)
-        if not worker.order.over and (death := disk.death(worker.order.number)):
-            # As Ray's loop does: the trial is put into the scheduler anew, and its next worker gets a new order.
-            scheduler.on_trial_error(None, trial)
-            scheduler.on_trial_add(None, trial)
-            trial.config["order"] = searcher.died(trial.trial_id, death, last=False)
-            if searcher.problem is not None:
-                raise searcher.problem
-            running[running.index(place)] = (trial, Worker(trial.config["order"], disk))
-            continue
-        result = worker.step()
-        faults.kill("between saving and reporting")
-        # As Ray's loop does: what is done is not judged, what is stopped is not reported as going on.
-        if not result["done"] and scheduler.on_trial_result(None, trial, result) != "STOP":
-            faults.kill("between judging and recording")
-            searcher.on_trial_result(trial.trial_id, result)
-            continue
-        scheduler.on_trial_complete(None, trial, result)
-        searcher.on_trial_complete(trial.trial_id, result)
-        running.remove((trial, worker))
-    raise AssertionError("the search does not end")
-
-
-def search(
-    faults: Faults,
-    workers: int,
-    forgets: float = 0.0,
-    grief: Mapping[int, tuple[str, int]] = GRIEF,
-    **how: Any,
-) -> tuple[StudyStatus, Any]:
-    """Sessions until one ends by itself; at each death a checkpoint may be lost, or all of a trial's."""
-    disk = Disk(grief)
-    while True:
-        try:
-            ledger, scheduler = session(faults, disk, workers, **how)
-            return StudyStatus("tiny", ledger.identity, tuple(ledger.rows()), False), scheduler
-        except (Killed, ServerAwayError):  # a server that is away when a session begins is told, not waited for
-            for number, epochs in disk.saved.items():
-                if faults.rng.random() < forgets:
-                    disk.saved[number] = faults.rng.choice([0, max(0, epochs - 1)])
-
-
-def rungs_of(scheduler: Any) -> dict[int, list[float]]:
-    rungs: dict[int, list[float]] = scheduler.rungs()
-    return rungs
-
-
-def without_faults(folder: Path, **how: Any) -> tuple[StudyStatus, Any]:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(folder)
-        storage = open_storage("sqlite://")
-        patch.setattr("search.ledger.open_storage", lambda url: storage)
-        return search(Faults(random.Random(0), 0.0, 0.0), workers=1, **how)
+def storage(tmp_path: Path) -> Iterator[Storage]:
+    with shared_storage(tmp_path) as storage:
+        yield storage
 
 
 @pytest.fixture(scope="module")
@@ -294,7 +90,7 @@ def test_several_workers_come_to_the_rows_asked_for(
 ) -> None:
     faults = Faults(random.Random(seed), kills=0.1, losses=0.05)
     make_dangerous(storage, faults, monkeypatch)
-    status, scheduler = search(faults, workers=3, forgets=0.2, grief=GRIEF | MENDED)
+    status, scheduler = search(faults, workers=3, forgets=0.2, disk=Disk(GRIEF | MENDED))
     found = [*of_rows(status.rows, TRIALS, EPOCHS), *of_rungs(status, ASHA, EPOCHS, scheduler), *wrong(status.rows)]
     assert not found, "\n".join(found)
 
@@ -315,19 +111,50 @@ def test_several_workers_come_to_the_same_rows_where_the_order_does_not_matter(
     assert faults.killed > 10
 
 
+@pytest.fixture
+def impatient(tmp_path: Path) -> Iterator[Storage]:
+    """A storage whose rows are given up over the death of their second driver."""
+    with shared_storage(tmp_path, losses=2) as storage:
+        yield storage
+
+
+@pytest.mark.slow
+def test_of_several_rows_that_alone_is_failed_which_takes_its_driver_down(
+    impatient: Storage, by_number: StudyStatus
+) -> None:
+    disk = Disk(GRIEF, deadly={4})
+    status, _ = search(Faults(random.Random(0), 0.0, 0.0), workers=3, disk=disk, **BY_NUMBER)
+    assert failures(status) == failures(by_number) | {4: LOST}
+    assert [each for each in results(status) if each[0] != 4] == [each for each in results(by_number) if each[0] != 4]
+    beside, alone = disk.flights[:-1], disk.flights[-1]
+    assert (len(disk.flights), alone) == (3, {4})
+    assert all(len(flight) == 3 for flight in beside)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("seed", range(3))
+def test_where_drivers_die_at_random_no_row_is_failed_for_it_that_was_not_alone(
+    impatient: Storage, seed: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    faults = Faults(random.Random(seed), kills=0.05, losses=0.03)
+    make_dangerous(impatient, faults, monkeypatch)
+    disk = Disk(GRIEF | MENDED, deadly={7})
+    status, scheduler = search(faults, workers=3, forgets=0.2, disk=disk)
+    assert not [*of_rows(status.rows, TRIALS, EPOCHS), *of_rungs(status, ASHA, EPOCHS, scheduler), *wrong(status.rows)]
+    failed = [row for row in status.rows if str(row.message).startswith("the driver ended")]
+    assert 7 in {row.number for row in failed}
+    for row in failed:
+        flights = [flight for flight in disk.flights if row.number in flight]
+        assert flights[-1] == {row.number}
+        assert len(flights) >= row.losses >= 2
+    print(faults.killed, "deaths;", [row.number for row in failed], "failed for them")
+
+
 @pytest.mark.slow
 def test_the_searches_died_hundreds_of_times() -> None:
     """Those with one worker; a server that was away is borne by the same driver, and does not count."""
     if len(KILLS) < SEEDS:
         pytest.skip("some of the searches that are counted did not run")
+    print(sum(KILLS.values()), "deaths")
     assert sum(KILLS.values()) >= 200, KILLS
-
-
-def wrong(rows: tuple[TrialRow, ...]) -> Iterator[str]:
-    """Values that no undisturbed training has, and failures that were never decided."""
-    for row in rows:
-        if row.state != row.attributes["verdict"]["state"]:
-            yield f"trial {row.number} is {row.state}, and was found {row.attributes['verdict']['state']}"
-        for epoch, value in row.history.items():
-            if value != value_of(row.settings, row.seed, epoch):
-                yield f"trial {row.number} is worth {value} at epoch {epoch}"

@@ -138,14 +138,14 @@ def test_answers_that_are_errors_lies_or_late(place: Workspace, proxy: Proxy, se
         number[0] = min(sum(state.counts.get(kind, 0) for kind in ("complete", "pruned")), len(faults) - 1)
 
     proxy.fault = misbehave
-    space = make_space(place.path, trials=5, epochs=4)
+    space = make_space(place.path, trials=5, epochs=4, scheduler=ASHA)
     result = run_study(space, place.path, build=Unhurried, concurrent=1, tracking_uri=proxy.uri, progress=next_trial)
     assert result.complete
     assert {fault for fault in faults if left[fault] < (2 if fault == 5.0 else 6)} == set(faults), left
     proxy.fault = lambda path: None
     if result.unmirrored:
         sync(place, "tiny", proxy.uri)
-    status = require_whole(place.path, trials=5, epochs=4, uri=server.uri)
+    status = require_whole(place.path, trials=5, epochs=4, asha=Asha(1, 2), uri=server.uri)
     require_every_metric(place, status, server.uri)
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from drivers import start, wait_for
+from drivers import finish, start, wait_for
 from postgres import Server, served
 from whole import failures, require_whole
 
@@ -177,13 +177,18 @@ def test_who_lost_its_lock_with_the_server_takes_it_again_or_stops(server: Serve
             ledger.guard = first.confirm
             with pytest.raises(LedgerAccessError, match="driven already"):
                 ledger.ask(Line())
-        assert ledger.rows() == []
+            assert ledger.rows() == []
+            other = open_ledger(url, "tiny", IDENTITY, 7)
+            search(other, Line())
+        first.release()  # and noticed once the other driver had ended the study
+        assert ledger.ask(Line(), TRIALS) is None
+        assert len(ledger.rows()) == TRIALS
 
 
 def test_a_real_search_with_its_server_restarted_under_it(server: Server, tmp_path: Path) -> None:
     url = server.make("real")
-    environment = {"LESION_LEDGER": url}
-    driver = start(tmp_path, wait=0.5, environment=environment, trials=4, epochs=3, scheduler=ASHA)
+    environment, plan = {"LESION_LEDGER": url}, {"epochs": 3, "scheduler": ASHA}
+    driver = start(tmp_path, wait=0.5, environment=environment, trials=4, **plan)
     wait_for(lambda: driver.running)
     server.stop("immediate")
     wait_for(lambda: "it is asked again" in driver.said)
@@ -195,4 +200,15 @@ def test_a_real_search_with_its_server_restarted_under_it(server: Server, tmp_pa
         status = require_whole(tmp_path, trials=4, epochs=3, asha=Asha(1, 2))
     assert failures(status) == {}
     assert {row.attempt for row in status.rows} == {1}  # no trial noticed
+
+    killed = start(tmp_path, wait=1.5, environment=environment, trials=6, **plan)
+    wait_for(lambda: any(killed.running.values()))
+    killed.kill()
+    finish(tmp_path, environment=environment, trials=6, **plan)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("LESION_LEDGER", url)
+        status = require_whole(tmp_path, trials=6, epochs=3, asha=Asha(1, 2))
+    assert failures(status) == {}
+    attempts = [row.attempt for row in status.rows]
+    assert (attempts[:4], max(attempts[4:])) == ([1] * 4, 2)
     assert not (tmp_path / "ledger.db").exists()

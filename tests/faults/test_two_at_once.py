@@ -17,6 +17,7 @@ from search import promote
 from search.moves import aliases_of
 from search.openings import Openings, openings, part_of
 from search.registered import KEY, Registry
+from search.space import Asha
 from search.versions import history
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]
@@ -30,7 +31,7 @@ print(promote("drawn", sys.argv[1], views=1, gates=NO_GATES).message)
 
 
 def test_two_drivers_on_one_sqlite_ledger(tmp_path: Path) -> None:
-    first = start(tmp_path, wait=0.5, trials=3, epochs=4)
+    first = start(tmp_path, wait=0.5, trials=3, epochs=4, scheduler="{asha: {grace: 1, reduction: 2}}")
     wait_for(lambda: first.running)
     os.kill(first.process.pid, signal.SIGSTOP)  # so that it has not ended before the second has begun
     command = [sys.executable, "-m", "search.cli", "run", str(tmp_path / "tiny.yaml"), "--workspace", str(tmp_path)]
@@ -39,7 +40,7 @@ def test_two_drivers_on_one_sqlite_ledger(tmp_path: Path) -> None:
     assert second.returncode == 1, second.stderr
     assert f"being driven already by process {first.process.pid}" in second.stderr
     assert first.process.wait(250) == 0, first.said
-    status = require_whole(tmp_path, trials=3, epochs=4)
+    status = require_whole(tmp_path, trials=3, epochs=4, asha=Asha(1, 2))
     assert [row.attempt for row in status.rows] == [1, 1, 1]
 
 

@@ -3,6 +3,7 @@
 import importlib
 import json
 import math
+import signal
 import time
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,9 @@ from lesion import checkpoints
 from search import run_study
 from search.errors import StudyError, TrialError
 from search.ledger import derived_seed
+from search.progress import StudyState
 from search.space import Asha
+from search.suspects import LOSSES
 from search.trial import Job
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(400), pytest.mark.usefixtures("one_ray")]
@@ -47,10 +50,59 @@ def test_worker_killed_under_a_scheduler(workspace: Path) -> None:
 def test_worker_killed_as_it_is_handed_over_to_the_next_trial(workspace: Path, trials: int) -> None:
     """Ray tells of it twice, and then gives the trial up; with two trials there is no other left to ask for."""
     fault(workspace, what="kill when handed over", epoch=1)
-    run_study(make_space(workspace, trials=trials, epochs=4), workspace, build=FakeTraining, concurrent=1)
-    status = require_whole(workspace, trials=trials, epochs=4)
+    space = make_space(workspace, trials=trials, epochs=4, scheduler=ASHA)
+    run_study(space, workspace, build=FakeTraining, concurrent=1)
+    status = require_whole(workspace, trials=trials, epochs=4, asha=Asha(1, 2))
     assert failures(status) == {}
     assert [row.attempt for row in status.rows] == [1, 3, 1, 1][:trials]
+
+
+def interrupted_after_two_epochs(workspace: Path) -> None:
+    """A session that is ended by Ctrl-C in the third epoch of both its trials."""
+    fault(workspace, what="hang", epoch=2)
+    space = make_space(workspace, trials=2, epochs=4, scheduler=ASHA)
+    asked: list[StudyState] = []
+
+    def interrupt(state: StudyState) -> None:
+        if not asked and [trial.epoch for trial in state.running] == [2, 2]:
+            asked.append(state)
+            signal.raise_signal(signal.SIGINT)
+
+    assert run_study(space, workspace, build=Constant, concurrent=2, progress=interrupt).ended == "SIGINT"
+    (workspace / "fault.json").unlink()
+
+
+def test_worker_killed_as_it_is_handed_over_to_a_trial_of_an_earlier_session(workspace: Path) -> None:
+    """Ray gives that trial up, and it goes on under another name: its values are in the rungs once all the same."""
+    interrupted_after_two_epochs(workspace)
+    fault(workspace, what="kill when handed over", epoch=2)
+    space = make_space(workspace, trials=2, epochs=4, scheduler=ASHA)
+    run_study(space, workspace, build=Constant, concurrent=1)
+    status = require_whole(workspace, trials=2, epochs=4, asha=Asha(1, 2), build=Constant)
+    assert [row.attempt for row in status.rows] == [2, 4]
+
+
+def test_trials_over_which_drivers_died_go_alone_after_the_others(
+    workspace: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("search.progress.INTERVAL", 0.0)
+    interrupted_after_two_epochs(workspace)
+    study = optuna.load_study(study_name="tiny", storage=f"sqlite:///{workspace / 'ledger.db'}")
+    for trial in study.trials:  # as a session leaves them that has counted the last of these deaths
+        for name, value in {"losses": LOSSES, "counted": 1, "let_go": False, "began_at": 2}.items():
+            study._storage.set_trial_user_attr(trial._trial_id, name, value)
+    together: list[set[int]] = []
+    run_study(
+        make_space(workspace, trials=4, epochs=4, scheduler=ASHA), workspace, build=Constant, concurrent=2,
+        progress=lambda state: together.append({trial.number for trial in state.running}),
+    )  # fmt: skip
+    status = require_whole(workspace, trials=4, epochs=4, asha=Asha(1, 2), build=Constant)
+    assert failures(status) == {}
+    assert [running for running in together if running & {0, 1} and len(running) > 1] == []
+    assert {0} in together
+    assert {1} in together
+    ends = {row.number: row.ended for row in status.rows}
+    assert sorted(ends, key=lambda number: str(ends[number]))[2:] == [0, 1]
 
 
 def test_a_trial_that_hangs_once_goes_on_elsewhere(workspace: Path) -> None:
@@ -77,8 +129,8 @@ def test_a_trial_that_hangs_for_ever_is_failed_and_the_others_are_not(workspace:
 
 def test_a_gpu_that_became_unusable_takes_its_worker_with_it(workspace: Path) -> None:
     fault(workspace, what="spoil", epoch=1, times=3)
-    run_study(make_space(workspace, trials=4), workspace, build=FakeTraining, concurrent=1)
-    status = require_whole(workspace, trials=4, epochs=3)
+    run_study(make_space(workspace, trials=4, scheduler=ASHA), workspace, build=FakeTraining, concurrent=1)
+    status = require_whole(workspace, trials=4, epochs=3, asha=Asha(1, 2))
     assert failures(status) == {0: "error"}
     assert [row.attempt for row in status.rows] == [2, 2, 1, 1]
     assert str(status.rows[0].message).startswith("RuntimeError: CUDA error: device-side assert triggered")
@@ -109,8 +161,8 @@ def test_what_fails_every_trial_ends_the_session_not_the_study(workspace: Path) 
 
 def test_clean_up_that_takes_for_ever_ends_nothing(workspace: Path) -> None:
     began = time.monotonic()
-    run_study(make_space(workspace, trials=3), workspace, build=SlowToClean, concurrent=1)
-    require_whole(workspace, trials=3, epochs=3)
+    run_study(make_space(workspace, trials=3, scheduler=ASHA), workspace, build=SlowToClean, concurrent=1)
+    require_whole(workspace, trials=3, epochs=3, asha=Asha(1, 2))
     assert time.monotonic() - began < 200  # Ray's own patience is 600 s, and here each trial sleeps for 1000
 
 
@@ -141,8 +193,8 @@ def test_objectives_that_are_no_numbers_fail_at_once(workspace: Path) -> None:
     kinds = ("inf", "-inf", "nan")
     values = {derived_seed(7, "trial", number): metric for number, metric in enumerate(kinds)}
     fault(workspace, what="value", values=values, epoch=1)
-    run_study(make_space(workspace, trials=3), workspace, build=FakeTraining, concurrent=1)
-    status = require_whole(workspace, trials=3, epochs=3)
+    run_study(make_space(workspace, trials=3, scheduler=ASHA), workspace, build=FakeTraining, concurrent=1)
+    status = require_whole(workspace, trials=3, epochs=3, asha=Asha(1, 2))
     assert failures(status) == dict.fromkeys(range(3), "non-finite")
     assert [(row.epoch, row.message) for row in status.rows] == [
         (1, f"NonFiniteLossError: mean_auc is {metric} after epoch 2") for metric in kinds
@@ -157,8 +209,8 @@ def test_an_objective_that_never_changes_stops_nobody(workspace: Path) -> None:
 
 def test_memory_that_ran_out_is_recorded_as_infeasible_and_not_tried_again(workspace: Path) -> None:
     fault(workspace, what="memory", epoch=1)
-    run_study(make_space(workspace, trials=2), workspace, build=FakeTraining)
-    status = require_whole(workspace, trials=2, epochs=3)
+    run_study(make_space(workspace, trials=2, scheduler=ASHA), workspace, build=FakeTraining, concurrent=1)
+    status = require_whole(workspace, trials=2, epochs=3, asha=Asha(1, 2))
     assert failures(status) == {0: "out-of-host-memory", 1: "out-of-host-memory"}
     assert [row.attempt for row in status.rows] == [1, 1]
     study = optuna.load_study(study_name="tiny", storage=f"sqlite:///{workspace / 'ledger.db'}")

@@ -16,9 +16,10 @@ from sqlalchemy.exc import OperationalError
 from search.database import ServerAwayError, open_storage
 from search.errors import LedgerError, StudyError
 from search.identity import Identity
-from search.ledger import LOSSES, Ending, Ledger, derived_seed, open_ledger
+from search.ledger import Ending, Ledger, derived_seed, open_ledger
 from search.locks import driving, is_driven
 from search.rows import ERROR, OUT_OF_MEMORY, TrialRow, best_row, row_of
+from search.suspects import LOSSES
 
 IDENTITY = Identity("tiny", "d1", "holdout", "s1", "mean_auc", "maximize", {"objective": "mean_auc", "epochs": 3})
 

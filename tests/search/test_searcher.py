@@ -10,8 +10,9 @@ from search.fence import SupersededError, require_latest
 from search.identity import Identity
 from search.ledger import Ending, Ledger, open_ledger
 from search.mirror import ended as ended_event
+from search.results import ending_of
 from search.rows import TrialRow
-from search.searcher import LedgerSearcher, ReplayedAsha, Told, ending_of, scheduler_for
+from search.searcher import LedgerSearcher, ReplayedAsha, Told, scheduler_for
 from search.seats import Alike
 from search.space import Asha
 from search.trial import Job, Order, Worker
