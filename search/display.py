@@ -139,8 +139,15 @@ def in_short(settings: Mapping[str, Value], names: Collection[str]) -> str:
 
 
 def number(value: Value) -> str:
-    """A value in at most three significant digits."""
-    return f"{value:.3g}" if isinstance(value, float) else str(value)
+    """A value in at most three significant digits, but none that is not whole as a whole one.
+
+    >>> number(0.0012345), number(0.9999), number(2.0)
+    ('0.00123', '0.9999', '2')
+    """
+    if not isinstance(value, float):
+        return str(value)
+    short = f"{value:.3g}"
+    return short if float(short) == value or not float(short).is_integer() else f"{value:.6g}"
 
 
 def score(value: float | None) -> str:
