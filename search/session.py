@@ -40,6 +40,7 @@ from search.searcher import LedgerSearcher, Told, scheduler_for
 from search.seats import Seats
 from search.space.resources import Resources
 from search.space.space import Asha
+from search.suspects import warnings_of
 from search.trial import Job, Worker
 from search.watchdog import Watchdog
 from search.workers import Hooks, end_worker
@@ -172,6 +173,8 @@ class Session:
                 raise why from None
             return self.interrupts.asked or "stopped"
         self._show_seats(seats)
+        for line in warnings_of(self.adopted):
+            self.plan.warn(line)
         self._searcher = self._searcher_for(seats)
         stopped = False
         try:

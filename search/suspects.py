@@ -6,7 +6,7 @@ on it, and none of them is to blame. So a row is failed for it only where it was
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from search.rows import TrialRow
@@ -47,6 +47,15 @@ def losses_among(left: Sequence[TrialRow]) -> Iterator[Loss]:
 def is_suspect(row: TrialRow) -> bool:
     """Whether so many drivers died over a row, which has come no further since, that it is to be begun alone."""
     return row.losses >= LOSSES and not has_advanced(row)
+
+
+def warnings_of(adopted: Iterable[TrialRow]) -> Iterator[str]:
+    """What a user is told of suspects, for which a search looks slow: why they come last, and one at a time."""
+    for row in (row for row in adopted if is_suspect(row)):
+        yield (
+            f"trial {row.number} was running when {row.losses} drivers died: it comes last, with no other beside it "
+            "until it has come an epoch further, and is failed if it takes another down"
+        )
 
 
 def has_advanced(row: TrialRow) -> bool:
