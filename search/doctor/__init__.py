@@ -28,7 +28,7 @@ from search.doctor.runs import of_promotions, of_runs, of_spool
 from search.doctor.strangers import has_another_ledger, of_strange_checkpoints, of_strange_runs
 from search.doctor.workspace import of_ledger_file, of_scratch, usage_of
 from search.errors import LedgerAccessError, LedgerError, MirrorError
-from search.locks import driving
+from search.locks import driving, is_driven
 from search.retention import KEPT
 from search.series import series_of
 from search.study import StudyStatus, studies, study_status
@@ -67,6 +67,8 @@ def examine(
                 found += _of_study(place, name, fix, tracking_uri)
         except LedgerAccessError as error:
             passed_over.append(str(error))
+    if study is None:
+        passed_over += [f"{lock} is held: somebody else is at work here" for lock in _of_others(place, known)]
     if study is None and not passed_over:
         found += _treated(_of_all_studies(place), fix)
     elif study is None:
@@ -74,6 +76,13 @@ def examine(
     if study is None:
         found += _of_no_study(place, known, fix, tracking_uri, passed_over)
     return Examination(place.path, tuple(found), tuple(usage_of(place, known)), tuple(passed_over))
+
+
+def _of_others(place: Workspace, known: list[str]) -> Iterator[Path]:
+    """Locks that are held now of studies that another ledger holds, and of promotions."""
+    for lock in sorted(place.path.glob("locks/*.lock")):
+        if lock.stem not in known and is_driven(lock):
+            yield lock
 
 
 def _of_all_studies(place: Workspace) -> Iterator[Finding]:
