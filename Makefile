@@ -13,9 +13,9 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 WORKSPACE := demo
-# Four files at a time, those with long tests first (tests/conftest.py), which mostly wait for others.
+# Three files at a time, those with long tests first (tests/conftest.py), which mostly wait for others.
 # One thread each: where there are as many processes as cores, threads that wait for one another only burn time.
-PYTEST := --numprocesses 4 --dist loadfile --no-loadscope-reorder
+PYTEST := --numprocesses 3 --dist loadfile --no-loadscope-reorder
 test fast branches: export OMP_NUM_THREADS = 1
 
 ifdef DATA

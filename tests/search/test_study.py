@@ -187,6 +187,7 @@ def offspring(pid: int) -> list[str]:
 
 
 @slow
+@pytest.mark.timeout(700)
 def test_a_killed_driver_loses_nothing(workspace: Path) -> None:
     process = start(workspace, wait=0.7)
     wait_for(lambda: epochs_in(workspace) >= 2)
@@ -196,7 +197,7 @@ def test_a_killed_driver_loses_nothing(workspace: Path) -> None:
     # Some of Ray's processes take a minute to notice.
     wait_for(lambda: not [line for line in children if Path(f"/proc/{line.split()[0]}").exists()], seconds=150)
     assert study_status(workspace, "tiny").counts["interrupted"] == 2
-    assert start(workspace, wait=0).wait(100) == 0
+    assert start(workspace, wait=0).wait(300) == 0
     status = study_status(workspace, "tiny")
     assert status.counts == {"complete": 4}
     assert sorted(row.attempt for row in status.rows) == [1, 1, 2, 2]
@@ -206,7 +207,7 @@ def test_a_killed_driver_loses_nothing(workspace: Path) -> None:
 
     other = workspace / "uninterrupted"
     other.mkdir()
-    assert start(other, wait=0).wait(100) == 0
+    assert start(other, wait=0).wait(300) == 0
     whole = study_status(other, "tiny")
     assert results_of(status) == results_of(whole)
 
