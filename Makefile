@@ -5,7 +5,7 @@
 #   make demo DATA=../shared/data/isic2017     the same on real images
 #   make test                                  every test
 #   make fast                                  those of under a second, in less than two minutes
-#   make branches                              every branch of every space file, half an hour
+#   make branches                              every branch of every space file, a quarter of an hour
 #   make check                                 exactly what CI runs: lint, types, every test
 
 PYTHON ?= python3
