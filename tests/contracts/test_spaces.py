@@ -96,8 +96,8 @@ SMALL = "mobilenet_v3_small"
 SIZES = (32, 64, 128, 224)
 EXHAUSTED = int(os.environ.get("LESION_BRANCHES", "8"))
 """Spaces of so few branches are trained in all of them; of others, with up to 2940, each pair of options that can meet
-is trained together: about 74 branches, 25 s of a core for the largest. ``make branches`` trains all of all of them (3999 branches on
-2026-11-23 in 14 minutes of two cores beside other work: none failed)."""
+is trained together: about 74 branches, 25 s of a core for the largest. ``make branches`` trains all of all of them:
+3999 branches on 2026-11-23, in 14 minutes of two cores beside other work, none failed."""
 
 
 @pytest.mark.timeout(1200 + EXHAUSTED)
