@@ -25,6 +25,7 @@ from typing import Any
 
 import optuna
 from optuna.distributions import BaseDistribution, CategoricalDistribution
+from optuna.samplers._tpe.sampler import _split_trials, default_gamma
 from optuna.trial import FrozenTrial, TrialState
 
 from search.space.space import Sampler
@@ -34,6 +35,8 @@ FIRST = 10
 NEWEST = 400
 BEST = 50
 """Rows kept of the best complete ones, and of the pruned ones that went furthest; TPE takes 25 for the good ones."""
+
+_WEIGHED = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.RUNNING)
 
 Rank = tuple[float, float]
 
@@ -124,6 +127,7 @@ class Proposal(optuna.samplers.TPESampler):
         self._own_seed, self._history, self._sampler = seed, history, sampler
         self._known: list[FrozenTrial] | None = None
         self._view: Any = None
+        self._divided: tuple[list[FrozenTrial], list[FrozenTrial]] | None = None
 
     def infer_relative_search_space(self, study: optuna.Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
         """Groups of parameters that are set together; none where everything is drawn at random."""
@@ -138,6 +142,23 @@ class Proposal(optuna.samplers.TPESampler):
         if self._sampler == "random":
             return {}
         return super().sample_relative(self._seen(study), trial, search_space)
+
+    def _sample(
+        self, study: optuna.Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
+    ) -> dict[str, Any]:
+        # As Optuna's, which divides the rows into good ones and others anew for each group of parameters: a third of
+        # a proposal where a space has many branches, for the same rows each time.
+        if self._divided is None:
+            rows = [row for row in study.get_trials(deepcopy=False, states=_WEIGHED) if row.number != trial.number]
+            ended = sum(row.state != TrialState.RUNNING for row in rows)
+            self._divided = _split_trials(study, rows, default_gamma(ended))
+        good, others = (
+            self._build_parzen_estimator(study, search_space, rows, handle_below=rows is self._divided[0])
+            for rows in self._divided
+        )
+        drawn = good.sample(self._rng.rng, self._n_ei_candidates)
+        best = self._compare(drawn, self._compute_acquisition_func(drawn, good, others))
+        return {name: domain.to_external_repr(best[name]) for name, domain in search_space.items()}
 
     def _get_params(self, trial: FrozenTrial, study: optuna.Study) -> dict[str, Any]:
         # Optuna's reads the note above anew, of each running row for each group of parameters: 509 ms of processor time

@@ -10,6 +10,7 @@ import pytest
 from optuna.distributions import CategoricalDistribution, FloatDistribution
 from optuna.trial import TrialState, create_trial
 
+from search import proposals
 from search.proposals import BEST, NEWEST, History, Proposal
 from search.space.space import SAMPLERS, Sampler
 
@@ -45,6 +46,47 @@ def test_a_short_study_gets_what_optuna_would_propose() -> None:
         plain = optuna.samplers.TPESampler(multivariate=True, group=True, constant_liar=True, seed=5)
     ours = Proposal(5, History("maximize"))
     assert proposed(study_of(40), ours) == proposed(study_of(40), plain)
+
+
+def branching(trial: optuna.trial.BaseTrial) -> dict[str, Any]:
+    """Parameters of three groups: those of all rows, and those of either loss."""
+    trial.suggest_float("lr", 1e-4, 1e-1, log=True)
+    if trial.suggest_categorical("loss", ("focal", "plain")) == "focal":
+        trial.suggest_float("gamma", 0.0, 5.0)
+    else:
+        trial.suggest_float("smoothing", 0.0, 0.2)
+    return dict(trial.params)
+
+
+def branching_study() -> optuna.Study:
+    """Sixty complete rows of the space above."""
+    study = optuna.create_study(direction="maximize", sampler=optuna.samplers.RandomSampler(seed=1))
+    study.optimize(lambda trial: branching(trial)["lr"] + trial.params.get("gamma", 0.0), n_trials=60)
+    return study
+
+
+def test_groups_of_branches_get_what_optuna_would_propose() -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        plain = optuna.samplers.TPESampler(multivariate=True, group=True, constant_liar=True, seed=5)
+    proposed = []
+    for sampler in (Proposal(5, History("maximize")), plain):
+        study = branching_study()
+        study.sampler = sampler
+        proposed.append(branching(study.ask()))
+    assert proposed[0] == proposed[1]
+
+
+def test_rows_are_divided_into_good_ones_and_others_once_for_all_groups(monkeypatch: pytest.MonkeyPatch) -> None:
+    study = branching_study()
+    divided: list[int] = []
+    divide = proposals._split_trials
+    monkeypatch.setattr(
+        proposals, "_split_trials", lambda study, rows, best: divided.append(len(rows)) or divide(study, rows, best)
+    )
+    study.sampler = Proposal(5, History("maximize"))
+    branching(study.ask())
+    assert divided == [60]
 
 
 @pytest.mark.parametrize("count", [NEWEST, NEWEST + 300])
