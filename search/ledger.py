@@ -84,10 +84,12 @@ class Ledger:
 
         A row whose ending had been decided is ended; one that takes its driver down is failed (`search.suspects`).
         """
-        left = [row for row in self.rows() if row.state == "running"]
-        # As a whole: a driver that dies in its middle shall not leave one that seems to have been alone.
+        # All of them, whichever a session asks for: what ran beside a row speaks for it. And as a whole: a driver that
+        # dies in its middle shall not leave one that seems to have been alone.
+        left = [row for row in map(row_of, self._frozen()) if row.state == "running"]
         self._write(lambda: self._mend(left))
-        adopted = [row for row in (self.row(row.number) for row in left) if not row.finished]
+        asked = {row.number for row in self.rows()}
+        adopted = [row for row in (self.row(row.number) for row in left if row.number in asked) if not row.finished]
         return sorted(adopted, key=lambda row: (-row.epoch, row.number))
 
     def enqueue(self, points: Sequence[Mapping[str, Value]]) -> None:
@@ -191,13 +193,17 @@ class Ledger:
         if made:
             # Adopted, not asked again: a space may give each of its settings once.
             return self.adopt(self.row(made[0]), space)
-        if target is not None and sum(row.state != TrialState.WAITING for row in rows) >= target:
+        if target is not None and self._begun(rows) >= target:
             return None
         number = next((row.number for row in rows if row.state == TrialState.WAITING), len(rows))
         self.study.sampler = self._proposal(number)
         trial = self.study.ask()
         self._ids[trial.number] = trial._trial_id
         return self._settle(trial, space)
+
+    def _begun(self, rows: Iterable[FrozenTrial]) -> int:
+        """How many of `rows` count towards those that are asked for."""
+        return sum(row.state != TrialState.WAITING for row in rows)
 
     def _completed(self, number: int, space: Samples) -> TrialRow:
         self._frozen()  # a storage that has forgotten its rows takes no settings for them

@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import optuna
-from optuna.trial import Trial
+from optuna.trial import FrozenTrial, Trial
 
 from lesion.data.packed import PackedDataset
 from lesion.registry import Value
@@ -122,6 +122,9 @@ class SeriesLedger(Ledger):
         mine = [row for row in settled if (row.finalist_of, row.index) in asked]
         blank = [row for row in rows if not row.settings][: len(self.entries.missing(settled))]
         return sorted([*mine, *blank], key=lambda row: row.number)
+
+    def _begun(self, rows: Iterable[FrozenTrial]) -> int:
+        return sum(row.state != "waiting" for row in self.rows())
 
     def _seed(self, number: int) -> int:
         row = self.row(number)

@@ -25,6 +25,7 @@ from search.mirror import mirror_of
 from search.rows import TrialRow
 from search.series import Entries, Entry, SeriesLedger, series_identity, series_of
 from search.study import StudyStatus, identity_of, sync
+from search.suspects import LOSSES
 from search.tracking import PARENT
 from search.workspace import Workspace, open_workspace
 
@@ -92,6 +93,34 @@ def test_more_seeds_are_missing_and_fewer_hide_the_rest(place: Workspace) -> Non
     fewer = opened(place, entries(trials=1, seeds=1))
     assert asked_of(fewer.rows()) == [(0, 0)]
     assert fewer.reconcile() == []
+
+
+def test_others_are_asked_for_and_run_whatever_the_series_has(place: Workspace) -> None:
+    """The best two were trials 0 and 1; the search went on, and now they are 0 and 2."""
+
+    def session(*trials: int) -> list[tuple[int | None, int]]:
+        asked = Entries("tiny.finalists", tuple(Entry(trial, 0, {"lr": trial / 10}) for trial in trials))
+        ledger, ran = opened(place, asked), []
+        while row := ledger.ask(asked, len(trials)):
+            ledger.finish(row.number, Ending("complete", 3, 0.5))
+            ran.append((row.finalist_of, row.index))
+        assert sorted(asked_of(ledger.rows())) == [(trial, 0) for trial in trials]
+        return ran
+
+    assert session(0, 1) == [(0, 0), (1, 0)]
+    assert session(0, 2) == [(2, 0)]
+    assert session(3) == [(3, 0)]
+    assert session(0, 1, 2, 3) == []
+
+
+def test_a_row_that_ran_beside_others_is_not_failed_though_it_is_asked_for_alone(place: Workspace) -> None:
+    for _ in range(LOSSES):
+        ledger = opened(place, entries(trials=2, seeds=1))
+        rows = ledger.reconcile() or [ledger.ask(ledger.entries) for _ in range(2)]
+        for row in rows:
+            ledger.begin(row.number)
+    alone = opened(place, entries(trials=1, seeds=1))
+    assert [(row.number, row.state, row.losses) for row in alone.reconcile()] == [(0, "running", LOSSES)]
 
 
 @pytest.mark.parametrize("noted", [{}, {"finalist_of": 1, "index": 0, "series": "tiny.finalists"}])
