@@ -188,7 +188,18 @@ class Session:
             raise problem
         if stopped:
             return self.interrupts.asked or "stopped"
+        self._require_all_ended()
         return "complete"
+
+    def _require_all_ended(self) -> None:
+        """Raise StudyError where another driver left rows that this session has not heard of."""
+        if left := [str(row.number) for row in self.ledger.rows() if row.state == "running"]:
+            # Not gone on with here: the scheduler has read the rungs before they were begun.
+            raise StudyError(
+                f"another driver went on with {self.plan.job.study} while the database kept this one out, and left "
+                f"{'trials' if len(left) > 1 else 'trial'} {', '.join(left)} unfinished; the same command goes on from "
+                "there"
+            )
 
     def _searcher_for(self, seats: Seats) -> LedgerSearcher:
         adopted, target = self.adopted, self.plan.target

@@ -8,10 +8,11 @@ import pytest
 from fake_training import FakeTraining, make_data, make_space
 
 from lesion.data.packed import open_data
-from search.errors import LedgerError
+from search.errors import LedgerError, StudyError
 from search.interrupts import Interrupts
-from search.ledger import open_ledger
+from search.ledger import Ending, open_ledger
 from search.rows import TrialRow
+from search.seats import Alike
 from search.session import Plan, Session
 from search.study import identity_of
 from search.tracking import EPOCH
@@ -30,23 +31,32 @@ class Events:
     def _put(self, event: Any) -> None:
         self.told.append(event)
 
+    def run_id(self, number: int) -> None:
+        return None
+
     def close(self, seconds: float) -> bool:
         return True
+
+
+def begun(folder: Path) -> tuple[Session, Any]:
+    """A session of three trials, and what its mirror is told."""
+    make_data(folder)
+    place, space = open_workspace(folder), make_space(folder)
+    identity = identity_of(space, open_data(folder, "tiny"))
+    ledger = open_ledger(place.ledger_url, "tiny", identity, 7)
+    job = Job("tiny", "i", folder, None, "mean_auc", 3, place.checkpoints("tiny"), FakeTraining)
+    events: Any = Events()
+    return Session(Plan(place, space, identity, job, target=3), ledger, events, Interrupts()), events
 
 
 @pytest.mark.parametrize("answers", [0, 1, 2, 3])
 def test_a_ledger_that_answers_no_more_leaves_no_run_running(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, answers: int
 ) -> None:
-    make_data(tmp_path)
-    place, space = open_workspace(tmp_path), make_space(tmp_path)
-    identity = identity_of(space, open_data(tmp_path, "tiny"))
-    ledger = open_ledger(place.ledger_url, "tiny", identity, 7)
-    job = Job("tiny", "i", tmp_path, None, "mean_auc", 3, place.checkpoints("tiny"), FakeTraining)
-    events: Any = Events()
-    session = Session(Plan(place, space, identity, job, target=3), ledger, events, Interrupts())
+    session, events = begun(tmp_path)
+    ledger = session.ledger
     for _ in range(3):
-        session.progress.started(ledger.ask(space))
+        session.progress.started(ledger.ask(session.plan.space))
     ledger.report(0, 1, 0.5)
     questions: list[int] = []
 
@@ -65,3 +75,23 @@ def test_a_ledger_that_answers_no_more_leaves_no_run_running(
     assert [(each["trial"], each["state"]) for each in events.told[:-1]] == [(n, "interrupted") for n in range(3)]
     assert events.told[0]["tags"][EPOCH] == (1 if answers else 0)
     assert len(questions) == min(3, answers + 1)
+
+
+def test_rows_that_another_driver_left_end_a_session_in_words(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It had the study while the database kept this one out; "complete" would be untrue of its rows."""
+    session, _ = begun(tmp_path)
+    plan = session.plan
+    other = open_ledger(plan.workspace.ledger_url, "tiny", plan.identity, 7)
+
+    def meanwhile(searcher: Any, seats: Any) -> None:
+        for number in range(3):
+            other.ask(plan.space)
+            other.begin(number)
+        other.finish(0, Ending("complete", 3, 0.5))
+        session.ledger.storage.forget()
+
+    monkeypatch.setattr("search.session.seats_of", lambda *asked: Alike(2, 1, 0.0))
+    monkeypatch.setattr(session, "_show_seats", lambda seats: None)
+    monkeypatch.setattr(session, "_tune", meanwhile)
+    with pytest.raises(StudyError, match=r"left trials 1, 2 unfinished; the same command goes on from there"):
+        session._run_seated()
