@@ -16,6 +16,7 @@ data: tiny
 objective: log_loss
 budget: {trials: 3, epochs: 4}
 resources: {cpu: 1}
+scheduler: {asha: {grace: 2, reduction: 2}}
 seed: 7
 space:
   image_size: {choice: [24, 48]}

@@ -24,11 +24,13 @@ from search.errors import MirrorError
 from search.identity import Identity
 from search.ledger import Ending, open_ledger
 from search.mirror import mirror_of
+from search.space import Asha
 from search.study import study_status, sync
 from search.tracking_client import client_of
 from search.workspace import Workspace, open_workspace
 
 IDENTITY = Identity("tiny", "d1", "holdout", "s1", "mean_auc", "maximize", {"objective": "mean_auc", "epochs": 3})
+ASHA = "{asha: {grace: 1, reduction: 2}}"
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]
 
 
@@ -100,14 +102,14 @@ def test_a_search_goes_on_while_the_database_of_mlflow_is_cut(
     make_data(tmp_path)
     path = tmp_path / "mlflow.db"
     path.write_bytes(database[: random.Random(0).randrange(len(database))])
-    result = run_study(make_space(tmp_path, trials=2, epochs=3), tmp_path, build=FakeTraining)
+    result = run_study(make_space(tmp_path, trials=2, epochs=3, scheduler=ASHA), tmp_path, build=FakeTraining)
     assert result.complete
     assert result.unmirrored > 0
     assert f"{path} is damaged" in str(result.mirror_problem)
     assert [finding.kind for finding in examine(tmp_path).findings] == ["events wait", "MLflow away"]
     path.write_bytes(database)
     sync(tmp_path, "tiny")
-    require_whole(tmp_path, trials=2, epochs=3)
+    require_whole(tmp_path, trials=2, epochs=3, asha=Asha(1, 2))
 
 
 def curves(workspace: Path) -> dict[int, dict[str, list[tuple[int, float]]]]:

@@ -224,7 +224,7 @@ def test_a_real_training_killed_or_short_of_memory(workspace: Path) -> None:
     (workspace / "tiny.yaml").write_text(SPACE)
     (workspace / "fault").touch()
     run_study(workspace / "tiny.yaml", workspace, build=Scarce)
-    status = require_whole(workspace, trials=3, epochs=4, build=None)
+    status = require_whole(workspace, trials=3, epochs=4, asha=Asha(2, 2), build=None)
     assert [row.attempt for row in status.rows] == [2, 1, 1]
     assert failures(status) == {1: "out-of-memory", 2: "error"}
     assert str(status.rows[1].message) == "OutOfMemoryError: 2 images are too many"
