@@ -85,6 +85,17 @@ def complete_move(registry: Registry, name: str, but: int | None = None) -> Unde
     return None
 
 
+def give_up_move(registry: Registry, name: str, number: int) -> None:
+    """Give up a move to version `number` whose process died before the champion was moved: a gate now stops it.
+
+    Where it is the champion already the move stays as it is: no judgement takes that away, and the rest of the move is
+    what `rollback` and `history` need. The caller is alone with the model.
+    """
+    begun = under_way(registry, name)
+    if begun is not None and begun.move.to == number and champion_of(registry, name) != number:
+        registry.tag_model(name, MOVING, "")
+
+
 def under_way(registry: Registry, name: str) -> UnderWay | None:
     """The move that is noted as under way; None where none is, or there is no such model."""
     tags = _tags(registry, name)

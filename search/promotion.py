@@ -28,7 +28,7 @@ from search.gates import Candidate, Gates, Verdict, judge, passed, summed_up
 from search.gates.champion import present_champion
 from search.gates.judging import champion_rule
 from search.model_card import CARD, Facts, description, model_card
-from search.moves import champion_of, complete_move, make_champion
+from search.moves import champion_of, complete_move, give_up_move, make_champion
 from search.openings import Openings
 from search.proposal import Made, Proposal, built, found_again, make
 from search.registered import CHAMPION, LONGEST_DESCRIPTION, LONGEST_TAG, Registry
@@ -206,6 +206,8 @@ def _close(asked: Proposal, selection: Selection, made: Made, *, repeated: bool)
             asked.status.identity.data_hash,
         )  # fmt: skip
     verdicts = judge(asked.gates, made.test, champion)
+    if not passed(verdicts):  # before it is written down: whoever comes next would complete a move to what is stopped
+        give_up_move(registry, name, number)
     opened = asked.opened
     members = tuple(row.label for row in selection.rows)
     judgements = _judgements(asked, number, verdicts)

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from search.errors import PromotionBlockedError
-from search.moves import MOVING, champion_of, complete_move, make_champion, rival_of
+from search.moves import MOVING, champion_of, complete_move, give_up_move, make_champion, rival_of
 from search.registered import Registry
 from search.verdicts import GATES
 from search.versions import alone, history, rollback
@@ -150,6 +150,20 @@ def test_a_version_that_was_deleted_meanwhile_stops_nobody(place: Workspace, reg
     kill(lambda: promote_version(place, registry, "deleted", 3), 1)
     registry.client.delete_model_version("deleted", "3")
     assert rollback("deleted", place).to == 1
+
+
+def test_a_move_is_given_up_only_before_the_champion_has_moved(place: Workspace, registry: Registry) -> None:
+    for count, (champion, moves) in {1: (2, [2, 1]), 2: (3, [3, 2, 1]), 3: (3, [3, 2, 1])}.items():
+        name = f"given-up-{count}"
+        registered(registry, name)
+        kill(partial(promote_version, place, registry, name, 3), count)
+        give_up_move(registry, name, 2)  # another version than the one that was on its way
+        assert registry.model(name).tags[MOVING]
+        give_up_move(registry, name, 3)
+        assert [move.to for move in history(name, place).moves] == moves
+        assert registry.model(name).aliases == {"champion": champion, "previous": champion - 1}
+        give_up_move(registry, name, 3)  # no move is under way
+    assert champion_of(registry, "given-up-1") == 2
 
 
 def test_a_version_whose_move_was_cut_off_is_compared_with_the_champion_before(

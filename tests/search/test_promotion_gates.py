@@ -254,34 +254,6 @@ def test_a_version_that_no_gate_has_judged_is_not_rolled_back_to(place, files, m
     assert rollback("unjudged", place).to == 1
 
 
-@pytest.mark.parametrize("after", [1, 3])
-def test_a_promotion_killed_as_the_alias_moved_is_judged_and_completed_as_it_was(place, files, monkeypatch, after):
-    name = f"moved-{after}"
-    plant(place, sure_of(open_test(place.path, "drawn").labels), views=8, ensemble=5)  # better than the champion
-    promote("drawn", place, model=name, views=2, gates=files["open"])
-    done = []
-
-    def killed(method):
-        def write(*arguments):
-            if len(done) == after:
-                raise KeyboardInterrupt
-            done.append(method(*arguments))
-
-        return write
-
-    with monkeypatch.context() as patch:
-        for method in ("alias", "tag_model"):
-            patch.setattr(Registry, method, killed(getattr(Registry, method)))
-        with pytest.raises(KeyboardInterrupt):
-            promote("drawn", place, model=name, views=8, gates=files["champion"])
-    again = promote("drawn", place, model=name, views=8, gates=files["champion"])
-    assert (again.champion, [verdict.outcome for verdict in again.verdicts]) == (True, ["passed"])
-    assert aliases(place, name) == {"champion": 2, "previous": 1}
-    told = history(name, place)
-    assert [(move.to, move.before) for move in told.moves] == [(2, 1), (1, None)]
-    assert [each.told for each in told.versions[0].judgements] == ["passed"]  # by comparison with version 1, both times
-
-
 def test_a_former_champion_that_stricter_gates_have_stopped_does_not_come_back(place, files):
     first = promote("drawn", place, model="former", views=2, gates=files["open"])
     promote("drawn", place, model="former", views=1, gates=files["open"])
