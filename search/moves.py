@@ -77,8 +77,7 @@ def complete_move(registry: Registry, name: str, but: int | None = None) -> Unde
     begun = under_way(registry, name)
     if begun is None or begun.move.to == but:
         return None
-    versions = {int(found.version) for found in registry.versions(name)}
-    if begun.leaves(aliases_of(registry, name)) and versions.issuperset(begun.aliases.values()):
+    if _stands(registry, name, begun):
         _carry_out(registry, name, begun)
         return begun
     registry.tag_model(name, MOVING, "")
@@ -132,13 +131,20 @@ def champion_of(registry: Registry, name: str) -> int | None:
 def rival_of(registry: Registry, name: str, number: int) -> int | None:
     """The version with which version `number` is compared: the champion, or none where it is that itself.
 
-    Where the process died that made it the champion, the one before: the promotion is judged as it was then.
+    Where the process died that made it the champion, the one before: the promotion is judged as it was then. Not where
+    that move would be given up: what it displaces is the champion of now.
     """
     begun = under_way(registry, name)
-    if begun is not None and begun.move.to == number:
+    if begun is not None and begun.move.to == number and _stands(registry, name, begun):
         return begun.move.before
     now = champion_of(registry, name)
     return None if now == number else now
+
+
+def _stands(registry: Registry, name: str, begun: UnderWay) -> bool:
+    """Whether a move can be completed: its versions are there, and nobody has moved the aliases by hand since."""
+    versions = {int(found.version) for found in registry.versions(name)}
+    return begun.leaves(aliases_of(registry, name)) and versions.issuperset(begun.aliases.values())
 
 
 def _carry_out(registry: Registry, name: str, begun: UnderWay) -> None:

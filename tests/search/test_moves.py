@@ -180,6 +180,30 @@ def test_a_version_whose_move_was_cut_off_is_compared_with_the_champion_before(
     assert rival_of(registry, "nobody", 1) is None
 
 
+def test_a_version_is_compared_with_the_champion_of_now_where_somebody_has_moved_it_by_hand(
+    place: Workspace, registry: Registry
+) -> None:
+    for count in (1, 2, 3):
+        name = f"by-hand-{count}"
+        registered(registry, name)
+        kill(partial(promote_version, place, registry, name, 3), count)
+        registry.alias(name, "champion", 1)
+        assert rival_of(registry, name, 3) == 1
+        promote_version(place, registry, name, 3)
+        assert registry.model(name).aliases == {"champion": 3, "previous": 1}
+
+
+def test_a_version_is_compared_with_none_that_was_deleted_meanwhile(place: Workspace, registry: Registry) -> None:
+    for count in (1, 2, 3):
+        name = f"gone-{count}"
+        registered(registry, name)
+        kill(partial(promote_version, place, registry, name, 3), count)
+        registry.client.delete_model_version(name, "2")  # and the aliases that it had, as MLflow does
+        assert rival_of(registry, name, 3) is None
+        promote_version(place, registry, name, 3)
+        assert champion_of(registry, name) == 3
+
+
 def test_mlflow_that_takes_no_writes_still_tells_the_history(
     place: Workspace, registry: Registry, monkeypatch: pytest.MonkeyPatch
 ) -> None:

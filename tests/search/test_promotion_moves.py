@@ -130,3 +130,27 @@ def test_what_a_gate_has_stopped_is_no_champion_whenever_its_judgement_dies(plac
     told = history("cut", place)
     assert told.versions[0].judgements[-1].told == "stopped by accuracy"
     assert aliases(registry, "cut") == {"champion": 1}
+
+
+def test_a_promotion_killed_as_the_alias_moved_is_compared_with_what_somebody_made_the_champion_since(
+    place, registry, gates
+):
+    for version in (1, 2):
+        promoted(place, "by-hand", gates["open"], version)
+    kill(partial(promoted, place, "by-hand", gates["compared"], 3), 1)
+    registry.alias("by-hand", "champion", 1)
+    again = promoted(place, "by-hand", gates["compared"], 3)
+    assert [verdict.gate for verdict in again.verdicts] == ["accuracy against version 1"]
+    assert aliases(registry, "by-hand") == {"champion": 3, "previous": 1}
+    assert [(move.to, move.before) for move in history("by-hand", place).moves] == [(3, 1), (2, 1), (1, None)]
+
+
+@pytest.mark.parametrize("after", [1, 2])
+def test_a_promotion_killed_as_the_alias_moved_whose_champion_was_deleted_since(place, registry, gates, after):
+    name = f"deleted-{after}"
+    promoted(place, name, gates["open"], 1)
+    kill(partial(promoted, place, name, gates["compared"], 2), after)
+    registry.client.delete_model_version(name, "1")
+    again = promoted(place, name, gates["compared"], 2)
+    assert (again.champion, [verdict.outcome for verdict in again.verdicts]) == (True, ["not judged"])
+    assert aliases(registry, name) == {"champion": 2}
