@@ -128,17 +128,25 @@ def champion_of(registry: Registry, name: str) -> int | None:
         return None
 
 
-def rival_of(registry: Registry, name: str, number: int) -> int | None:
+def rival_of(registry: Registry, name: str, number: int | None) -> int | None:
     """The version with which version `number` is compared: the champion, or none where it is that itself.
 
-    Where the process died that made it the champion, the one before: the promotion is judged as it was then. Not where
-    that move would be given up: what it displaces is the champion of now.
+    `number` is None for a version that is yet to be made. Where the process died that made it the champion, it is
+    compared with the one before: the promotion is judged as it was then. A move to another version is taken as made,
+    for a promotion completes it first; one that would be given up counts for nothing.
     """
-    begun = under_way(registry, name)
-    if begun is not None and begun.move.to == number and _stands(registry, name, begun):
-        return begun.move.before
-    now = champion_of(registry, name)
+    begun = unfinished(registry, name)
+    if begun is None:
+        now = champion_of(registry, name)
+    else:
+        now = begun.move.before if begun.move.to == number else begun.move.to
     return None if now == number else now
+
+
+def unfinished(registry: Registry, name: str) -> UnderWay | None:
+    """The move that is noted as under way and can be completed; None where there is none."""
+    begun = under_way(registry, name)
+    return begun if begun is not None and _stands(registry, name, begun) else None
 
 
 def _stands(registry: Registry, name: str, begun: UnderWay) -> bool:

@@ -28,7 +28,7 @@ from search.gates import Candidate, Gates, Verdict, judge, passed, summed_up
 from search.gates.champion import present_champion
 from search.gates.judging import champion_rule
 from search.model_card import CARD, Facts, description, model_card
-from search.moves import champion_of, complete_move, give_up_move, make_champion
+from search.moves import champion_of, complete_move, give_up_move, make_champion, rival_of, unfinished
 from search.openings import Openings
 from search.proposal import Made, Proposal, built, found_again, make
 from search.registered import CHAMPION, LONGEST_DESCRIPTION, LONGEST_TAG, Registry
@@ -110,7 +110,8 @@ class Rehearsal:
 
     `validation` are scores that the search has been chosen by, so the `verdicts` on them are flattering; `version` is
     the one that these trials have already, `champion` the present one's. `opened` counts models that the test part has
-    scored.
+    scored. A move of the champion that was killed stays as it is and is noted; the verdicts name the version that a
+    promotion would be compared with.
     """
 
     model: str
@@ -167,11 +168,14 @@ def rehearse(
     asked = Proposal.of(study, workspace, model, ensemble, source, views, gates, tracking_uri, progress)
     selection, known = asked.selected()
     predictor, validation = built(asked, selection)
-    number, champion = None if known is None else known.version, champion_of(asked.registry, asked.name)
-    verdicts = _on_validation(asked.gates, validation, champion if champion != number else None)
+    registry, name, number = asked.registry, asked.name, None if known is None else known.version
+    if (begun := unfinished(registry, name)) is not None:
+        first = "judges it again first" if begun.move.to == number else "finishes it first"
+        asked.note(f"the move of the champion to version {begun.move.to} is not finished; a promotion {first}")
+    verdicts = _on_validation(asked.gates, validation, rival_of(registry, name, number))
     return Rehearsal(
-        asked.name, selection.rows, validation.evaluation, verdicts, predictor, number, champion, asked.opened,
-        tuple(asked.notes),
+        name, selection.rows, validation.evaluation, verdicts, predictor, number, champion_of(registry, name),
+        asked.opened, tuple(asked.notes),
     )  # fmt: skip
 
 

@@ -180,6 +180,20 @@ def test_a_version_whose_move_was_cut_off_is_compared_with_the_champion_before(
     assert rival_of(registry, "nobody", 1) is None
 
 
+def test_another_version_is_compared_with_what_is_the_champion_once_the_move_is_completed(
+    place: Workspace, registry: Registry
+) -> None:
+    registered(registry, "another", 4)
+    registry.client.create_model_version("another", "file:///nowhere/5")
+    kill(lambda: promote_version(place, registry, "another", 4), 1)
+    before = registry.model("another").aliases, registry.model("another").tags
+    asked = (4, 5, 3, 1, None)
+    assert [rival_of(registry, "another", number) for number in asked] == [3, 4, 4, 4, 4]
+    assert (registry.model("another").aliases, registry.model("another").tags) == before
+    complete_move(registry, "another")
+    assert [rival_of(registry, "another", number) for number in asked] == [None, 4, 4, 4, 4]
+
+
 def test_a_version_is_compared_with_the_champion_of_now_where_somebody_has_moved_it_by_hand(
     place: Workspace, registry: Registry
 ) -> None:

@@ -12,7 +12,7 @@ from drawn_study import searched, workspace_with_data
 
 from lesion.data.packed import open_data
 from search.gates import Gates, read_gates
-from search.promotion import Promotion, promote
+from search.promotion import Promotion, promote, rehearse
 from search.registered import Registry
 from search.versions import history
 from search.workspace import Workspace
@@ -27,6 +27,9 @@ GATES = {
     "closed": "metrics: {accuracy: {at_least: 1.5}}\n",
     "compared": "champion: {metrics: accuracy, margin: 1.0}\n",  # nothing is worse by more: models of one epoch guess
 }
+
+VIEWS = {1: 1, 2: 2, 3: 4}
+"""Of each version: what makes the same trial another model."""
 
 
 class Killed(BaseException):
@@ -58,7 +61,7 @@ def registry(place: Workspace) -> Registry:
 
 def promoted(place: Workspace, name: str, gates: Gates, version: int) -> Promotion:
     """The promotion of a model that no other `version` of `name` is."""
-    return promote("drawn", place, model=name, views=(1, 2, 4)[version - 1], ensemble=1, gates=gates)
+    return promote("drawn", place, model=name, views=VIEWS[version], ensemble=1, gates=gates)
 
 
 def kill(command: Callable[[], object], after: int) -> None:
@@ -154,3 +157,23 @@ def test_a_promotion_killed_as_the_alias_moved_whose_champion_was_deleted_since(
     again = promoted(place, name, gates["compared"], 2)
     assert (again.champion, [verdict.outcome for verdict in again.verdicts]) == (True, ["not judged"])
     assert aliases(registry, name) == {"champion": 2}
+
+
+@pytest.mark.parametrize("after", [1, 2])
+def test_a_rehearsal_beside_a_killed_promotion_compares_as_a_promotion_would_and_moves_nothing(
+    place, registry, gates, after
+):
+    name = f"rehearsed-{after}"
+    promoted(place, name, gates["open"], 1)
+    kill(partial(promoted, place, name, gates["open"], 2), after)
+    found = registry.model(name).aliases, registry.model(name).tags
+    for version, rival, first in ((2, 1, "judges it again first"), (3, 2, "finishes it first")):
+        told = rehearse("drawn", place, model=name, views=VIEWS[version], ensemble=1, gates=gates["compared"])
+        (verdict,) = told.verdicts
+        assert f"it is compared with version {rival} there" in verdict.why
+        assert f"the move of the champion to version 2 is not finished; a promotion {first}" in told.notes
+        assert told.champion == after
+        assert (registry.model(name).aliases, registry.model(name).tags) == found
+    for version, rival in ((2, 1), (3, 2)):
+        (verdict,) = promoted(place, name, gates["compared"], version).verdicts
+        assert verdict.gate == f"accuracy against version {rival}"
