@@ -14,7 +14,7 @@ study that is being driven is passed over: what moves cannot be judged.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from itertools import chain
 from pathlib import Path
@@ -58,7 +58,7 @@ def examine(
     known = studies(place)
     if study is not None and study not in known:
         raise LedgerError(f"{place.path}: {unknown('study', study, known)}")
-    passed_over: list[str] = []
+    passed_over: dict[str, str] = {}
     for name in [name for name in known if study in (None, name)]:
         # Before the lock is taken, which writes a note of its own.
         found += _treated(of_locks(place, name), fix)
@@ -66,46 +66,54 @@ def examine(
             with _at_rest(place, name, fix):
                 found += _of_study(place, name, fix, tracking_uri)
         except LedgerAccessError as error:
-            passed_over.append(str(error))
+            passed_over[name] = str(error)
     if study is None:
-        passed_over += [f"{lock} is held: somebody else is at work here" for lock in _of_others(place, known)]
-    if study is None and not passed_over:
-        found += _treated(_of_all_studies(place), fix)
-    elif study is None:
-        passed_over.append("cache, reports and scratch folders were not looked at while a study is driven")
-    if study is None:
-        found += _of_no_study(place, known, fix, tracking_uri, passed_over)
-    return Examination(place.path, tuple(found), tuple(usage_of(place, known)), tuple(passed_over))
+        found += _treated(_of_all_studies(place, passed_over), fix)
+        found += _of_no_study(place, fix, tracking_uri, passed_over)
+    with suppress(LedgerAccessError):  # some may have begun meanwhile
+        known = studies(place)
+    return Examination(place.path, tuple(found), tuple(usage_of(place, known)), tuple(passed_over.values()))
 
 
-def _of_others(place: Workspace, known: list[str]) -> Iterator[Path]:
-    """Locks that are held now of studies that another ledger holds, and of promotions."""
+def _of_all_studies(place: Workspace, passed_over: dict[str, str]) -> Iterator[Finding]:
+    """What no study in particular has left, until somebody is at work, which is asked before each single thing."""
+    if _left_alone(place, passed_over):
+        return
+    left = chain(
+        of_scratch(place),
+        of_half_written(place.reports, AT_WORK),  # a report needs no lock
+        of_cache(place.cache),
+    )
+    for finding in left:
+        if _left_alone(place, passed_over):
+            return
+        yield finding
+
+
+def _left_alone(place: Workspace, passed_over: dict[str, str]) -> bool:
+    """Whether a study could not be looked at, or a lock is held now: of any study, in any ledger, or of a promotion."""
     for lock in sorted(place.path.glob("locks/*.lock")):
-        if lock.stem not in known and is_driven(lock):
-            yield lock
+        if lock.stem not in passed_over and is_driven(lock):
+            passed_over[lock.stem] = f"{lock} is held: somebody else is at work here"
+    if passed_over:
+        passed_over[""] = "cache, reports and scratch folders are left alone while a study is driven"
+    return bool(passed_over)
 
 
-def _of_all_studies(place: Workspace) -> Iterator[Finding]:
-    """What no study in particular has left; asked for only while none is driven."""
-    yield from of_scratch(place)
-    yield from of_half_written(place.reports, AT_WORK)  # a promotion or a report needs no study's lock
-    yield from of_cache(place.cache)
-
-
-def _of_no_study(
-    place: Workspace, known: list[str], fix: bool, uri: str | None, passed_over: list[str]
-) -> list[Finding]:
+def _of_no_study(place: Workspace, fix: bool, uri: str | None, passed_over: dict[str, str]) -> list[Finding]:
     """What the ledger knows nothing of, unless it may stand in another one."""
+    beside = "what is of no study was not looked at: "
     if has_another_ledger(place):
-        passed_over.append(
-            "what is of no study was not looked at: beside the ledger in use (LESION_LEDGER), the workspace has its own"
-        )
+        passed_over[beside] = f"{beside}beside the ledger in use (LESION_LEDGER), the workspace has its own"
         return []
-    found = _treated(of_strange_checkpoints(place, known), fix)
+    found: list[Finding] = []
     try:
-        found += _treated(of_strange_runs(place, known, uri), fix)
+        found += _treated(of_strange_checkpoints(place), fix)
+        found += _treated(of_strange_runs(place, uri), fix)
     except MirrorError as error:
-        found += [] if known else [_away("the workspace", error)]  # with a study it was told before
+        found += [] if studies(place) else [_away("the workspace", error)]  # with a study it was told before
+    except LedgerAccessError as error:
+        passed_over[beside] = f"{beside}{error}"
     return found
 
 

@@ -7,7 +7,7 @@ is said.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -16,9 +16,10 @@ from search.database import sqlite_file
 from search.doctor.files import delete
 from search.doctor.findings import Finding, readable, size_of
 from search.doctor.runs import answering
-from search.locks import is_driven
+from search.errors import LedgerError, WorkspaceError
+from search.locks import driving, is_driven
 from search.series import series_of, study_of
-from search.study import study_status
+from search.study import studies, study_status
 from search.tracking import HASH, ID, STATE, STUDY
 from search.tracking_client import client_of
 from search.workspace import LEDGER, Workspace
@@ -34,24 +35,25 @@ def has_another_ledger(place: Workspace) -> bool:
     return own.exists() and (used is None or used.resolve() != own.resolve())
 
 
-def of_strange_checkpoints(place: Workspace, studies: Collection[str]) -> Iterator[Finding]:
-    """Checkpoints of studies that are not among those of the ledger, `studies`."""
-    for folder in place.studies_on_disk():
-        name = study_of(folder.name) or folder.name
-        checkpoints = sorted(folder.glob("*/epoch-*.ckpt"))
-        if name in studies or not checkpoints or is_driven(place.lock(name)):
+def of_strange_checkpoints(place: Workspace) -> Iterator[Finding]:
+    """Checkpoints of studies that the ledger does not know, and that nobody drives."""
+    folders = [(folder, sorted(folder.glob("*/epoch-*.ckpt"))) for folder in place.studies_on_disk()]
+    known = studies(place)  # after them: a study is in the ledger before it has checkpoints
+    for folder, checkpoints in folders:
+        name = _root(folder.name)
+        if name in known or not checkpoints or is_driven(place.lock(name)):
             continue
         yield Finding(
             "checkpoints of no study", str(folder),
             f"{len(checkpoints)} checkpoints, {readable(sum(map(size_of, checkpoints)))}; the ledger has no study "
             f"{folder.name!r}",
             "nothing goes on from them, unless their ledger is elsewhere",
-            "delete the checkpoints; predictions stay" if studies else BY_HAND,
-            partial(delete, *checkpoints) if studies else None,
+            "delete the checkpoints; predictions stay" if known else BY_HAND,
+            partial(_delete, place, folder.name, checkpoints) if known else None,
         )  # fmt: skip
 
 
-def of_strange_runs(place: Workspace, studies: Collection[str], uri: str | None = None) -> Iterator[Finding]:
+def of_strange_runs(place: Workspace, uri: str | None = None) -> Iterator[Finding]:
     """Runs of studies that the ledger does not know, where MLflow's database is in the workspace, of nobody else.
 
     Raises MirrorError where it does not answer.
@@ -60,30 +62,69 @@ def of_strange_runs(place: Workspace, studies: Collection[str], uri: str | None 
     database = Path(uri.removeprefix("sqlite:///"))
     if not uri.startswith("sqlite:///") or not database.exists() or place.path not in database.absolute().parents:
         return
-    known = {identity.key for name in studies for identity in _identities(place, name)}
-    found: dict[tuple[str, str], list[Any]] = {}
     with answering(uri):
-        client = client_of(uri)
-        for run in _runs(client):
-            tags = run.data.tags
-            mine = tags.get(ID, tags[HASH])
-            if mine not in known and (tags.get(STATE) != LOST or run.info.status == "RUNNING"):
-                found.setdefault((tags.get(STUDY, "?"), mine), []).append(run)
+        every = [*_runs(client_of(uri))]
+    known = studies(place)  # after them: a study is in the ledger before it has runs
+    ids = {key for name in known for key in _ids(place, name)}
+    found: dict[tuple[str, str], list[Any]] = {}
+    for run in every:
+        tags = run.data.tags
+        mine = tags.get(ID, tags[HASH])
+        if mine not in ids and (tags.get(STATE) != LOST or run.info.status == "RUNNING"):
+            found.setdefault((tags.get(STUDY, ""), mine), []).append(run)
     for (name, study_id), runs in sorted(found.items()):
+        if _is_driven(place, name):
+            continue
         running = sum(run.info.status == "RUNNING" for run in runs)
         yield Finding(
-            "runs of no study", f"{uri} study {name} {study_id[:12]}",
+            "runs of no study", f"{uri} study {name or '?'} {study_id[:12]}",
             f"{len(runs)} runs, {running} of them RUNNING, of a study that the ledger does not have",
             "its ledger was deleted, replaced or is elsewhere; what they show, nobody can go on with",
             "end them and tag them as lost; nothing is deleted, and 'sync' takes that back if the ledger comes back"
-            if studies else BY_HAND,
-            partial(_mark, client, runs) if studies else None,
+            if known else BY_HAND,
+            partial(_mark, place, name, study_id, uri, runs) if known else None,
         )  # fmt: skip
 
 
-def _identities(place: Workspace, study: str) -> Iterator[Any]:
-    yield study_status(place, study).identity
-    yield from (series.identity for series in series_of(place, study))
+def _root(name: str) -> str:
+    """The study of a folder, or of runs, whose lock is held as they are made: of finalists, that of the search."""
+    return study_of(name) or name
+
+
+def _is_driven(place: Workspace, name: str) -> bool:
+    """Whether the study of runs is driven now, by this ledger or another; one that has no possible name is not."""
+    try:
+        return is_driven(place.lock(_root(name)))
+    except WorkspaceError:
+        return False
+
+
+def _ids(place: Workspace, study: str) -> Iterator[str]:
+    yield study_status(place, study).identity.key
+    yield from (series.identity.key for series in series_of(place, study))
+
+
+def _delete(place: Workspace, name: str, checkpoints: Iterable[Path]) -> None:
+    """Delete the checkpoints, if they are still of no study, which nobody can begin meanwhile."""
+    root = _root(name)
+    with driving(place.lock(root), root, place.ledger_url):
+        if root in studies(place):
+            raise LedgerError(f"the ledger has the study {root!r} by now; look again")
+        delete(*checkpoints)
+
+
+def _mark(place: Workspace, name: str, study_id: str, uri: str, runs: Iterable[Any]) -> None:
+    """End the runs and tag them as lost, if they are still of no study, which nobody can begin meanwhile."""
+    root = _root(name)
+    with driving(place.lock(root), root, place.ledger_url):
+        if root in studies(place) and study_id in _ids(place, root):
+            raise LedgerError(f"the ledger has the study {root!r} by now; look again")
+        with answering(uri):
+            client = client_of(uri)
+            for run in runs:
+                if run.info.status == "RUNNING":
+                    client.set_terminated(run.info.run_id, status="KILLED")
+                client.set_tag(run.info.run_id, STATE, LOST)
 
 
 def _runs(client: Any) -> Iterator[Any]:
@@ -100,10 +141,3 @@ def _pages(search: Any) -> Iterable[Any]:
         yield from page
         if not (token := page.token):
             return
-
-
-def _mark(client: Any, runs: Iterable[Any]) -> None:
-    for run in runs:
-        if run.info.status == "RUNNING":
-            client.set_terminated(run.info.run_id, status="KILLED")
-        client.set_tag(run.info.run_id, STATE, LOST)

@@ -11,50 +11,20 @@ import numpy as np
 import optuna
 import pytest
 import torch
+from examined_study import IDENTITY, Line, checkpoint, search
 
 from lesion.footprint import Footprint
 from search import mirror as mirrored
 from search.cli import main
 from search.doctor import examine
 from search.errors import LedgerError, WorkspaceError
-from search.identity import Identity
-from search.ledger import Ending, Ledger, open_ledger
+from search.ledger import Ending, open_ledger
 from search.locks import driving
 from search.mirror import mirror_of
-from search.predictions import save_predictions
 from search.probes import Probes
 from search.study import study_status, sync
 from search.tracking import Change
 from search.workspace import Workspace, open_workspace
-
-IDENTITY = Identity("tiny", "d1", "holdout", "s1", "mean_auc", "maximize", {"objective": "mean_auc", "epochs": 2})
-
-
-class Line:
-    def sample(self, trial: Any) -> dict[str, float]:
-        return {"lr": trial.suggest_float("lr", 0.0, 1.0)}
-
-
-def search(place: Workspace, name: str = "tiny", trials: int = 2) -> Ledger:
-    """A study whose trials are complete, with the files that they leave."""
-    ledger = open_ledger(place.ledger_url, name, IDENTITY, 7)
-    for _ in range(trials):
-        row = ledger.ask(Line())
-        ledger.begin(row.number)
-        for epoch in (1, 2):
-            folder = place.trial(name, row.number)
-            save_predictions(folder / "predictions.npz", np.full((3, 3), 1 / 3), {"epoch": epoch, "value": epoch / 10})
-            checkpoint(folder, epoch)
-            if epoch == 1:
-                ledger.report(row.number, 1, 0.1)
-        ledger.finish(row.number, Ending("complete", 2, 0.2), metrics={"mean_auc": 0.2})
-    return ledger
-
-
-def checkpoint(folder: Path, epoch: int) -> None:
-    from lesion import checkpoints
-
-    checkpoints.save({"epoch": epoch}, folder)
 
 
 @pytest.fixture
