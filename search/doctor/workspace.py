@@ -9,15 +9,27 @@ from collections.abc import Collection, Iterator
 from functools import partial
 from pathlib import Path
 
-from search.database import cut_short
+from sqlalchemy.exc import OperationalError
+
+from search.busy import Wait, connect_args
+from search.database import cut_short, explained
 from search.doctor.findings import Finding, Usage, readable, size_of
 from search.journal import cut_journal
 from search.series import study_of
 from search.workspace import PROBE, QUESTION, Workspace
 
+OUT_OF_REACH = (
+    sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_PERM, sqlite3.SQLITE_READONLY,
+    sqlite3.SQLITE_IOERR,
+)  # fmt: skip
+"""What SQLite answers where it was not let to the file; whether that is damaged, nobody has seen."""
+
 
 def of_ledger_file(place: Workspace) -> Iterator[Finding]:
-    """A damaged SQLite file; its own check reads every page."""
+    """A damaged SQLite file; its own check reads every page.
+
+    Raises LedgerAccessError where it cannot be read, because another program holds it for one.
+    """
     path = Path(place.ledger_url.removeprefix("sqlite:///"))
     if not place.ledger_url.startswith("sqlite:///") or not path.exists():
         return
@@ -28,19 +40,28 @@ def of_ledger_file(place: Workspace) -> Iterator[Finding]:
     if problem := cut_journal(path):  # before SQLite opens the file, which plays back what there is of the journal
         yield Finding("damaged ledger", f"{path}-journal", problem, why, "restore a copy of it, or of the ledger")
         return
-    try:
-        connection = sqlite3.connect(f"file:{path}?mode=rw", uri=True, timeout=10)
-        try:
-            said = [str(line) for (line,) in connection.execute("PRAGMA quick_check(5)")]
-        finally:
-            connection.close()
-    except sqlite3.Error as error:
-        said = [str(error)]
+    said = _checked(path)
     if said != ["ok"]:
         yield Finding(
             "damaged ledger", str(path), "; ".join(said), why,
             f"restore a copy, or save what can be read: sqlite3 {path} .recover | sqlite3 ledger-recovered.db",
         )  # fmt: skip
+
+
+def _checked(path: Path) -> list[str]:
+    """What SQLite's own check says of the file, "ok" where it is whole."""
+    check = "PRAGMA quick_check(5)"
+    try:
+        connection = sqlite3.connect(f"file:{path}?mode=rw", uri=True, **connect_args(Wait()))
+        try:
+            return [str(line) for (line,) in connection.execute(check)]
+        finally:
+            connection.close()
+    except sqlite3.Error as error:
+        if getattr(error, "sqlite_errorcode", 0) & 0xFF not in OUT_OF_REACH:
+            return [str(error)]
+        with explained("read"):
+            raise OperationalError(check, None, error) from error
 
 
 def of_scratch(place: Workspace) -> Iterator[Finding]:

@@ -1,7 +1,8 @@
 """The doctor while somebody is at work in the workspace: what is theirs stays, and is told as passed over."""
 
+import sqlite3
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,9 @@ import pytest
 from examined_study import IDENTITY, Line, checkpoint, search
 
 from search import doctor
+from search.cli import main
 from search.doctor import Finding, examine
+from search.errors import LedgerAccessError
 from search.ledger import open_ledger
 from search.locks import driving, is_driven
 from search.mirror import mirror_of
@@ -189,3 +192,19 @@ def test_runs_of_a_study_that_somebody_drives_or_has_stay(
     sessions.close()
     [problem] = problems(lambda: ledger.write_bytes(kept))
     assert "the ledger has the study 'gone' by now" in problem
+
+
+@pytest.mark.usefixtures("unmirrored")
+def test_a_ledger_that_another_program_holds_is_not_called_damaged(
+    place: Workspace, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    search(place, trials=1)
+    monkeypatch.setattr("search.busy.SECONDS", 0.1)
+    with closing(sqlite3.connect(place.path / "ledger.db", isolation_level=None)) as holder:
+        holder.execute("BEGIN EXCLUSIVE")
+        with pytest.raises(LedgerAccessError, match=r"cannot read the ledger: .*locked\. Another program holds"):
+            examine(place, fix=True)
+        assert main(["doctor", "--workspace", str(place.path)]) == 1
+        assert "restore" not in capsys.readouterr().err
+        holder.execute("ROLLBACK")
+    assert examine(place).clean
