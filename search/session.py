@@ -29,6 +29,7 @@ from search.identity import Identity
 from search.interrupts import EndOfSession, Interrupts, StopSession
 from search.ledger import Ledger, Samples
 from search.mirror import Mirror
+from search.ownership import note_ledger
 from search.probes import Key
 from search.progress import Progress, StudyState, empty_state
 from search.provenance import provenance
@@ -140,6 +141,7 @@ class Session:
 
         That is a signal's name, a budget that is used up ("hours", "device_hours"), or "flat" (`search.flatness`).
         """
+        note_ledger(self.plan.workspace, self.plan.job.study)
         self.mirror.start(row for row in self.ledger.rows() if row.finished)
         self.mirror.put(mirrored.study_event("running", {**self.provenance, "lesion.target": self.plan.target}))
         for row in (row for row in self.adopted if row.settings):
@@ -202,14 +204,13 @@ class Session:
             )
 
     def _searcher_for(self, seats: Seats) -> LedgerSearcher:
-        adopted, target = self.adopted, self.plan.target
         return LedgerSearcher(
             self.ledger,
             self.plan.space,
             self.plan.job,
             seats,
-            target=target,
-            adopted=adopted,
+            target=self.plan.target,
+            adopted=self.adopted,
             tell=self._told,
             run_of=self.mirror.run_id,
             enough=lambda: self._flat,

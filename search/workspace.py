@@ -3,7 +3,7 @@
 data/  test/            packed data sets, and their test parts where no trial has a path to them
 ledger.db               the ledger: every study and trial, the one truth
 mlflow.db  artifacts/   MLflow's database and files, a mirror of the ledger
-checkpoints/            <study>/<trial number>/: what a trial resumes from, its validation predictions
+checkpoints/            <study>/<trial number>/: what a trial resumes from, its validation predictions; whose they are
 cache/                  feature maps and draws among neighbours that trials share; may be removed between sessions
 spool/                  what MLflow has not taken yet
 reports/  locks/  ray/  reports; who drives which study; Ray's scratch folder of each session

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from search.doctor.findings import Finding, readable, size_of
 from search.locks import described, is_driven, lock_files
+from search.ownership import ledger_name, ledgers_of, note_of
 from search.predictions import PREDICTIONS, load_predictions
 from search.rows import TrialRow
 from search.study import StudyStatus
@@ -24,9 +25,10 @@ def of_files(place: Workspace, status: StudyStatus, kept: int | None) -> Iterato
     folder = place.checkpoints(status.name)
     yield from of_half_written(folder)
     rows = {str(row.number): row for row in status.rows if row.state != "waiting"}
+    others = {*ledgers_of(place, status.name)} - {ledger_name(place)}
     for each in sorted(folder.iterdir()) if folder.is_dir() else ():
         if each.is_dir() and each.name.isdecimal() and each.name not in rows:
-            yield from _of_no_trial(each)
+            yield from _of_no_trial(each, note_of(place, status.name) if others else None)
     best = _best(status)[:kept]
     for row in rows.values():
         yield from _of_trial(folder / str(row.number), row, row in best)
@@ -57,14 +59,17 @@ def of_locks(place: Workspace, study: str) -> Iterator[Finding]:
             )  # fmt: skip
 
 
-def _of_no_trial(folder: Path) -> Iterator[Finding]:
+def _of_no_trial(folder: Path, of_others: Path | None) -> Iterator[Finding]:
+    """Checkpoints in the folder of a trial that has no row; `of_others` is a note of other ledgers of the study."""
     checkpoints = sorted(folder.glob("epoch-*.ckpt"))
     if checkpoints:
+        found = f"{len(checkpoints)} checkpoints, {readable(sum(map(size_of, checkpoints)))}; no row has this number"
         yield Finding(
-            "checkpoint of no trial", str(folder),
-            f"{len(checkpoints)} checkpoints, {readable(sum(map(size_of, checkpoints)))}; no row has this number",
+            "checkpoint of no trial", str(folder), found if of_others is None else f"{found}; see {of_others}",
             "an earlier ledger left them; a trial to come would pass over them",
-            "delete the checkpoints; predictions stay", partial(delete, *checkpoints),
+            "delete the checkpoints; predictions stay" if of_others is None
+            else "look with the other ledger that has driven the study (LESION_LEDGER); if that is gone, delete them",
+            partial(delete, *checkpoints) if of_others is None else None,
         )  # fmt: skip
 
 

@@ -1,8 +1,8 @@
 """The doctor's look at what is of no study in the ledger: checkpoints, and runs in the workspace's own MLflow.
 
 A ledger that is not there may be lost, or be elsewhere: somebody forgot to say where it is. So nothing of this is
-mended while the ledger knows no study at all, runs are only marked, and of a server that others may use as well nothing
-is said.
+mended while the ledger knows no study at all, or where another one may have driven the study (`search.ownership`); runs
+are only marked, and of a server that others may use as well nothing is said.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from search.doctor.findings import Finding, readable, size_of
 from search.doctor.runs import answering
 from search.errors import LedgerError, WorkspaceError
 from search.locks import driving, is_driven
+from search.ownership import ledger_name, ledgers_of, note_of
 from search.series import series_of, study_of
 from search.study import studies, study_status
 from search.tracking import HASH, ID, STATE, STUDY
@@ -43,13 +44,15 @@ def of_strange_checkpoints(place: Workspace) -> Iterator[Finding]:
         name = _root(folder.name)
         if name in known or not checkpoints or is_driven(place.lock(name)):
             continue
+        doubt = _doubt(place, folder.name)
+        mine = bool(known) and not doubt
         yield Finding(
             "checkpoints of no study", str(folder),
             f"{len(checkpoints)} checkpoints, {readable(sum(map(size_of, checkpoints)))}; the ledger has no study "
-            f"{folder.name!r}",
+            f"{folder.name!r}{doubt}",
             "nothing goes on from them, unless their ledger is elsewhere",
-            "delete the checkpoints; predictions stay" if known else BY_HAND,
-            partial(_delete, place, folder.name, checkpoints) if known else None,
+            "delete the checkpoints; predictions stay" if mine else BY_HAND,
+            partial(_delete, place, folder.name, checkpoints) if mine else None,
         )  # fmt: skip
 
 
@@ -75,20 +78,33 @@ def of_strange_runs(place: Workspace, uri: str | None = None) -> Iterator[Findin
     for (name, study_id), runs in sorted(found.items()):
         if _is_driven(place, name):
             continue
+        doubt = _doubt(place, name)
+        mine = bool(known) and not doubt
         running = sum(run.info.status == "RUNNING" for run in runs)
         yield Finding(
             "runs of no study", f"{uri} study {name or '?'} {study_id[:12]}",
-            f"{len(runs)} runs, {running} of them RUNNING, of a study that the ledger does not have",
+            f"{len(runs)} runs, {running} of them RUNNING, of a study that the ledger does not have{doubt}",
             "its ledger was deleted, replaced or is elsewhere; what they show, nobody can go on with",
             "end them and tag them as lost; nothing is deleted, and 'sync' takes that back if the ledger comes back"
-            if known else BY_HAND,
-            partial(_mark, place, name, study_id, uri, runs) if known else None,
+            if mine else BY_HAND,
+            partial(_mark, place, name, study_id, uri, runs) if mine else None,
         )  # fmt: skip
 
 
 def _root(name: str) -> str:
     """The study of a folder, or of runs, whose lock is held as they are made: of finalists, that of the search."""
     return study_of(name) or name
+
+
+def _doubt(place: Workspace, name: str) -> str:
+    """Why the trials of a study that the ledger in use does not have may be another's; empty where they are not."""
+    try:
+        path, noted = note_of(place, name), ledgers_of(place, name)
+    except WorkspaceError:
+        return "; no study can be called that"
+    if noted == (ledger_name(place),):
+        return ""
+    return f"; by {path} not of this ledger alone" if noted else f"; there is no {path}, which says whose it was"
 
 
 def _is_driven(place: Workspace, name: str) -> bool:
@@ -108,8 +124,8 @@ def _delete(place: Workspace, name: str, checkpoints: Iterable[Path]) -> None:
     """Delete the checkpoints, if they are still of no study, which nobody can begin meanwhile."""
     root = _root(name)
     with driving(place.lock(root), root, place.ledger_url):
-        if root in studies(place):
-            raise LedgerError(f"the ledger has the study {root!r} by now; look again")
+        if root in studies(place) or _doubt(place, name):
+            raise LedgerError(f"a ledger has the study {root!r} by now; look again")
         delete(*checkpoints)
 
 
@@ -117,8 +133,8 @@ def _mark(place: Workspace, name: str, study_id: str, uri: str, runs: Iterable[A
     """End the runs and tag them as lost, if they are still of no study, which nobody can begin meanwhile."""
     root = _root(name)
     with driving(place.lock(root), root, place.ledger_url):
-        if root in studies(place) and study_id in _ids(place, root):
-            raise LedgerError(f"the ledger has the study {root!r} by now; look again")
+        if (root in studies(place) and study_id in _ids(place, root)) or _doubt(place, name):
+            raise LedgerError(f"a ledger has the study {root!r} by now; look again")
         with answering(uri):
             client = client_of(uri)
             for run in runs:

@@ -21,6 +21,7 @@ CUT = {
     "checkpoints/*/[0-9]*/epoch-*.ckpt": "test_truncation.py::test_checkpoint",
     "checkpoints/*/[0-9]*/attempt": "test_truncation.py::test_note_of_the_latest_attempt",
     "checkpoints/*/[0-9]*/predictions.npz": "test_truncation.py::test_predictions",
+    "checkpoints/*/ledgers.json": "test_truncation_ownership.py::test_note_of_the_ledgers",
     "cache/images-*.json": "test_truncation_data.py::test_what_the_images_of_a_study_were",
     "cache/verified-*.json": "test_truncation.py::test_note_of_what_was_verified",
     "cache/footprints/*.json": "test_truncation.py::test_footprints",

@@ -12,6 +12,7 @@ from search.doctor import examine
 from search.identity import Identity
 from search.ledger import open_ledger
 from search.locks import driving
+from search.ownership import note_ledger
 from search.study import study_status
 from search.workspace import open_workspace
 
@@ -43,6 +44,7 @@ def test_doctor_on_a_server(server: Server, tmp_path: Path, monkeypatch: pytest.
     save({"epoch": 1}, place.trial("tiny", 0))
     save({"epoch": 1}, place.trial("tiny", 7))
     save({"epoch": 1}, place.trial("gone", 0))
+    note_ledger(place, "gone")
     expected = ["zombie row", "checkpoint of no trial", "checkpoints of no study"]
     other = open_workspace(tmp_path / "there")  # of another host: the server says that the study is driven
     with driving(other.lock("tiny"), "tiny", place.ledger_url):

@@ -8,6 +8,7 @@ import numpy as np
 from lesion import checkpoints
 from search.identity import Identity
 from search.ledger import Ending, Ledger, open_ledger
+from search.ownership import note_ledger
 from search.predictions import save_predictions
 from search.workspace import Workspace
 
@@ -22,6 +23,7 @@ class Line:
 def search(place: Workspace, name: str = "tiny", trials: int = 2) -> Ledger:
     """A study whose trials are complete, with the files that they leave."""
     ledger = open_ledger(place.ledger_url, name, IDENTITY, 7)
+    note_ledger(place, name)
     for _ in range(trials):
         row = ledger.ask(Line())
         ledger.begin(row.number)

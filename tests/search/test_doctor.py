@@ -21,6 +21,7 @@ from search.errors import LedgerError, WorkspaceError
 from search.ledger import Ending, open_ledger
 from search.locks import driving
 from search.mirror import mirror_of
+from search.ownership import note_ledger
 from search.probes import Probes
 from search.study import study_status, sync
 from search.tracking import Change
@@ -226,6 +227,7 @@ def test_checkpoints_of_a_study_that_is_not_there(place: Workspace, monkeypatch:
     for name in ("gone", "gone.finalists", "driven"):
         checkpoint(place.trial(name, 0), 1)
         (place.trial(name, 0) / "predictions.npz").write_bytes(b"kept")
+        note_ledger(place, name)
     with driving(place.lock("driven"), "driven"):  # by another ledger
         [usage] = [each for each in examine(place).usage if each.kind == "checkpoints"]
         assert usage.free >= sum(path.stat().st_size for path in place.checkpoints("gone").rglob("*.ckpt"))
@@ -257,7 +259,8 @@ def test_runs_of_a_study_whose_ledger_is_gone(place: Workspace) -> None:
     ledger = place.path / "ledger.db"
     kept = ledger.read_bytes()
     optuna.delete_study(study_name="gone", storage=place.ledger_url)
-    shutil.rmtree(place.checkpoints("gone"))
+    for path in place.checkpoints("gone").rglob("*.ckpt"):
+        path.unlink()
     runs = mirror_of(place, "gone", IDENTITY).runs
     found = {run.data.tags.get("lesion.trial"): run.info.run_id for run in runs._search()}
     runs.client.update_run(found["1"], status="RUNNING")

@@ -17,6 +17,7 @@ from search.errors import LedgerAccessError
 from search.ledger import open_ledger
 from search.locks import driving, is_driven
 from search.mirror import mirror_of
+from search.ownership import note_ledger
 from search.study import sync
 from search.tracking import STATE
 from search.workspace import Workspace, open_workspace
@@ -133,6 +134,7 @@ def test_checkpoints_of_a_study_that_begins_before_they_are_deleted_stay(
     """An interrupted study whose ledger was away goes on, at the last moment, and may have ended again."""
     search(place, trials=1)
     checkpoint(place.trial("gone", 0), 1)
+    note_ledger(place, "gone")
     treated = Finding.treated
 
     def mend(self: Finding) -> Finding:
@@ -191,7 +193,7 @@ def test_runs_of_a_study_that_somebody_drives_or_has_stay(
     assert "'gone' is being driven already" in problem
     sessions.close()
     [problem] = problems(lambda: ledger.write_bytes(kept))
-    assert "the ledger has the study 'gone' by now" in problem
+    assert "a ledger has the study 'gone' by now" in problem
 
 
 @pytest.mark.usefixtures("unmirrored")
