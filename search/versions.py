@@ -55,7 +55,8 @@ class History:
 def alone(place: Workspace, name: str) -> Iterator[None]:
     """Hold the lock of the registered model `name`; PromotionBlockedError where another process has it."""
     place.path.joinpath("locks").mkdir(exist_ok=True)
-    lock = FileLock(place.path / "locks" / f"promote-{name}.lock", timeout=0)
+    # Not at once: a doctor that asks whether somebody is at work holds it for a moment.
+    lock = FileLock(place.path / "locks" / f"promote-{name}.lock", timeout=1)
     try:
         with lock:
             yield

@@ -4,11 +4,13 @@ import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing
 from pathlib import Path
+from threading import Timer
 from typing import Any
 
 import optuna
 import pytest
 from examined_study import IDENTITY, Line, checkpoint, search
+from filelock import FileLock
 
 from search import doctor
 from search.cli import main
@@ -20,6 +22,7 @@ from search.mirror import mirror_of
 from search.ownership import note_ledger
 from search.study import sync
 from search.tracking import STATE
+from search.versions import alone
 from search.workspace import Workspace, open_workspace
 
 
@@ -194,6 +197,19 @@ def test_runs_of_a_study_that_somebody_drives_or_has_stay(
     sessions.close()
     [problem] = problems(lambda: ledger.write_bytes(kept))
     assert "a ledger has the study 'gone' by now" in problem
+
+
+def test_a_promotion_that_begins_as_the_doctor_asks_is_not_refused(place: Workspace) -> None:
+    """To ask whether a lock is held is to hold it for a moment."""
+    asked = FileLock(place.path / "locks" / "promote-tiny.lock", thread_local=False)
+    asked.acquire()
+    answered = Timer(0.2, asked.release)
+    answered.start()
+    with alone(place, "tiny"):
+        assert not asked.is_locked
+        [line, _] = examine(place, fix=True).passed_over
+        assert "promote-tiny.lock is held" in line
+    answered.join()
 
 
 @pytest.mark.usefixtures("unmirrored")
