@@ -17,6 +17,8 @@ from search.errors import ClusterError
 
 SETTINGS = ("ENVIRONMENT", "LESION_WORKSPACE", "MLFLOW_TRACKING_URI", "RAY_AUTH_MODE", "PATH")
 """What `metadata.settings` must give."""
+EXTRAS = ("aws", "gcp")
+"""Providers for which lesion-search has an extra that brings what Ray needs."""
 GCS_PORT, DASHBOARD_PORT = 6379, 8265
 NODE_PORTS = (6380, 6381, 6383)
 """What nodes reach each other on: node manager, object manager, dashboard agent."""
@@ -143,8 +145,18 @@ def _asked_for(path: Path, config: dict[str, Any]) -> dict[str, Any]:
 
     try:
         return dict(sdk.bootstrap_config(config))
+    except ImportError as error:
+        raise ClusterError(f"{path}: {_lacking(str(config['provider'].get('type')), error)}") from error
     except Exception as error:  # whatever the cloud's own library raises
         raise ClusterError(f"{path}: Ray cannot complete it: {error}; are you logged in to the cloud?") from error
+
+
+def _lacking(provider: str, error: ImportError) -> str:
+    missing = getattr(error.__cause__ or error, "name", None) or error
+    fix = "install it"
+    if provider in EXTRAS:
+        fix = f"'make install', or pip install -c constraints.txt -e '.[{provider}]'"
+    return f"Ray asks provider {provider!r} for machines with {missing}, and {missing} is not installed: {fix}"
 
 
 def _addresses_asked(path: Path) -> tuple[str, tuple[str, ...]]:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import os
 import re
 import shlex
 import subprocess
+import sys
 import tomllib
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +27,15 @@ CLOUDS = [ROOT / "docs" / "clusters" / f"{name}.yaml" for name in ("aws", "gcp")
 KUBERAY = ROOT / "docs" / "clusters" / "kuberay.yaml"
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 EXTRAS = PROJECT["optional-dependencies"]
+
+BRINGS = {
+    "aws": {"boto3": "boto3", "botocore": "boto3"},
+    "gcp": {
+        "googleapiclient": "google-api-python-client", "google": "google-api-python-client",
+        "google_auth_httplib2": "google-auth-httplib2", "httplib2": "httplib2",
+    },
+}  # fmt: skip
+"""By provider: what of others Ray imports for it, and the requirement that brings it."""
 
 
 def prepared(path: Path) -> dict[str, Any]:
@@ -94,6 +106,72 @@ def test_what_ray_up_installs_reads_data_on_s3_and_google_cloud() -> None:
     for path in (OURS, *CLOUDS):
         commands = yaml.safe_load(path.read_text())["setup_commands"]
         assert any("make --directory ~/lesion-search --silent install" in command for command in commands)
+
+
+@pytest.mark.parametrize("provider", sorted(BRINGS))
+def test_what_make_install_installs_is_what_ray_asks_a_cloud_with(provider: str) -> None:
+    import ray
+
+    sources = (Path(ray.__file__).parent / "autoscaler" / "_private" / provider).rglob("*.py")
+    imported = {module for source in sources for module in modules_of(source)}
+    assert imported - sys.stdlib_module_names - {"ray", "packaging"} == set(BRINGS[provider])
+    names = {re.split("[><=]", each)[0] for each in EXTRAS[provider]}
+    assert names == set(BRINGS[provider].values())
+    pinned = {line.partition("==")[0] for line in (ROOT / "constraints.txt").read_text().splitlines()}
+    assert names <= pinned
+    (ours,) = (each for each in EXTRAS["test"] if each.startswith("lesion-search["))
+    assert provider in ours
+
+
+def modules_of(source: Path) -> set[str]:
+    """What a file imports, by the first word of the name."""
+    lines = list(ast.walk(ast.parse(source.read_text())))
+    absolute = [line.module for line in lines if isinstance(line, ast.ImportFrom) and line.module and not line.level]
+    whole = [each.name for line in lines if isinstance(line, ast.Import) for each in line.names]
+    return {name.partition(".")[0] for name in [*absolute, *whole]}
+
+
+@pytest.mark.slow  # their libraries take seconds to import
+@pytest.mark.parametrize("provider", sorted(BRINGS))
+def test_ray_imports_what_asks_a_cloud(provider: str) -> None:
+    if absent := [name for name in BRINGS[provider] if find_spec(name) is None]:
+        pytest.skip(f"{', '.join(absent)} of the extra {provider!r} not installed here: 'make install' does")
+    from ray.autoscaler._private.providers import _get_node_provider_cls
+
+    assert _get_node_provider_cls({"type": provider}).__name__ == f"{provider.upper()}NodeProvider"
+
+
+@pytest.mark.parametrize("path", CLOUDS, ids=lambda path: path.stem)
+def test_ray_installs_nothing_of_its_own_choice_on_a_cloud_s_head(path: Path) -> None:
+    # Where a file gives no head_setup_commands, those of Ray's defaults are merged into it: pip without our versions.
+    config = prepared(path)
+    assert config["head_setup_commands"] == config["setup_commands"]
+    assert not any("pip install" in command for command in config["head_setup_commands"])
+
+
+@pytest.mark.parametrize(
+    ("path", "module", "name"),
+    [(CLOUDS[0], "boto3", "boto3"), (CLOUDS[1], "googleapiclient", "google-api-python-client")],
+    ids=("aws", "gcp"),
+)
+def test_a_cloud_s_library_that_is_missing_is_named_with_the_fix(
+    path: Path, module: str, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, module, None)
+    with pytest.raises(ClusterError) as raised:
+        read_cluster(path)
+    said = str(raised.value)
+    assert said.startswith(f"{path}: ")
+    assert f"{module} is not installed" in said
+    extra = path.stem
+    assert f"'make install', or pip install -c constraints.txt -e '.[{extra}]'" in said
+    assert "logged in" not in said
+    assert any(name in each for each in EXTRAS[extra])
+    # The file itself says so where one begins to read it, and so does the guide.
+    head = path.read_text().partition("cluster_name")[0]
+    assert "make install" in head
+    assert f"'.[{extra}]'" in head
+    assert f"'.[{extra}]'" in (ROOT / "docs" / "clusters" / "README.md").read_text()
 
 
 def test_the_image_for_kubernetes_takes_what_is_there_and_the_manifest_s_ray() -> None:
