@@ -1,8 +1,9 @@
 """Whether every node of a cluster reaches the workspace: the driver writes a token, each node reads and answers it.
 
 Without that a trial on another node would write its checkpoints where nobody finds them, and be lost at its first
-interruption. Data without an address are read where they lie, in the workspace or elsewhere: a node that does not find
-them there would fail its trials, one after the other.
+interruption. Data without an address are read where they lie, in the workspace or elsewhere, and of those with one each
+node makes a copy: a node that does not find them, may not read the address or has no room ends the search, and is named
+before that takes a trial.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from ray.exceptions import RayError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from lesion.data.packed import MANIFEST
+from lesion.errors import DataAccessError
 from search.errors import ClusterError
 from search.workspace import QUESTION
 
@@ -34,14 +36,20 @@ DATA_FIX = (
     "put the data on storage that every node mounts at the same path, or give their address, from which each node has "
     "a copy (--data file:///shared/…, s3://…)"
 )
+SOURCE = "cannot copy the data"
+SOURCE_FIX = (
+    "give those nodes what the address asks for (a role, ~/.aws, ~/.config/gcloud; an environment of 'make install') "
+    "and room for the data (LESION_NODE_DATA names the folder), or take them out"
+)
 
 
 @dataclass(frozen=True)
 class Data:
-    """The packed set at `path`, of this content hash, that trials read where it lies."""
+    """The packed set at `path`, of this content hash, that trials read where it lies; or at the address `source`."""
 
     path: Path
     content_hash: str
+    source: str = ""
 
 
 def require_reach(folder: Path, data: Data | None = None, seconds: float = PATIENCE) -> None:
@@ -63,9 +71,9 @@ def require_reach(folder: Path, data: Data | None = None, seconds: float = PATIE
 
 
 def _with_fixes(problems: list[str]) -> str:
-    of_data = sum(DATA in problem for problem in problems)
-    fixes = [FIX] * (of_data < len(problems)) + [DATA_FIX] * (of_data > 0)
-    return "\n".join([*problems, *fixes])
+    told = {next((what for what in (DATA, SOURCE) if what in problem), "") for problem in problems}
+    fixes = {"": FIX, DATA: DATA_FIX, SOURCE: SOURCE_FIX}
+    return "\n".join([*problems, *(fix for what, fix in fixes.items() if what in told)])
 
 
 class Newcomers:
@@ -177,6 +185,8 @@ def answer(place: Path, token: str, name: str, data: Data | None) -> str:
 
 
 def _without(data: Data) -> str:
+    if data.source:
+        return _without_source(data)
     try:
         found = json.loads((data.path / MANIFEST).read_text())
     except OSError as problem:
@@ -185,6 +195,16 @@ def _without(data: Data) -> str:
         return f"{DATA} {data.path} (its {MANIFEST} is damaged)"
     if found.get("content_hash") != data.content_hash:
         return f"{DATA} {data.path} that this machine reads: another set lies there"
+    return ""
+
+
+def _without_source(data: Data) -> str:
+    from lesion.data.travel import require_access  # noqa: PLC0415 - only where data travel
+
+    try:
+        require_access(data.source, data.content_hash)
+    except DataAccessError as problem:
+        return f"{SOURCE}: {problem}"
     return ""
 
 

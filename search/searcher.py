@@ -143,7 +143,7 @@ class LedgerSearcher(Searcher):
         """The worker died, and with `last` Ray makes no other; what another is to do, if there is one.
 
         The trial goes on there, or its row is failed, where a retry mends nothing or was tried often enough. Where no
-        worker can be made, or the storage gives no checkpoints, the session ends instead: no trial is to blame, and all
+        worker can be made, or none gets checkpoints or data, the session ends instead: no trial is to blame, and all
         would end like this one. With `last` the row goes on as another trial of Ray's, and nothing is held against it:
         Ray gives a trial up where a worker that had ended another died as it was handed over, told as a death before.
         """
@@ -165,7 +165,9 @@ class LedgerSearcher(Searcher):
                     "command goes on"
                 )
             if death.failure == STORAGE and losses > RETRIES:
-                raise StudyError(f"trial {number} cannot go on: {death.text}. No trial is lost")
+                raise StudyError(
+                    f"trial {number} cannot go on: {death.text}. No trial is lost: mend it and the same command goes on"
+                )
             hangs = row.hangs + (death.failure == HUNG)
             noted = {"hangs": hangs, **self._lost(row, death)}
             why = verdict(death, hangs, losses)

@@ -162,7 +162,7 @@ class Session:
         with joined(self.plan.address):
             self.interrupts.install()
             job, folder = self.plan.job, self.plan.workspace.path
-            data = None if job.source else Data(job.data, job.data_hash)
+            data = Data(job.data, job.data_hash, job.source)
             require_reach(folder, data)
             with closing(Newcomers(folder, self.plan.warn, data)) as self._newcomers:
                 return self._run_seated()

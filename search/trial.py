@@ -5,8 +5,7 @@ to trial. A checkpoint holds the training and the record of every epoch, so that
 first what the ledger has not heard (an epoch may be saved and its report lost) and trains on from there.
 
 What the training raises is a result, not a crash: it comes back with its failure class, and Ray retries nothing but
-lost workers, and those to which the storage does not give the trial's checkpoints. A worker whose GPU is unusable from
-now on makes itself one.
+lost workers, and those that get no checkpoints or no data. A worker whose GPU is unusable from now on makes itself one.
 """
 
 from __future__ import annotations
@@ -26,7 +25,7 @@ from typing import Any, Protocol, runtime_checkable
 
 from ray import tune
 
-from lesion.errors import CheckpointAccessError, NonFiniteLossError, RankError
+from lesion.errors import CheckpointAccessError, DataAccessError, NonFiniteLossError, RankError
 from lesion.registry import Value
 from lesion.sharing import cap_memory
 from lesion.tasks import Task
@@ -131,8 +130,8 @@ class TrialRun:
     def step(self) -> dict[str, Any]:
         """The record of the next epoch, or of the failure: plain numbers and strings, `done` at the end.
 
-        A failure that another process may mend is noted as `elsewhere`. Raises CheckpointAccessError and RankError,
-        which are to be taken for the death of the worker: the trial goes on elsewhere.
+        A failure that another process may mend is noted as `elsewhere`. Raises CheckpointAccessError, DataAccessError
+        and RankError, which are to be taken for the death of the worker: the trial goes on elsewhere.
         """
         if self.order.over:
             return self._nothing
@@ -150,7 +149,7 @@ class TrialRun:
             if done:
                 self._end_processes()
             return {**told, **self._cost(record), "done": done, "damage": "; ".join(self.damage)}
-        except (CheckpointAccessError, RankError):
+        except (CheckpointAccessError, DataAccessError, RankError):
             self._end_processes()
             raise
         except SupersededError:

@@ -15,14 +15,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from lesion.errors import CheckpointAccessError, RankError
+from lesion.errors import CheckpointAccessError, DataAccessError, RankError
 from search.errors import TrialError, WorkerError
 from search.rows import ERROR, HOST_MEMORY, HUNG, LOST, TrialRow
 
 UNMADE = "unmade"
 """A worker could not even be made, which is no failure of a trial: its machine lacks something."""
 STORAGE = "storage"
-"""Class of the death of a worker to which the storage did not give the trial's checkpoints; no failure of a trial."""
+"""Class of the death of a worker that did not get the trial's checkpoints or the data; no failure of a trial."""
 
 SLOWER = 10
 """An epoch may take so many times as long as the slowest before it, and at least a tenth of the patience."""
@@ -42,6 +42,8 @@ _NODE_DIED = "because its node has died"
 """Ray's words for a worker whose machine was taken away."""
 _RAISED = f"{WorkerError.__module__}.{WorkerError.__name__}: "
 """What stands before the words of a worker that has given itself up."""
+_UNFETCHED = f"{DataAccessError.__module__}.{DataAccessError.__name__}: "
+"""What stands before the words of one whose machine could not fetch the data, which quote errors of other libraries."""
 _CAUSE = re.compile(r"\b\w+(?:Error|Exception): ")
 JUST_NOW = 10.0
 """Seconds before a death is heard of within which the kernel may have caused it."""
@@ -167,6 +169,8 @@ class Coroner:
 
 def _told_by(words: str) -> Death:
     """A death that Ray's words alone explain."""
+    if _UNFETCHED in words:
+        return Death(STORAGE, words.rpartition(_UNFETCHED)[2][:SAID])
     causes = [found.start() for found in _CAUSE.finditer(words)]
     cause = words[causes[-1] if causes else 0 :][:SAID]
     if _UNABLE in words:

@@ -12,10 +12,11 @@ from __future__ import annotations
 
 import json
 import os
+import platform
 import shutil
 import tempfile
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -23,7 +24,7 @@ from typing import Any
 import filelock
 
 from lesion.data.packed import IMAGES, MANIFEST, TABLE, PackedDataset
-from lesion.errors import DataError
+from lesion.errors import DataAccessError, DataError
 
 VARIABLE = "LESION_NODE_DATA"
 FILES = (IMAGES, TABLE, MANIFEST)
@@ -53,18 +54,37 @@ def local_copy(source: str, content_hash: str | None = None, folder: Path | None
     """The folder of this node's copy of the packed set at `source`, copied if it is not there.
 
     With `content_hash` it has to be that set, and a copy that is there is found without asking the source. Raises
-    DataError: nothing is there, something else is, it arrived damaged, or the disk is too full.
+    DataError: nothing is there, something else is, it arrived damaged, or the disk is too full; with `content_hash`,
+    which is known because the set was there before, DataAccessError that names this node.
     """
     folder = folder or node_folder()
-    with _explained(source, folder):
+    with _explained(source, folder, known=content_hash is not None):
         if content_hash is None:
             content_hash = _hash_at(source)
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        place = folder / content_hash[:32]
-        with filelock.FileLock(folder / f".{content_hash[:32]}.lock"):
+        place = _place(folder, content_hash)
+        with filelock.FileLock(folder / f".{place.name}.lock"):
             if not _is_sound(place, content_hash):
                 _copy(source, content_hash, place)
         return place
+
+
+def require_access(source: str, content_hash: str, folder: Path | None = None) -> None:
+    """Raise DataAccessError, with this node's name, where it has no copy of the set at `source` and could make none.
+
+    Asked are the source, for the set's manifest, and the disk, for room; nothing is copied.
+    """
+    folder = folder or node_folder()
+    with _explained(source, folder, known=True):
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        if (_place(folder, content_hash) / SEAL).is_file():
+            return
+        _require_same(source, _hash_at(source), content_hash)
+        _require_room(source, folder, *_addresses(source))
+
+
+def _place(folder: Path, content_hash: str) -> Path:
+    return folder / content_hash[:32]
 
 
 def _copy(source: str, content_hash: str, place: Path) -> None:
@@ -76,11 +96,7 @@ def _copy(source: str, content_hash: str, place: Path) -> None:
     try:
         _fetch(source, beside)
         data = PackedDataset.open(beside)
-        if data.content_hash != content_hash:
-            raise DataError(
-                f"{source} holds other data than the study is of (content hash {data.content_hash[:12]}, "
-                f"wanted {content_hash[:12]}); give the address of the right set"
-            )
+        _require_same(source, data.content_hash, content_hash)
         data.verify()
         (beside / SEAL).write_text(json.dumps(_stamps(beside)))
         beside.rename(place)
@@ -89,17 +105,28 @@ def _copy(source: str, content_hash: str, place: Path) -> None:
 
 
 def _fetch(source: str, folder: Path) -> None:
-    system, root = _system(source)
-    addresses = {name: f"{root.rstrip('/')}/{name}" for name in FILES}
-    needed = sum(int(system.size(address) or 0) for address in addresses.values()) + SPARE
-    if (free := shutil.disk_usage(folder).free) < needed:
-        raise DataError(
-            f"{source} needs {needed / 2**30:.2f} GiB in {folder.parent}, {free / 2**30:.2f} GiB are free; "
-            f"free some space, or name another folder in {VARIABLE}"
-        )
+    system, addresses = _addresses(source)
+    _require_room(source, folder.parent, system, addresses)
     for name, address in addresses.items():
         with system.open(address, "rb") as opened, (folder / name).open("wb") as file:
             shutil.copyfileobj(opened, file, BLOCK)
+
+
+def _require_same(source: str, found: str, wanted: str) -> None:
+    if found != wanted:
+        raise DataError(
+            f"{source} holds other data than the study is of (content hash {found[:12]}, wanted {wanted[:12]}); "
+            "give the address of the right set"
+        )
+
+
+def _require_room(source: str, folder: Path, system: Any, addresses: Mapping[str, str]) -> None:
+    needed = sum(int(system.size(address) or 0) for address in addresses.values()) + SPARE
+    if (free := shutil.disk_usage(folder).free) < needed:
+        raise DataError(
+            f"{source} needs {needed / 2**30:.2f} GiB in {folder}, {free / 2**30:.2f} GiB are free; "
+            f"free some space, or name another folder in {VARIABLE}"
+        )
 
 
 def _hash_at(source: str) -> str:
@@ -135,9 +162,26 @@ def _system(source: str) -> tuple[Any, str]:
     return found
 
 
+def _addresses(source: str) -> tuple[Any, dict[str, str]]:
+    """The file system of an address, and where each file of the set lies in it."""
+    system, root = _system(source)
+    return system, {name: f"{root.rstrip('/')}/{name}" for name in FILES}
+
+
 @contextmanager
-def _explained(source: str, folder: Path) -> Iterator[None]:
-    """Turn what a file system says into a DataError."""
+def _explained(source: str, folder: Path, known: bool) -> Iterator[None]:
+    """Turn what a file system says into a DataError; of a set that is `known` to be there, into a DataAccessError."""
+    try:
+        with _told(source, folder):
+            yield
+    except DataError as problem:
+        if not known:
+            raise
+        raise DataAccessError(f"{platform.node()}: {problem}") from problem
+
+
+@contextmanager
+def _told(source: str, folder: Path) -> Iterator[None]:
     try:
         yield
     except DataError:

@@ -2,6 +2,7 @@
 
 import json
 import multiprocessing
+import platform
 import threading
 from collections.abc import Iterator
 from functools import partial
@@ -17,7 +18,7 @@ from buckets import Buckets
 
 from lesion.data import packed, travel
 from lesion.data.packed import IMAGES, MANIFEST, TABLE, PackedDataset, open_data
-from lesion.errors import DataError
+from lesion.errors import DataAccessError, DataError
 
 
 def packed_set(folder: Path) -> Path:
@@ -222,3 +223,42 @@ def test_a_full_disk_is_told_before(source: Path, monkeypatch: pytest.MonkeyPatc
 def test_data_are_opened_by_their_address(source: Path, tmp_path: Path, node: Path) -> None:
     data = open_data(tmp_path, source.as_uri())
     assert data.path.parent == node
+
+
+@pytest.mark.parametrize("damage", ["gone", "changed", "another set", "no room", "no credentials"])
+def test_a_set_that_was_there_before_and_cannot_be_copied_is_no_fault_of_who_asks(
+    source: Path, node: Path, monkeypatch: pytest.MonkeyPatch, damage: str
+) -> None:
+    content = PackedDataset.open(source).content_hash
+    images = source / IMAGES
+    if damage == "gone":
+        images.unlink()
+    elif damage == "changed":
+        images.write_bytes(images.read_bytes()[:-1] + b"x")
+    elif damage == "another set":
+        content = "0" * 64
+    elif damage == "no room":
+        monkeypatch.setattr(travel, "SPARE", 1 << 60)
+    else:
+        monkeypatch.setattr(travel, "_system", refuse)
+    with pytest.raises(DataAccessError, match=f"^{platform.node()}: ") as told:
+        travel.local_copy(source.as_uri(), content)
+    assert source.as_uri() in str(told.value) or damage == "changed"
+    if damage == "changed":  # that shows when it has arrived
+        travel.require_access(source.as_uri(), content)
+        return
+    with pytest.raises(DataAccessError, match=f"^{platform.node()}: "):
+        travel.require_access(source.as_uri(), content)
+    assert list(node.glob("*/*")) == []
+
+
+def refuse(source: str) -> Any:
+    raise RuntimeError("Unable to locate credentials")
+
+
+def test_a_node_that_has_a_copy_needs_no_access(source: Path, node: Path) -> None:
+    content = PackedDataset.open(source).content_hash
+    travel.require_access(source.as_uri(), content)
+    assert list(node.iterdir()) == []
+    travel.local_copy(source.as_uri(), content)
+    travel.require_access("memory://gone", content)

@@ -12,16 +12,28 @@ import numpy as np
 import optuna
 import pytest
 import torch
-from fake_training import Constant, FakeTraining, SlowToClean, Unhurried, WithoutData, make_data, make_space
+from fake_training import (
+    WORDS,
+    Constant,
+    FakeTraining,
+    Fetching,
+    SlowToClean,
+    Unhurried,
+    WithoutData,
+    make_data,
+    make_space,
+)
 from scarce import SPACE, Scarce
 from whole import failures, require_whole
 
 from lesion import checkpoints
+from lesion.data.packed import IMAGES
+from lesion.data.travel import VARIABLE
 from search import run_study
 from search.errors import StudyError, TrialError
 from search.ledger import derived_seed
 from search.progress import StudyState
-from search.space import Asha
+from search.space import Asha, load
 from search.suspects import LOSSES
 from search.trial import Job
 
@@ -158,6 +170,24 @@ def test_what_fails_every_trial_ends_the_session_not_the_study(workspace: Path) 
         run_study(space, workspace, build=WithoutData, concurrent=1)
     run_study(space, workspace, trials=7, build=FakeTraining, concurrent=1)
     assert failures(require_whole(workspace, trials=7, epochs=1)) == dict.fromkeys(range(5), "error")
+
+
+def test_data_that_can_no_longer_be_fetched_end_the_session_and_fail_no_trial(
+    workspace: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(VARIABLE, str(workspace / "copies" / "driver"))
+    source = workspace / "data" / "tiny"
+    make_space(workspace, trials=2, epochs=2)
+    space = load(workspace / "tiny.yaml", data=source.as_uri(), vocabulary=WORDS)
+    images = source / IMAGES
+    run_study(space, workspace, trials=1, build=Fetching, concurrent=1)
+    whole = images.read_bytes()
+    images.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
+    with pytest.raises(StudyError, match=r"trial 1 cannot go on: .*content hash is.* No trial is lost: mend it"):
+        run_study(space, workspace, build=Fetching, concurrent=1)
+    images.write_bytes(whole)
+    run_study(space, workspace, build=Fetching, concurrent=1)
+    assert failures(require_whole(workspace, trials=2, epochs=2)) == {}
 
 
 def test_clean_up_that_takes_for_ever_ends_nothing(workspace: Path) -> None:

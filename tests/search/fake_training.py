@@ -161,6 +161,16 @@ class WithoutData(FakeTraining):
         raise DataError(f"the draws of '{seed}' are damaged")
 
 
+class Fetching(FakeTraining):
+    """Needs a copy of the data at their address, in a folder that no other trial of the node has used."""
+
+    def __init__(self, settings: Mapping[str, Any], job: Any, seed: int) -> None:
+        from lesion.data.travel import local_copy
+
+        local_copy(job.source, job.data_hash, job.folder.parent.parent / "copies" / str(seed))
+        super().__init__(settings, job, seed)
+
+
 class Constant(FakeTraining):
     """Learns nothing: every epoch of every trial is worth the same."""
 

@@ -1,5 +1,6 @@
 """Whether every node reaches the workspace; Ray is played by functions that answer at once."""
 
+import platform
 from contextlib import nullcontext
 from pathlib import Path
 from types import SimpleNamespace
@@ -8,6 +9,7 @@ from typing import Any
 import pytest
 from fake_training import make_data
 
+from lesion.data import travel
 from lesion.data.packed import PackedDataset
 from search import reach, session
 from search.errors import ClusterError
@@ -112,8 +114,37 @@ def test_a_node_that_joins_without_the_data_ends_the_search(tmp_path: Path, node
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_node_that_cannot_copy_the_data_is_named_with_what_to_do(
+    tmp_path: Path, nodes: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(travel.VARIABLE, str(tmp_path / "node"))
+    path, place = make_data(tmp_path / "there"), tmp_path / "workspace"
+    place.mkdir()
+    data = Data(tmp_path / "the driver's", PackedDataset.open(path).content_hash, path.as_uri())
+    nodes(answer, answer)
+    require_reach(place, data)
+
+    def full(*asked: Any) -> str:
+        with monkeypatch.context() as disk:
+            disk.setattr(travel, "SPARE", 1 << 60)
+            return answer(*asked)
+
+    nodes(answer, full, answer)
+    with pytest.raises(ClusterError) as told:
+        require_reach(place, data)
+    problem, fix = str(told.value).splitlines()
+    assert problem.startswith(f"node 10.0.0.1: cannot copy the data: {platform.node()}: file://")
+    assert "GiB are free" in problem
+    assert "~/.aws" in fix
+    assert "LESION_NODE_DATA" in fix
+    nodes(answer, full, elsewhere)
+    with pytest.raises(ClusterError, match=r"(?s)--workspace.*\ngive those nodes what the address asks for"):
+        require_reach(place, data)
+    assert list(place.iterdir()) == []
+
+
 @pytest.mark.parametrize("source", ["", "file:///shared/data/tiny"])
-def test_a_session_asks_for_data_by_path_and_not_for_those_that_travel(
+def test_a_session_asks_for_data_by_path_and_for_those_that_travel(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, source: str
 ) -> None:
     asked: list[Any] = []
@@ -128,7 +159,7 @@ def test_a_session_asks_for_data_by_path_and_not_for_those_that_travel(
         session, "Newcomers", lambda folder, tell, data: asked.append(data) or SimpleNamespace(close=lambda: None)
     )
     assert Session._run_missing(made) == "complete"
-    assert asked == [None if source else Data(tmp_path / "data", "1234")] * 2
+    assert asked == [Data(tmp_path / "data", "1234", source)] * 2
 
 
 class Clock:

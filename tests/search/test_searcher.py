@@ -223,7 +223,10 @@ def test_a_storage_that_does_not_answer_fails_no_trial(ledger: Ledger, told: lis
     for _ in range(RETRIES):
         assert not ask.died("a", Death("storage", "epoch-0001.ckpt cannot be read"), last=False).over
     assert ask.died("a", Death("storage", "epoch-0001.ckpt cannot be read"), last=False).over
-    assert str(ask.problem) == "trial 0 cannot go on: epoch-0001.ckpt cannot be read. No trial is lost"
+    said = (
+        "trial 0 cannot go on: epoch-0001.ckpt cannot be read. No trial is lost: mend it and the same command goes on"
+    )
+    assert str(ask.problem) == said
     assert (ledger.row(0).state, ledger.row(0).attempt) == ("running", 3)
 
 

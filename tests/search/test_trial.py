@@ -17,7 +17,7 @@ from fake_training import FakeTraining, make_data
 from lesion.data import travel
 from lesion.data.packed import IMAGES, PackedDataset
 from lesion.devices import spoils_its_process
-from lesion.errors import CheckpointAccessError, DataError, RankError
+from lesion.errors import CheckpointAccessError, DataAccessError, DataError, RankError
 from lesion.parallel import ParallelTraining
 from lesion.tasks import Task
 from search.errors import WorkerError
@@ -318,6 +318,31 @@ def test_a_trial_of_data_with_an_address_trains_on_the_node_s_copy(
     shutil.rmtree(there)
     [result] = run_to_end(run)
     assert (result["epoch"], result.get("failure")) == (1, None)
+
+
+class NoCredentialsError(Exception):
+    """Like botocore's, no OSError."""
+
+
+def test_data_that_this_machine_cannot_fetch_are_no_failure_of_the_trial(
+    job: Job, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*arguments: Any) -> None:
+        raise NoCredentialsError("Unable to locate credentials")
+
+    monkeypatch.setenv(travel.VARIABLE, str(tmp_path / "node"))
+    there = make_data(tmp_path / "there")
+    data_hash = PackedDataset.open(there).content_hash
+    job = replace(job, build=build_training, source=f"file://{there}", data_hash=data_hash)
+    with monkeypatch.context() as away:
+        away.setattr(travel, "_system", refuse)
+        run = TrialRun(job, ORDER)
+        with pytest.raises(DataAccessError, match="NoCredentialsError: Unable to locate credentials"):
+            run.step()
+    with monkeypatch.context() as full:
+        full.setattr(travel, "SPARE", 1 << 60)
+        with pytest.raises(DataAccessError, match="GiB are free"):
+            TrialRun(job, ORDER).step()
 
 
 def test_an_actor_is_used_again(job: Job) -> None:

@@ -148,6 +148,15 @@ def test_a_storage_that_gives_no_checkpoint_is_told_from_a_worker_that_died() ->
     assert died == Death("storage", "epoch-0002.ckpt cannot be read: [Errno 5] Input/output error")
 
 
+def test_a_machine_that_cannot_fetch_the_data_is_told_whatever_error_of_a_library_its_words_end_with() -> None:
+    said = "node-3: s3://bucket/tiny cannot be copied to /tmp/x: NoCredentialsError: Unable to locate credentials"
+    words = (
+        "1 ray.exceptions.RayTaskError(DataAccessError): ray::Worker.train() (pid=3) lesion.errors.DataError: "
+        f"{said[8:]} The above exception was the direct cause: lesion.errors.DataAccessError: {said}"
+    )
+    assert Coroner(lambda: 0).death(words, None, here=True) == Death("storage", said)
+
+
 def test_a_rank_that_died_is_a_worker_that_was_lost() -> None:
     words = (
         "1 ray.exceptions.RayTaskError(RankError): ray::Worker.train() (pid=3) RuntimeError: [pair.cc:547] Connection "
