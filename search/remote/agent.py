@@ -117,8 +117,21 @@ def mib(text: str) -> int | None:
 
 
 def of_ray(pid: int) -> bool:
-    """Whether a process is one of Ray's workers."""
-    return command_of(pid).startswith("ray::")
+    """Whether a process is one of Ray's workers, or was started by one: a trial on two GPUs has a process on each."""
+    while pid > 1:
+        if command_of(pid).startswith("ray::"):
+            return True
+        pid = parent_of(pid)
+    return False
+
+
+def parent_of(pid: int) -> int:
+    """Number of a process's parent, 0 where it cannot be seen."""
+    try:
+        # The name stands in brackets, and may hold any of them.
+        return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+    except (OSError, ValueError, IndexError):
+        return 0
 
 
 def called(pid: int) -> str:

@@ -114,6 +114,22 @@ def test_the_command_that_mends_packages_does_something_where_an_environment_was
     assert f"{environment}/bin/python -m pip install" in told
 
 
+@pytest.mark.parametrize("above", ["ray::Worker.train", "python train.py"])
+def test_what_a_worker_of_ray_s_starts_is_ray_s_too(above: str) -> None:
+    """As the second rank of a trial on two GPUs, and what measures a trial's memory, are started."""
+    starts = "import subprocess, sys; subprocess.run(sys.argv[1:])"
+    says = "import os; print(os.getpid(), flush=True); input()"
+    words = [above, "-c", starts, sys.executable, "-c", says]
+    with subprocess.Popen(
+        words, executable=sys.executable, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as worker:
+        assert worker.stdout is not None
+        below = int(worker.stdout.readline())
+        found = agent.of_ray(worker.pid), agent.of_ray(below)
+        worker.communicate("\n", timeout=20)
+    assert found == (above.startswith("ray::"),) * 2
+
+
 def gpu(**change: Any) -> dict[str, Any]:
     return {"index": "0", "name": "H100", "total": 81920, "used": 4, "strangers": [], "ours": False} | change
 
