@@ -79,7 +79,7 @@ def memory() -> dict[str, int]:
 
 
 def gpus() -> list[dict[str, Any]] | str:
-    """GPUs as nvidia-smi lists them, each with what of it others than Ray hold; a text where it fails."""
+    """GPUs that Ray sees, as nvidia-smi lists them, each with what of it others hold; a text where it fails."""
     try:
         listed = smi("gpu=index,uuid,name,memory.total,memory.used")
         holders = smi("compute-apps=gpu_uuid,pid,used_memory")
@@ -90,6 +90,8 @@ def gpus() -> list[dict[str, Any]] | str:
         return "nvidia-smi fails: " + " ".join(str(said).split())[:200]
     found = []
     for index, uuid, name, total, used in listed:
+        if not is_visible(index, uuid):
+            continue
         pids = [int(pid) for gpu, pid, _ in holders if gpu == uuid and pid.isdigit()]
         found.append(
             {
@@ -102,6 +104,16 @@ def gpus() -> list[dict[str, Any]] | str:
             }
         )
     return found
+
+
+def is_visible(index: str, uuid: str) -> bool:
+    """Whether $CUDA_VISIBLE_DEVICES, by which Ray goes and nvidia-smi does not, leaves a GPU in."""
+    told = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if told is None:
+        return True
+    # A part of a GPU has a name that does not say of which.
+    words = [word.strip() for word in told.split(",")]
+    return any(word == index or word[:4] == "MIG-" or (word and uuid.startswith(word)) for word in words)
 
 
 def smi(query: str) -> list[list[str]]:

@@ -67,7 +67,7 @@ def check_cluster(cluster: Cluster, tell: Tell = lambda done, total, what: None)
                 "python": verdicts.python(look),
                 "packages": verdicts.packages(look, required()),
                 "ports": verdicts.ports(cluster, address, lost.get(address, [])),
-                "gpus": verdicts.gpus(look["gpus"]),
+                "gpus": verdicts.gpus(cluster, look["gpus"]),
                 "memory": verdicts.memory(look["memory"]),
                 "storage": verdicts.storage(cluster, *storage.get(address, (None, False))),
                 "tracking": verdicts.tracking(cluster, address, tracking),

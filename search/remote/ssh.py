@@ -14,6 +14,8 @@ from search.errors import ClusterAccessError
 from search.remote.cluster_file import Cluster
 from search.servers import require_free
 
+OWN = "~/.lesion-machine"
+"""What one machine alone is told, in a file there."""
 CONNECT = 10
 """Seconds that a machine has to answer ssh."""
 PATIENCE = 30.0
@@ -38,7 +40,7 @@ def ssh_words(cluster: Cluster, address: str, *options: str) -> list[str]:
 def with_settings(cluster: Cluster, command: str) -> str:
     """A shell line that runs `command` with what the machines are told, before `ray up` has told them as well."""
     told = "; ".join(f'export {name}="{value}"' for name, value in cluster.settings.items())
-    return f"{told}; {command}"
+    return f"{told}; ! test -f {OWN} || . {OWN}; {command}"
 
 
 def on_head(cluster: Cluster, words: list[str], terminal: bool = False) -> int:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from search.remote.cluster_file import Cluster
+from search.remote.ssh import OWN
 
 SLACK = 2.0
 """Seconds that two clocks may differ: lock files and time stamps of checkpoints are compared across machines."""
@@ -97,7 +98,7 @@ def ports(cluster: Cluster, address: str, lost: list[tuple[str, int, str]]) -> C
     )
 
 
-def gpus(found: list[Mapping[str, Any]] | str) -> Cell:
+def gpus(cluster: Cluster, found: list[Mapping[str, Any]] | str) -> Cell:
     """The GPUs, and those that somebody else holds."""
     if isinstance(found, str):
         return Cell("driver fails", f"{found}: reinstall the driver or restart the machine")
@@ -105,9 +106,11 @@ def gpus(found: list[Mapping[str, Any]] | str) -> Cell:
     if taken:
         words = "; ".join(f"GPU {gpu['index']}: {_holder(gpu)}" for gpu in taken)
         spare = ",".join(gpu["index"] for gpu in found if not _taken(gpu))
+        line = f"export CUDA_DEVICE_ORDER=PCI_BUS_ID CUDA_VISIBLE_DEVICES={spare}"
         return Cell(
             f"{len(taken)} of {len(found)} taken",
-            f"{words}; wait for it or end it, or leave the GPU out: CUDA_VISIBLE_DEVICES={spare!r} there",
+            f"{words}; wait for it or end it, or leave the GPU out: '{line}' in {OWN} there, then "
+            f"'ray up -y {cluster.path}'",
         )
     kinds = Counter(f"{gpu['name']} {(gpu['total'] or 0) / 1024:.0f} GB" for gpu in found)
     return Cell(", ".join(f"{count} × {kind}" for kind, count in kinds.items()) or "none")

@@ -117,6 +117,13 @@ def test_what_is_planted_is_named_on_its_host_and_nowhere_else(lab: hosts.Lab) -
             assert f"{host.address}: {column}: {' '.join(fix.split())}" in " ".join(printed.stdout.split())
 
 
+def test_a_gpu_that_is_left_out_as_the_fix_says_is_red_no_more(lab: hosts.Lab) -> None:
+    (line,) = re.findall(r"leave the GPU out: '(.*?)' in ~/.lesion-machine there", red(checked(lab)["two"])["gpus"])
+    (lab["two"].home / ".lesion-machine").write_text(f"{line}\n")
+    cell = checked(lab)["two"]["gpus"]
+    assert (cell["ok"], cell["text"]) == (True, "1 × NVIDIA A100-SXM4-80GB 80 GB")
+
+
 def test_a_host_that_does_not_answer_is_one_red_cell(lab: hosts.Lab) -> None:
     lab["one"].link(up=False)
     try:

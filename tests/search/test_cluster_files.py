@@ -20,6 +20,7 @@ import yaml
 from search.cli import build_parser
 from search.errors import ClusterError
 from search.remote.cluster_file import read_cluster, settings_of
+from search.remote.ssh import OWN
 
 ROOT = Path(__file__).parents[2]
 OURS = ROOT / "cluster.yaml"
@@ -53,6 +54,7 @@ def test_ray_takes_the_file(path: Path) -> None:
     assert "lesion-search cluster tracking" in started
     assert "--dashboard-host=127.0.0.1" in started
     assert "RAY_AUTH_MODE" in settings_of(config["metadata"]["settings"])
+    assert config["setup_commands"][1] == f"echo '! test -f {OWN} || . {OWN}' >> ~/.lesion-cluster"
     every = [*config["head_start_ray_commands"], *config["worker_start_ray_commands"]]
     assert all(line.startswith(". ~/.lesion-cluster && ") for line in every)
     assert config["file_mounts"]["~/.ray/auth_token"] == "~/.ray/auth_token"

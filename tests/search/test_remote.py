@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import platform
 import re
 import socket
@@ -12,10 +13,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from search.remote import agent, checks, tracking_server, verdicts
 from search.remote.cluster_file import WORKER_PORTS, read_cluster
 from search.remote.requirements import required
+from search.remote.ssh import with_settings
 from search.workspace import open_workspace
 
 ROOT = Path(__file__).parents[2]
@@ -135,17 +138,50 @@ def gpu(**change: Any) -> dict[str, Any]:
 
 
 def test_gpus_that_somebody_holds() -> None:
-    assert verdicts.gpus([]).text == "none"
-    assert verdicts.gpus([gpu(), gpu(index="1")]).text == "2 × H100 80 GB"
+    assert verdicts.gpus(CLUSTER, []).text == "none"
+    assert verdicts.gpus(CLUSTER, [gpu(), gpu(index="1")]).text == "2 × H100 80 GB"
     # Our own trials use what is theirs.
-    assert not verdicts.gpus([gpu(used=70000, ours=True)]).bad
-    held = verdicts.gpus([gpu(), gpu(index="1", used=30000, strangers=["python (pid 7)"])])
+    assert not verdicts.gpus(CLUSTER, [gpu(used=70000, ours=True)]).bad
+    held = verdicts.gpus(CLUSTER, [gpu(), gpu(index="1", used=30000, strangers=["python (pid 7)"])])
     assert held.text == "1 of 2 taken"
     assert "GPU 1: held by python (pid 7)" in held.fix
-    assert "CUDA_VISIBLE_DEVICES='0'" in held.fix
+    assert "'export CUDA_DEVICE_ORDER=PCI_BUS_ID CUDA_VISIBLE_DEVICES=0' in ~/.lesion-machine there" in held.fix
+    assert f"'ray up -y {CLUSTER.path}'" in held.fix
     # A process in a container is not shown, its memory is.
-    assert "30000 of 81920 MiB in use by somebody" in verdicts.gpus([gpu(used=30000)]).fix
-    assert verdicts.gpus("nvidia-smi fails: no driver").bad
+    assert "30000 of 81920 MiB in use by somebody" in verdicts.gpus(CLUSTER, [gpu(used=30000)]).fix
+    assert verdicts.gpus(CLUSTER, "nvidia-smi fails: no driver").bad
+
+
+@pytest.mark.parametrize(
+    ("visible", "left"),
+    [(None, "01"), ("0", "0"), ("1,0", "01"), ("", ""), ("GPU-b", "1"), ("MIG-c", "01"), ("-1", "")],
+)
+def test_gpus_that_ray_does_not_see_are_nobody_s_business(
+    visible: str | None, left: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    if visible is not None:
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+    listed = [[str(i), f"GPU-{'ab'[i]}", "H100", "81920", "4"] for i in range(2)]
+    monkeypatch.setattr(agent, "smi", lambda query: listed if query.startswith("gpu=") else [])
+    found = agent.gpus()
+    assert isinstance(found, list)
+    assert "".join(gpu["index"] for gpu in found) == left
+
+
+def test_what_one_machine_alone_is_told_is_read_by_ray_and_by_the_check(tmp_path: Path) -> None:
+    commands = yaml.safe_load((ROOT / "cluster.yaml").read_text())["setup_commands"]
+    written = [command for command in commands if command.endswith("~/.lesion-cluster")]
+    look = 'echo "$LESION_WORKSPACE $CUDA_VISIBLE_DEVICES"'
+    lines = [" && ".join([*written, f". ~/.lesion-cluster && {look}"]), with_settings(CLUSTER, look)]
+
+    def seen() -> list[str]:
+        variables = {"PATH": os.environ["PATH"], "HOME": str(tmp_path)}
+        return [subprocess.check_output(["bash", "-c", line], env=variables, text=True).strip() for line in lines]
+
+    assert seen() == ["/mnt/lesions"] * 2
+    (tmp_path / ".lesion-machine").write_text("export CUDA_DEVICE_ORDER=PCI_BUS_ID CUDA_VISIBLE_DEVICES=0,2\n")
+    assert seen() == ["/mnt/lesions 0,2"] * 2
 
 
 def test_clocks_may_differ_by_what_was_not_measured_better() -> None:
