@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -69,7 +70,9 @@ def _add_tracking(commands: Commands) -> None:
         "",
         "--port 5001 --workspace /mnt/lesions",
     )  # fmt: skip
-    parser.add_argument("--port", type=whole, default=5000, help="port to listen on (default 5000)")
+    parser.add_argument(
+        "--port", type=whole, help="port to listen on (default: that of $MLFLOW_TRACKING_URI, else 5000)"
+    )
     workspace_option(parser)
 
 
@@ -105,11 +108,13 @@ def execute(args: argparse.Namespace) -> int:
 def tracking(args: argparse.Namespace) -> int:
     """``cluster tracking``; returns when Ray's head or this command is ended."""
     from search.display import say  # noqa: PLC0415
+    from search.remote.cluster_file import port_of  # noqa: PLC0415
     from search.remote.tracking_server import head_is_alive, server_words, supervise  # noqa: PLC0415
     from search.workspace import open_workspace  # noqa: PLC0415
 
+    port = args.port or port_of(os.environ.get("MLFLOW_TRACKING_URI") or "http://127.0.0.1:5000")
     place = open_workspace(args.workspace)
-    supervise(server_words(place, args.port), head_is_alive(), say)
+    supervise(server_words(place, port), head_is_alive(), say)
     return 0
 
 

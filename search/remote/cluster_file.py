@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from search.errors import ClusterError
 
@@ -52,7 +53,7 @@ class Cluster:
     @property
     def tracking_port(self) -> int:
         """Port of MLflow on the head's loopback."""
-        return int(self.settings["MLFLOW_TRACKING_URI"].rpartition(":")[2].strip("/"))
+        return port_of(self.settings["MLFLOW_TRACKING_URI"])
 
 
 def read_cluster(path: Path | str) -> Cluster:
@@ -81,6 +82,21 @@ def read_cluster(path: Path | str) -> Cluster:
         local=local,
         inside=provider.get("head_ip"),
     )
+
+
+def port_of(url: str) -> int:
+    """The port of MLflow's address; ClusterError where it names none.
+
+    >>> port_of("http://127.0.0.1:5001/")
+    5001
+    """
+    try:
+        port = urlsplit(url).port
+    except ValueError:
+        port = None
+    if port is None:
+        raise ClusterError(f"MLFLOW_TRACKING_URI is {url!r}, must end with a port, as http://127.0.0.1:5000 does")
+    return port
 
 
 def settings_of(command: str) -> dict[str, str]:

@@ -9,12 +9,15 @@ import socket
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
+from search.cli import main
+from search.errors import ClusterError
 from search.remote import agent, checks, tracking_server, verdicts
 from search.remote.cluster_file import WORKER_PORTS, read_cluster
 from search.remote.requirements import required
@@ -222,6 +225,30 @@ def test_the_server_of_the_head_is_on_loopback_with_its_own_names_and_database(
     assert options() == {**usual, "--backend-store-uri": "postgresql+psycopg:///mlflow"}
     monkeypatch.setenv("TRACKING_STORE", "")  # as the cluster file writes it where nobody has filled it in
     assert options() == usual
+
+
+@pytest.mark.parametrize(
+    ("words", "url", "port"),
+    [([], None, 5000), ([], "", 5000), ([], "http://127.0.0.1:5001", 5001), (["--port", "7"], "http://127.0.0.1:1", 7)],
+)
+def test_the_server_listens_where_the_settings_say_that_it_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, words: list[str], url: str | None, port: int
+) -> None:
+    begun: list[list[str]] = []
+    monkeypatch.setattr(tracking_server, "supervise", lambda words, alive, say: begun.append(words))
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    if url is not None:
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", url)
+    assert main(["cluster", "tracking", "--workspace", str(tmp_path), *words]) == 0
+    (line,) = begun
+    assert line[line.index("--port") + 1] == str(port)
+
+
+@pytest.mark.parametrize("url", ["sqlite:///mlflow.db", "http://127.0.0.1", "http://127.0.0.1:many"])
+def test_an_address_of_mlflow_without_a_port_is_told(url: str) -> None:
+    cluster = replace(CLUSTER, settings={**CLUSTER.settings, "MLFLOW_TRACKING_URI": url})
+    with pytest.raises(ClusterError, match=r"MLFLOW_TRACKING_URI is .*, must end with a port"):
+        assert not cluster.tracking_port
 
 
 def test_a_server_is_started_again_until_the_head_is_gone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
