@@ -41,8 +41,9 @@ def file_option(parser: argparse.ArgumentParser, sentence: str = "") -> None:
 def _add_check(commands: Commands) -> None:
     parser = command(
         commands, "check", check,
-        "Look at every machine of a cluster: ssh, Python and packages, ports, GPUs and memory, storage seen from every "
-        "machine, MLflow, clock, token. Says the fix for each thing that is wrong, and ends with 1 if there is any.",
+        "Look at every machine of a cluster: ssh, Python and packages, Ray, ports, GPUs and memory, storage seen from "
+        "every machine, MLflow, clock, token. Says the fix for each thing that is wrong, and ends with 1 if there is "
+        "any.",
         "",
         "--cluster lab.yaml",
         "--json",
@@ -133,7 +134,7 @@ def _show(reports: list[NodeReport]) -> None:
     for report in reports:
         cells = [Text(cell.text, "red" if cell.bad else "") for cell in report.cells.values()]
         rows.append([f"{report.address} {report.role}", *cells])
-    # Ten columns want room; where there is none, they wrap.
+    # Eleven columns want room; where there is none, they wrap.
     shown = table(("node", *COLUMNS), rows)
     for column in shown.columns:
         column.no_wrap = False

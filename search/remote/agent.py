@@ -42,6 +42,7 @@ def look(packages: list[str]) -> dict[str, Any]:
         "memory": memory(),
         "cores": len(os.sched_getaffinity(0)),
         "gpus": gpus(),
+        "ray": ray(),
         "token": token(),
     }
 
@@ -128,6 +129,20 @@ def mib(text: str) -> int | None:
     return int(text) if text.isdigit() else None
 
 
+def ray() -> list[str]:
+    """Which of Ray's own processes run in our account: raylet on every machine of a cluster, gcs_server on its head."""
+    mine = [int(path.name) for path in Path("/proc").iterdir() if path.name.isdigit() and owner(path) == os.getuid()]
+    return sorted({name_of(pid) for pid in mine} & {"gcs_server", "raylet"})
+
+
+def owner(path: Path) -> int | None:
+    """Number of the account that a file is of, None where it has gone."""
+    try:
+        return path.stat().st_uid
+    except OSError:
+        return None
+
+
 def of_ray(pid: int) -> bool:
     """Whether a process is one of Ray's workers, or was started by one: a trial on two GPUs has a process on each."""
     while pid > 1:
@@ -139,11 +154,24 @@ def of_ray(pid: int) -> bool:
 
 def parent_of(pid: int) -> int:
     """Number of a process's parent, 0 where it cannot be seen."""
+    return int(stat_of(pid)[2])
+
+
+def name_of(pid: int) -> str:
+    """Name of a process, empty where it has ended."""
+    name, state, _ = stat_of(pid)
+    return "" if state == "Z" else name
+
+
+def stat_of(pid: int) -> tuple[str, str, str]:
+    """Name, state and parent of a process as the kernel writes them; of one that has gone, what an ended one has."""
     try:
         # The name stands in brackets, and may hold any of them.
-        return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
-    except (OSError, ValueError, IndexError):
-        return 0
+        before, _, after = Path(f"/proc/{pid}/stat").read_text().rpartition(")")
+    except OSError:
+        return "", "Z", "0"
+    state, parent = after.split()[:2]
+    return before.partition("(")[2], state, parent
 
 
 def called(pid: int) -> str:

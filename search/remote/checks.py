@@ -18,7 +18,7 @@ from search.remote.cluster_file import GCS_PORT, NODE_PORTS, WORKER_PORTS, Clust
 from search.remote.requirements import required
 from search.remote.verdicts import Cell
 
-COLUMNS = ("ssh", "python", "packages", "ports", "gpus", "memory", "storage", "tracking", "clock", "token")
+COLUMNS = ("ssh", "python", "packages", "ray", "ports", "gpus", "memory", "storage", "tracking", "clock", "token")
 
 
 @dataclass(frozen=True)
@@ -54,6 +54,7 @@ def check_cluster(cluster: Cluster, tell: Tell = lambda done, total, what: None)
         problems = agents.problems()
     tell(4, len(steps), "checks")
     tokens = verdicts.tokens({address: each["token"] for address, each in seen.items()})
+    running = {address: each["ray"] for address, each in seen.items()}
     reports = []
     for address in cluster.nodes:
         role = "head" if address == cluster.head else "worker"
@@ -64,8 +65,9 @@ def check_cluster(cluster: Cluster, tell: Tell = lambda done, total, what: None)
             look = seen[address]
             cells = {
                 "ssh": verdicts.GOOD,
-                "python": verdicts.python(look),
+                "python": verdicts.python(cluster, look),
                 "packages": verdicts.packages(look, required()),
+                "ray": verdicts.ray(cluster, address, running),
                 "ports": verdicts.ports(cluster, address, lost.get(address, [])),
                 "gpus": verdicts.gpus(cluster, look["gpus"]),
                 "memory": verdicts.memory(look["memory"]),

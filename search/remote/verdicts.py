@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import platform
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -48,7 +48,7 @@ def ssh(cluster: Cluster, address: str, problem: str) -> Cell:
     )
 
 
-def python(look: Mapping[str, Any]) -> Cell:
+def python(cluster: Cluster, look: Mapping[str, Any]) -> Cell:
     """The Python of the environment: the very version of this machine, which Ray insists on."""
     found, wanted = look["python"], platform.python_version()
     if not look["in_environment"]:
@@ -59,8 +59,8 @@ def python(look: Mapping[str, Any]) -> Cell:
     if found != wanted:
         return Cell(
             found,
-            f"it is Python {found}, here it is {wanted}, and Ray joins equal ones only: remove {look['environment']} "
-            f"and make it with Python {wanted} ('make install PYTHON=… VENV={look['environment']}')",
+            f"it is Python {found}, here it is {wanted}, and Ray joins equal ones only: have PYTHON in {cluster.path} "
+            f"name a Python {wanted}, remove {look['environment']} there, then 'ray up -y {cluster.path}'",
         )
     return Cell(found)
 
@@ -68,8 +68,8 @@ def python(look: Mapping[str, Any]) -> Cell:
 def packages(look: Mapping[str, Any], wanted: Mapping[str, str | None]) -> Cell:
     """Packages that are missing, or of another version where that matters."""
     found = look["packages"]
-    # Without -B make takes an environment that it has finished once for whole.
-    install = f"run 'make -B install VENV={look['environment']}' in ~/lesion-search there"
+    # Without -B make takes an environment that it has finished once for whole; python3 may be too old for it.
+    install = f"run 'make -B install VENV={look['environment']} PYTHON={look['executable']}' in ~/lesion-search there"
     missing = [name for name, here in wanted.items() if here is not None and found.get(name) is None]
     if missing:
         return Cell(f"no {_some(missing)}", f"not installed: {', '.join(missing)}; {install}")
@@ -82,6 +82,20 @@ def packages(look: Mapping[str, Any], wanted: Mapping[str, str | None]) -> Cell:
             "torch for CPUs", f"torch {found['torch']} cannot use the GPUs: install the CUDA build of torch there"
         )
     return Cell(f"{sum(version is not None for version in found.values())} found")
+
+
+def ray(cluster: Cluster, address: str, running: Mapping[str, Collection[str]]) -> Cell:
+    """Whether Ray runs on a machine; nothing to say before it runs on the head. `running` has its processes."""
+    if "gcs_server" not in running.get(cluster.head, ()):
+        return NOTHING
+    if "raylet" in running[address]:
+        return GOOD
+    return Cell(
+        "not running",
+        "Ray runs on the head and not here; after 'ray up' that takes some minutes. monitor.out and monitor.err in "
+        "/tmp/ray/session_latest/logs on the head say why it does not start, "
+        f"and 'ray up -y {cluster.path}' tries again",
+    )
 
 
 def ports(cluster: Cluster, address: str, lost: list[tuple[str, int, str]]) -> Cell:

@@ -79,6 +79,29 @@ def test_a_start_of_ray_that_fails_is_tried_again(
     assert said[2 * failures :] == ["start"] * (failures < 3)
 
 
+@pytest.mark.parametrize("path", [OURS, *CLOUDS], ids=lambda path: path.stem)
+def test_the_environment_is_made_with_the_python_that_the_file_names(tmp_path: Path, path: Path) -> None:
+    """On a machine whose python3 is too old, as that of Ubuntu 22.04."""
+    text = path.read_text()
+    assert text.count('PYTHON="python3"') == 1
+    config = yaml.safe_load(text.replace('PYTHON="python3"', 'PYTHON="mine"'))
+    said = {"python3": "echo too old; exit 1", "mine": f"echo $* >> {tmp_path}/asked"}
+    said["python"] = f"echo pip >> {tmp_path}/asked"
+    for name, body in said.items():
+        place = tmp_path / ("lesion-environment/bin" if name == "python" else "bin") / name
+        place.parent.mkdir(parents=True, exist_ok=True)
+        place.write_text(f"#!/bin/sh\n{body}\n")
+        place.chmod(0o755)
+    (tmp_path / "lesion-search").symlink_to(ROOT)
+    variables = {"PATH": f"{tmp_path}/bin:{os.environ['PATH']}", "HOME": str(tmp_path)}
+    make = [command for command in config["setup_commands"] if "make --directory" in command]
+    for command in [config["metadata"]["settings"], *make]:
+        subprocess.run(["bash", "-c", command], env=variables, check=True, timeout=30)
+    asked = (tmp_path / "asked").read_text().splitlines()
+    assert asked[0].startswith("-c import sys")
+    assert asked[-1] == "pip"
+
+
 @pytest.mark.parametrize("path", CLOUDS, ids=lambda path: path.stem)
 def test_clouds_scale_from_nothing_to_spot_gpus(path: Path) -> None:
     config = prepared(path)

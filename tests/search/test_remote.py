@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import platform
 import re
+import shutil
 import socket
 import subprocess
 import sys
@@ -91,12 +92,13 @@ def test_required_packages_are_those_of_a_search_not_of_tests() -> None:
     ("change", "text"),
     [
         ({"python": "3.9.2"}, "it is Python 3.9.2, here it is"),
+        ({"python": "3.9.2"}, f"have PYTHON in {CLUSTER.path} name a Python {platform.python_version()}, remove /env"),
         ({"in_environment": False}, "no environment at /env, /usr/bin/python3 answers instead"),
     ],
 )
 def test_another_python_is_red(change: dict[str, Any], text: str) -> None:
-    assert text in verdicts.python(LOOK | change).fix
-    assert not verdicts.python(LOOK).bad
+    assert text in verdicts.python(CLUSTER, LOOK | change).fix
+    assert not verdicts.python(CLUSTER, LOOK).bad
 
 
 def test_packages_missing_of_another_version_or_for_cpus_only() -> None:
@@ -114,10 +116,20 @@ def test_the_command_that_mends_packages_does_something_where_an_environment_was
     environment = tmp_path / "env"
     (environment / "bin").mkdir(parents=True)
     (environment / ".installed").touch()
+    # As where python3 is too old for the environment, which has another.
+    old = tmp_path / "bin" / "python3"
+    old.parent.mkdir()
+    old.write_text("#!/bin/sh\necho 'Python 3.11 or newer is needed'; exit 1\n")
+    old.chmod(0o755)
     look = LOOK | {"packages": {**required(), "optuna": None}, "environment": str(environment)}
+    look |= {"executable": sys.executable}
     (command,) = re.findall(r"'(make .*?)'", verdicts.packages(look, required()).fix)
-    told = subprocess.run([*command.split(), "--dry-run"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
-    assert f"{environment}/bin/python -m pip install" in told
+    # The recipe in its order, up to pip, whose place a program takes that says what it is asked for.
+    (environment / "bin" / "python").write_text("#!/bin/sh\necho asked: $*\n")
+    (environment / "bin" / "python").chmod(0o755)
+    variables = {"PATH": f"{old.parent}:{os.environ['PATH']}"}
+    told = subprocess.run(command.split(), cwd=ROOT, env=variables, capture_output=True, text=True, check=True).stdout
+    assert "asked: -m pip install" in told
 
 
 @pytest.mark.parametrize("above", ["ray::Worker.train", "python train.py"])
@@ -134,6 +146,32 @@ def test_what_a_worker_of_ray_s_starts_is_ray_s_too(above: str) -> None:
         found = agent.of_ray(worker.pid), agent.of_ray(below)
         worker.communicate("\n", timeout=20)
     assert found == (above.startswith("ray::"),) * 2
+
+
+def test_the_agent_sees_ray_where_it_runs(tmp_path: Path) -> None:
+    before = agent.ray()
+    shutil.copy(shutil.which("sleep") or "", tmp_path / "raylet")
+    with subprocess.Popen([tmp_path / "raylet", "60"]) as raylet:
+        assert "raylet" in agent.ray()
+        raylet.kill()
+        while Path(f"/proc/{raylet.pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z":
+            time.sleep(0.01)
+        assert agent.ray() == before  # one that has ended and that nobody has asked about yet runs no more
+
+
+def test_a_worker_on_which_ray_did_not_start_is_red_once_the_head_is_up() -> None:
+    one, two = CLUSTER.workers
+
+    def cells(head: list[str]) -> list[str]:
+        running = {CLUSTER.head: head, one: ["raylet"], two: []}
+        return [verdicts.ray(CLUSTER, address, running).text for address in CLUSTER.nodes]
+
+    assert cells(["gcs_server", "raylet"]) == ["ok", "ok", "not running"]
+    assert cells(["gcs_server"]) == ["not running", "ok", "not running"]
+    assert cells([]) == ["–"] * 3
+    fix = verdicts.ray(CLUSTER, two, {CLUSTER.head: ["gcs_server"], two: []}).fix
+    assert "/tmp/ray/session_latest/logs on the head say why" in fix
+    assert f"'ray up -y {CLUSTER.path}'" in fix
 
 
 def gpu(**change: Any) -> dict[str, Any]:
