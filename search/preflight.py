@@ -114,6 +114,13 @@ def named_weights(space: Space) -> Iterator[tuple[str, str]]:
                     yield from ((option.name, weights) for weights in _weights(domain))
 
 
+def named_texts(space: Space) -> list[str]:
+    """Text files that settings of `space` name: cost matrices, taxonomies."""
+    settings = [setting for part in space.tree.parts for option in part.options for setting in option.settings]
+    values = [value for _, domain in settings for value in values_of(domain)]
+    return sorted({value for value in values if isinstance(value, str) and value.endswith((".yaml", ".yml", ".csv"))})
+
+
 def missing_weights(space: Space) -> list[str]:
     """Weights files that are not there, in words."""
     return [

@@ -54,11 +54,11 @@ def run_there(args: argparse.Namespace) -> int:
     """``run --cluster``: submit the search, or find it running, and follow it."""
     from search.display import say  # noqa: PLC0415 - heavy imports wait until they are needed
     from search.errors import ClusterError  # noqa: PLC0415
-    from search.preflight import SUFFIXES, named_weights  # noqa: PLC0415
+    from search.preflight import SUFFIXES, named_texts, named_weights  # noqa: PLC0415
     from search.remote.cluster_file import read_cluster  # noqa: PLC0415
     from search.remote.jobs import jobs_of  # noqa: PLC0415
-    from search.remote.luggage import packed  # noqa: PLC0415
-    from search.space import load  # noqa: PLC0415
+    from search.remote.luggage import packed, within  # noqa: PLC0415
+    from search.space import family, load  # noqa: PLC0415
 
     cluster = read_cluster(args.cluster)
     for name in ("workspace", "address"):
@@ -72,8 +72,10 @@ def run_there(args: argparse.Namespace) -> int:
             say(f"{study} is running already, with the options of its own command; this follows it")
             job = running[0].id
         else:
-            files = [file for _, file in named_weights(space) if file.endswith(SUFFIXES)]
-            with packed(Path.cwd(), args.space, files) as luggage:
+            args.space = within(Path.cwd(), args.space)
+            weights = [file for _, file in named_weights(space) if file.endswith(SUFFIXES)]
+            files = [*map(str, family(args.space)), *weights, *named_texts(space)]
+            with packed(Path.cwd(), files) as luggage:
                 job = jobs.submit(study, _words(args), luggage)
             say(f"submitted to {cluster.name} as {job}; Ctrl-C leaves it running")
         return _follow(jobs, job, study, cluster)
@@ -141,7 +143,6 @@ def ui_there(args: argparse.Namespace) -> int:
 
 def _words(args: argparse.Namespace) -> list[str]:
     """The command that the head runs: this one's, on the Ray that runs there."""
-    args.space = args.space.resolve().relative_to(Path.cwd().resolve())
     words = ["lesion-search", "run", *of_space(args), "--address", "auto"]
     for option in ("name", "trials", "epochs", "hours", "device_hours", "concurrent", "gpus_per_trial"):
         value = getattr(args, option)

@@ -1,11 +1,11 @@
-"""What travels with a search to a cluster: space files, code, and the weights that a space names; never data.
+"""What travels with a search to a cluster: space files, code, and the files that a space names; never data.
 
 Ray would take the whole folder with all that lies in it. A list of what is wanted cannot forget to leave out a
 workspace, an environment or a folder of images.
 
-A space names weights relative to the folder where the command is given, `../shared/weights/x.pth` too. So that such
-names stay true, and with them what the study is of, the copy begins as far up as they climb, and a search runs in the
-sub-folder that is the command's:
+A space names files relative to the folder where the command is given, `../shared/weights/x.pth` too, and extends others
+that may lie above it. So that such names stay true, and with them what the study is of, the copy begins as far up as
+they climb, and a search runs in the sub-folder that is the command's:
 
     /home/me/project $ lesion-search run …      copy/project/spaces/isic2017.yaml    Luggage.inside = "project"
                                                 copy/shared/weights/x.pth
@@ -39,24 +39,31 @@ class Luggage:
     inside: Path
 
 
-@contextmanager
-def packed(folder: Path, space: Path, weights: Iterable[str] = ()) -> Iterator[Luggage]:
-    """A copy of what of `folder` a search of the file `space` needs; removed with the context.
-
-    `weights` are files as the space names them, relative to `folder`, wherever they lie; those with full paths must lie
-    on the machines already. Raises ClusterError where the space is not in the folder, where weights are missing, and
-    where too much would travel.
-    """
+def within(folder: Path, space: Path) -> Path:
+    """The file `space`, relative to the `folder` that travels; ClusterError where it is not in it."""
     folder = folder.resolve()
     if not space.resolve().is_relative_to(folder):
         raise ClusterError(f"{space} is not in {folder}, which is what travels: run the command from its folder")
-    named = sorted({name for name in weights if not Path(name).is_absolute()})
+    return space.resolve().relative_to(folder)
+
+
+@contextmanager
+def packed(folder: Path, files: Iterable[str] = ()) -> Iterator[Luggage]:
+    """A copy of the texts of `folder` and of `files`; removed with the context.
+
+    `files` are the search's own: space files, and what these name, relative to `folder`, wherever they lie; those with
+    full paths must lie on the machines already. Raises ClusterError where one is missing, and where too much would
+    travel.
+    """
+    folder = folder.resolve()
+    named = sorted({name for name in files if not Path(name).is_absolute()})
     _require(folder, named)
-    texts, files = list(_texts(folder)), [folder / name for name in named]
-    size = sum(path.stat().st_size for path in (*texts, *files))
-    if size > IN_ALL or len(texts) + len(files) > FILES:
+    paths = [folder / name for name in named]
+    texts = [path for path in _texts(folder) if path not in paths]
+    size = sum(path.stat().st_size for path in (*texts, *paths))
+    if size > IN_ALL or len(texts) + len(paths) > FILES:
         raise ClusterError(
-            f"{folder}: {len(texts) + len(files)} files of {size / 2**20:.0f} MiB would travel to the cluster, at most "
+            f"{folder}: {len(texts) + len(paths)} files of {size / 2**20:.0f} MiB would travel to the cluster, at most "
             f"{FILES} of {IN_ALL / 2**20:.0f} MiB do: run the command from a folder of space files, and put large "
             "weights on the shared storage, named by their full path"
         )
@@ -80,8 +87,8 @@ def _require(folder: Path, named: Iterable[str]) -> None:
     missing = [name for name in named if not (folder / name).is_file()]
     if missing:
         raise ClusterError(
-            f"no weights file {', '.join(missing)} (looked in {folder}): those named by relative paths travel from "
-            "here, those that lie on the machines are named by their full path"
+            f"no file {', '.join(missing)} (looked in {folder}): those named by relative paths travel from here, those "
+            "that lie on the machines are named by their full path"
         )
 
 
@@ -93,7 +100,7 @@ def _inside(folder: Path, named: Iterable[str]) -> Path:
     """
     up = max((_climbs(name) for name in named), default=0)
     if up > len(folder.parents):
-        raise ClusterError(f"{', '.join(named)}: leads above /; name weights from {folder}, or by their full path")
+        raise ClusterError(f"{', '.join(named)}: leads above /; name files from {folder}, or by their full path")
     return folder.relative_to(folder.parents[up - 1]) if up else Path()
 
 

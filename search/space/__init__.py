@@ -33,6 +33,7 @@ from __future__ import annotations
 from search.errors import Mistake, SpaceError
 from search.space.checking import CheckReport, Problem, check, check_space
 from search.space.domains import Choice, Domain, Fixed, FloatRange, IntRange
+from search.space.inherit import family
 from search.space.overrides import Given
 from search.space.reader import load
 from search.space.space import Asha, Budget, Space, difference
@@ -63,5 +64,6 @@ __all__ = [
     "check",
     "check_space",
     "difference",
+    "family",
     "load",
 ]

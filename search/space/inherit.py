@@ -33,6 +33,18 @@ def read_family(path: Path, words: Vocabulary, mistakes: Mistakes) -> Node:
     return _read(path, words, mistakes, ())
 
 
+def family(path: Path) -> list[Path]:
+    """The files that the sound space file at `path` is made of: itself, and what it extends, in that order."""
+    found = [path]
+    while (parent := (read(found[-1], Mistakes()).mapping or {}).get("extends")) is not None:
+        found.append(_beside(found[-1], str(parent.value)))
+    return found
+
+
+def _beside(path: Path, parent: str) -> Path:
+    return Path(os.path.normpath(path.parent / parent))
+
+
 def _read(path: Path, words: Vocabulary, mistakes: Mistakes, children: tuple[Path, ...]) -> Node:
     root = written_out(read(path, mistakes), words.chained, mistakes)
     parent = (root.mapping or {}).get("extends")
@@ -42,7 +54,7 @@ def _read(path: Path, words: Vocabulary, mistakes: Mistakes, children: tuple[Pat
     if not isinstance(parent.value, str) or not parent.value:
         mistakes.add(place, "extends is the path of one other space file, from the folder of this one")
         return root
-    target = Path(os.path.normpath(path.parent / parent.value))
+    target = _beside(path, parent.value)
     line = (*children, path)
     _check_line(target, line, place, mistakes)
     return merge(root, _inherited(target, words, mistakes, line, place), words.kinds)

@@ -32,7 +32,7 @@ def test_texts_and_named_weights_travel_data_and_environments_do_not(tmp_path: P
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text(name)
     named = ["weights/w.safetensors", "/mnt/lesions/on-the-machines.pth"]
-    with luggage.packed(tmp_path, tmp_path / "spaces" / "a.yaml", named) as made:
+    with luggage.packed(tmp_path, named) as made:
         travels = files_in(made.folder)
     assert travels == {"spaces/a.yaml", "lesion/data/x.py", "weights/w.safetensors", "costs.csv"}
     assert str(made.inside) == "."
@@ -55,7 +55,7 @@ def test_weights_outside_the_folder_travel_and_their_relative_paths_stay_true(tm
     here = tmp_path / "me" / "project"
     named = ["../../shared/x.pth", "models/../../y.pth", "weights/z.pt", "../project/weights/z.pt"]
     (here / "models").mkdir()
-    with luggage.packed(here, here / "a.yaml", named) as made:
+    with luggage.packed(here, named) as made:
         assert str(made.inside) == "me/project"
         travels = files_in(made.folder)
         assert all((made.folder / made.inside / name).is_file() for name in named)
@@ -65,8 +65,8 @@ def test_weights_outside_the_folder_travel_and_their_relative_paths_stay_true(tm
 def test_weights_that_are_missing_are_told_before_anything_travels(tmp_path: Path) -> None:
     written(tmp_path, "a.yaml")
     with (
-        pytest.raises(ClusterError, match=r"no weights file \.\./none\.pth .*named by their full path"),
-        luggage.packed(tmp_path, tmp_path / "a.yaml", ["../none.pth"]),
+        pytest.raises(ClusterError, match=r"no file \.\./none\.pth .*named by their full path"),
+        luggage.packed(tmp_path, ["../none.pth"]),
     ):
         pass
 
@@ -102,7 +102,7 @@ def test_the_head_and_the_workers_run_where_relative_paths_are_true(
     command.chmod(0o755)
     (here / "own_code.py").write_text("")
     client = Client(tmp_path / "there")
-    with luggage.packed(here, here / "a.yaml", ["../shared/x.pth"]) as made:
+    with luggage.packed(here, ["../shared/x.pth"]) as made:
         Jobs(client).submit("a", ["lesion-search", "run", "a.yaml"], made)
     assert client.on_the_head(command.parent).strip() == "['run', 'a.yaml'] shared/x.pth"
     # A worker of Ray's is started at the top, with the same variables.
@@ -149,6 +149,28 @@ def test_the_readme_s_search_finds_its_weights_on_the_head(
     assert missing_weights(load(space)) == []
 
 
+def test_what_a_space_extends_and_the_texts_that_it_names_are_found_on_the_head(
+    tmp_path: Path, there: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here = tmp_path / "lab" / "project"
+    written(tmp_path, "lab/costs.csv", "lab/project/data/near.csv", "lab/secret.yaml")
+    shutil.copy(ROOT / "spaces" / "smoke.yaml", tmp_path / "base.yaml")
+    shutil.copy(ROOT / "cluster.yaml", here)
+    (tmp_path / "lab" / "ours.yaml").write_text("extends: ../base.yaml\n")
+    # In a folder that is left out where nothing names what is in it.
+    (here / "demo").mkdir()
+    losses = "{focal: , cost_matrix: {file: {choice: [../costs.csv, data/near.csv]}}}"
+    (here / "demo" / "mine.yaml").write_text(f"extends: ../../ours.yaml\nspace: {{loss: {{choice: {losses}}}}}\n")
+    monkeypatch.chdir(here)
+    assert main(["run", str(here / "demo" / "mine.yaml"), "--cluster", "cluster.yaml"]) == 0
+    assert "lesion-search run demo/mine.yaml" in there.given["entrypoint"]
+    sent = files_in(there.keep)
+    monkeypatch.chdir(there.keep / "lab" / "project")
+    assert load("demo/mine.yaml").tree == load(here / "demo" / "mine.yaml").tree
+    texts = {"lab/costs.csv", "lab/project/data/near.csv", "base.yaml", "lab/ours.yaml", "lab/project/demo/mine.yaml"}
+    assert sent == {*texts, "lab/project/cluster.yaml"}
+
+
 def test_every_option_of_a_run_travels_or_is_refused(
     tmp_path: Path, there: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -171,7 +193,7 @@ def test_every_option_of_a_run_travels_or_is_refused(
 def test_a_folder_that_needs_nothing_from_outside_is_sent_as_ever(tmp_path: Path) -> None:
     written(tmp_path, "project/a.yaml")
     client = Client(tmp_path / "there")
-    with luggage.packed(tmp_path / "project", tmp_path / "project" / "a.yaml") as made:
+    with luggage.packed(tmp_path / "project") as made:
         Jobs(client).submit("a", ["lesion-search", "run", "a.yaml"], made)
     assert client.given["entrypoint"] == "lesion-search run a.yaml"
     assert not {"LESION_FOLDER", "PYTHONPATH"} & set(client.given["runtime_env"]["env_vars"])
@@ -181,15 +203,12 @@ def test_a_space_elsewhere_and_too_much_luggage_are_refused(tmp_path: Path, monk
     here = tmp_path / "here"
     here.mkdir()
     (tmp_path / "a.yaml").write_text("x")
-    with (
-        pytest.raises(ClusterError, match=r"is not in .*here, which is what travels"),
-        luggage.packed(here, tmp_path / "a.yaml"),
-    ):
-        pass
+    with pytest.raises(ClusterError, match=r"is not in .*here, which is what travels"):
+        luggage.within(here, tmp_path / "a.yaml")
     monkeypatch.setattr(luggage, "FILES", 1)
     (tmp_path / "b.yaml").write_text("x")
     with (
         pytest.raises(ClusterError, match="2 files of 0 MiB would travel"),
-        luggage.packed(tmp_path, tmp_path / "a.yaml"),
+        luggage.packed(tmp_path),
     ):
         pass
