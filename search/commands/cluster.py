@@ -110,12 +110,17 @@ def tracking(args: argparse.Namespace) -> int:
     """``cluster tracking``; returns when Ray's head or this command is ended."""
     from search.display import say  # noqa: PLC0415
     from search.remote.cluster_file import port_of  # noqa: PLC0415
-    from search.remote.tracking_server import head_is_alive, server_words, supervise  # noqa: PLC0415
+    from search.remote.tracking_server import (  # noqa: PLC0415
+        head_is_alive,
+        server_variables,
+        server_words,
+        supervise,
+    )
     from search.workspace import open_workspace  # noqa: PLC0415
 
     port = args.port or port_of(os.environ.get("MLFLOW_TRACKING_URI") or "http://127.0.0.1:5000")
     place = open_workspace(args.workspace)
-    supervise(server_words(place, port), head_is_alive(), say)
+    supervise(server_words(place, port), server_variables(place), head_is_alive(), say)
     return 0
 
 

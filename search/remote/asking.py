@@ -14,7 +14,7 @@ from typing import Any
 
 from search.remote import agent
 from search.remote.cluster_file import Cluster
-from search.remote.ssh import ssh_words, with_settings
+from search.remote.ssh import hearing, ssh_words, told
 
 ANSWER = 60.0
 """Seconds that a machine has for one answer; a shared folder whose server is gone hangs for ever."""
@@ -30,11 +30,15 @@ class Agent:
         # The environment's Python where there is one; what is wrong with another it says itself.
         python = "$(command -v python || command -v python3 || echo python)"
         line = f"exec {python} -u -c \"import base64; exec(base64.b64decode('{text}'))\""
-        words = [*ssh_words(cluster, address), with_settings(cluster, line)]
+        words = [*ssh_words(cluster, address), hearing(line)]
         self._process = subprocess.Popen(
             words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
             start_new_session=True,
         )  # fmt: skip
+        assert self._process.stdin is not None
+        with suppress(OSError):  # it has ended, and says why when it is asked
+            self._process.stdin.write(told(cluster))
+            self._process.stdin.flush()
 
     def ask(self, question: str, **fields: Any) -> Any:
         """The answer, or None with `problem` set."""

@@ -14,6 +14,8 @@ from search.errors import ClusterAccessError
 from search.remote.cluster_file import Cluster
 from search.servers import require_free
 
+TOLD = "~/.lesion-cluster"
+"""What all machines are told, in a file on each, once `ray up` has written it."""
 OWN = "~/.lesion-machine"
 """What one machine alone is told, in a file there."""
 CONNECT = 10
@@ -37,18 +39,27 @@ def ssh_words(cluster: Cluster, address: str, *options: str) -> list[str]:
     return [*words, *options, f"{cluster.user}@{address}"]
 
 
-def with_settings(cluster: Cluster, command: str) -> str:
-    """A shell line that runs `command` with what the machines are told, before `ray up` has told them as well."""
-    told = "; ".join(f'export {name}="{value}"' for name, value in cluster.settings.items())
-    return f"{told}; ! test -f {OWN} || . {OWN}; {command}"
+def told(cluster: Cluster) -> str:
+    """What the machines are told, as the first line for a command that is `hearing` it."""
+    # Not in a command line, which every account of both machines may read: a database's address may hold a password.
+    return "; ".join(f'export {name}="{value}"' for name, value in cluster.settings.items()) + "\n"
+
+
+def hearing(command: str) -> str:
+    """A shell line that takes the first line of its input for what the machine is told, and runs `command` with it.
+
+    It needs no `ray up` before. The rest of the input is the command's.
+    """
+    return f'IFS= read -r told && eval "$told"; ! test -f {OWN} || . {OWN}; {command}'
 
 
 def on_head(cluster: Cluster, words: list[str], terminal: bool = False) -> int:
-    """Run `words` on the head, its output going where ours goes; returns its exit code.
+    """Run `words` on the head as `ray up` has set it up, its output going where ours goes; returns its exit code.
 
     Raises ClusterAccessError where the head cannot be reached.
     """
-    line = with_settings(cluster, shlex.join(words))
+    lacking = shlex.quote(f"{cluster.head}: there is no {TOLD}: 'ray up -y {cluster.path}' writes it")
+    line = f"test -f {TOLD} || {{ echo {lacking} >&2; exit 2; }}; . {TOLD}; {shlex.join(words)}"
     code = subprocess.run([*ssh_words(cluster, cluster.head, *(["-t"] if terminal else [])), line], check=False)
     if code.returncode == 255:
         raise ClusterAccessError(f"{cluster.path}: the head {cluster.head} does not answer ssh; see {_check(cluster)}")

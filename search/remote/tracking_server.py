@@ -11,7 +11,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 
 from search.workspace import Workspace
@@ -28,24 +28,35 @@ HEAD = "gcs_server"
 
 
 def server_words(place: Workspace, port: int) -> list[str]:
-    """The command line of the server; its database is $TRACKING_STORE, else SQLite in the workspace."""
-    store = os.environ.get(STORE) or f"sqlite:///{place.path / 'mlflow.db'}"
+    """The command line of the server; what nobody else may read is among its `server_variables`."""
     return [
         sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1",
-        "--backend-store-uri", store, "--artifacts-destination", place.artifacts.as_uri(),
-        "--allowed-hosts", ",".join(NAMES),
+        "--artifacts-destination", place.artifacts.as_uri(), "--allowed-hosts", ",".join(NAMES),
     ]  # fmt: skip
 
 
-def supervise(words: list[str], alive: Callable[[], bool], say: Callable[[str], object]) -> None:
-    """Run `words` again and again until `alive` says no, or until SIGINT or SIGTERM; what runs then is ended."""
+def server_variables(place: Workspace) -> dict[str, str]:
+    """What the server is told besides; its database is $TRACKING_STORE, else SQLite in the workspace."""
+    # The database's address may hold a password, and a command line is for every account of the machine to read.
+    store = os.environ.get(STORE) or f"sqlite:///{place.path / 'mlflow.db'}"
+    # A queue of its own for jobs that nobody here sends would be four more processes.
+    return {"MLFLOW_BACKEND_STORE_URI": store, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
+
+
+def supervise(
+    words: list[str], variables: Mapping[str, str], alive: Callable[[], bool], say: Callable[[str], object]
+) -> None:
+    """Run `words` again and again until `alive` says no, or until SIGINT or SIGTERM; what runs then is ended.
+
+    `variables` come on top of this process's own.
+    """
     asked: list[int] = []
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda number, frame: asked.append(number))
     pauses = iter(PAUSES)
     while alive() and not asked:
         began = time.monotonic()
-        code = _run_one(words, lambda: alive() and not asked)
+        code = _run_one(words, variables, lambda: alive() and not asked)
         if code is None:
             return
         pauses = iter(PAUSES) if time.monotonic() - began > SETTLED else pauses
@@ -73,11 +84,9 @@ def head_is_alive() -> Callable[[], bool]:
     return alive
 
 
-def _run_one(words: list[str], wanted: Callable[[], bool]) -> int | None:
+def _run_one(words: list[str], variables: Mapping[str, str], wanted: Callable[[], bool]) -> int | None:
     """Exit code of a server that ended by itself, None where it was ended because nobody wants it any more."""
-    # A queue of its own for jobs that nobody here sends would be four more processes.
-    environment = {**os.environ, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
-    server = subprocess.Popen(words, env=environment, start_new_session=True)
+    server = subprocess.Popen(words, env={**os.environ, **variables}, start_new_session=True)
     try:
         while server.poll() is None:
             if not wanted():

@@ -16,7 +16,7 @@ import pytest
 from postgres import served
 from sqlalchemy import create_engine, text
 
-from search.remote.tracking_server import STORE, server_words
+from search.remote.tracking_server import STORE, server_variables, server_words
 from search.workspace import open_workspace
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
@@ -38,7 +38,7 @@ def port(store: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv(STORE, store)
         words = server_words(open_workspace(folder), number)
-    environment = {**os.environ, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
+        environment = {**os.environ, **server_variables(open_workspace(folder))}
     with (folder / "log").open("wb") as log:
         process = subprocess.Popen(words, stdout=log, stderr=log, env=environment, start_new_session=True)
     try:

@@ -102,6 +102,20 @@ def test_the_environment_is_made_with_the_python_that_the_file_names(tmp_path: P
     assert asked[-1] == "pip"
 
 
+@pytest.mark.parametrize("path", [OURS, *CLOUDS], ids=lambda path: path.stem)
+@pytest.mark.parametrize("before", [None, 0o644])
+def test_what_a_machine_is_told_is_for_its_account_alone(tmp_path: Path, path: Path, before: int | None) -> None:
+    file = tmp_path / ".lesion-cluster"
+    if before is not None:
+        file.write_text("export OLD=1\n")
+        file.chmod(before)
+    command = yaml.safe_load(path.read_text())["metadata"]["settings"]
+    variables = {"PATH": os.environ["PATH"], "HOME": str(tmp_path)}
+    subprocess.run(["bash", "-c", f"umask 022; {command}"], env=variables, check=True)
+    assert file.stat().st_mode & 0o777 == 0o600
+    assert len(settings_of(file.read_text().replace("export ", ""))) == len(settings_of(command))
+
+
 @pytest.mark.parametrize("path", CLOUDS, ids=lambda path: path.stem)
 def test_clouds_scale_from_nothing_to_spot_gpus(path: Path) -> None:
     config = prepared(path)

@@ -20,9 +20,10 @@ import yaml
 from search.cli import main
 from search.errors import ClusterError
 from search.remote import agent, checks, tracking_server, verdicts
+from search.remote.asking import asking
 from search.remote.cluster_file import WORKER_PORTS, read_cluster
 from search.remote.requirements import required
-from search.remote.ssh import with_settings
+from search.remote.ssh import hearing, on_head, told
 from search.workspace import open_workspace
 
 ROOT = Path(__file__).parents[2]
@@ -214,15 +215,51 @@ def test_what_one_machine_alone_is_told_is_read_by_ray_and_by_the_check(tmp_path
     commands = yaml.safe_load((ROOT / "cluster.yaml").read_text())["setup_commands"]
     written = [command for command in commands if command.endswith("~/.lesion-cluster")]
     look = 'echo "$LESION_WORKSPACE $CUDA_VISIBLE_DEVICES"'
-    lines = [" && ".join([*written, f". ~/.lesion-cluster && {look}"]), with_settings(CLUSTER, look)]
+    lines = [" && ".join([*written, f". ~/.lesion-cluster && {look}"]), hearing(look)]
 
     def seen() -> list[str]:
         variables = {"PATH": os.environ["PATH"], "HOME": str(tmp_path)}
-        return [subprocess.check_output(["bash", "-c", line], env=variables, text=True).strip() for line in lines]
+        return [
+            subprocess.check_output(["bash", "-c", line], env=variables, input=told(CLUSTER), text=True).strip()
+            for line in lines
+        ]
 
     assert seen() == ["/mnt/lesions"] * 2
     (tmp_path / ".lesion-machine").write_text("export CUDA_DEVICE_ORDER=PCI_BUS_ID CUDA_VISIBLE_DEVICES=0,2\n")
     assert seen() == ["/mnt/lesions 0,2"] * 2
+
+
+SECRET = replace(CLUSTER, settings={**CLUSTER.settings, "LESION_LEDGER": "postgresql://lab:secret@db/lesions"})
+
+
+@pytest.fixture
+def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The home of a machine behind an `ssh` that runs what it is asked to, and notes with which words."""
+    home = tmp_path / "home"
+    home.mkdir()
+    (tmp_path / "ssh").write_text(
+        f'#!/bin/bash\necho "$*" >> {tmp_path}/words\nexport HOME={home}\nexec bash -c "${{!#}}"\n'
+    )
+    (tmp_path / "ssh").chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
+    return home
+
+
+def test_what_the_machines_are_told_stands_in_no_command_line(tmp_path: Path, machine: Path) -> None:
+    with asking(replace(SECRET, workers=())) as agents:
+        (seen,) = agents.ask("look", packages=["numpy"]).values()
+        assert agents.ask("clock").keys() == {SECRET.head}, "the next question is heard as a question"
+    assert seen["environment"] == f"{machine}/lesion-environment"
+    (machine / ".lesion-cluster").write_text(f'{told(SECRET)}test -n "$LESION_LEDGER" && touch ~/heard\n')
+    assert on_head(SECRET, ["cat", ".lesion-cluster"]) != 255
+    assert (machine / "heard").exists()
+    assert "secret" not in (tmp_path / "words").read_text()
+
+
+def test_a_head_that_has_been_told_nothing_yet_says_so(machine: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    assert on_head(CLUSTER, ["true"]) == 2
+    assert f"there is no ~/.lesion-cluster: 'ray up -y {CLUSTER.path}' writes it" in capfd.readouterr().err
+    assert not (machine / ".lesion-cluster").exists()
 
 
 def test_clocks_may_differ_by_what_was_not_measured_better() -> None:
@@ -249,18 +286,20 @@ def test_the_server_of_the_head_is_on_loopback_with_its_own_names_and_database(
     def options() -> dict[str, str]:
         words = tracking_server.server_words(place, 5001)
         assert words[:4] == [sys.executable, "-m", "mlflow", "server"]
-        return dict(zip(words[4::2], words[5::2], strict=True))
+        return {**dict(zip(words[4::2], words[5::2], strict=True)), **tracking_server.server_variables(place)}
 
     monkeypatch.delenv("TRACKING_STORE", raising=False)
     usual = options()
     assert (usual["--host"], usual["--port"]) == ("127.0.0.1", "5001")
-    assert usual["--backend-store-uri"] == f"sqlite:///{place.path}/mlflow.db"
+    assert usual["MLFLOW_BACKEND_STORE_URI"] == f"sqlite:///{place.path}/mlflow.db"
     assert usual["--artifacts-destination"] == place.artifacts.as_uri()
     # Names of this machine's own loopback: whoever comes by another, through a page in a browser say, is sent away.
     names = usual["--allowed-hosts"].split(",")
     assert {name.partition(":")[0] for name in names} == {"localhost", "127.0.0.1"}
-    monkeypatch.setenv("TRACKING_STORE", "postgresql+psycopg:///mlflow")
-    assert options() == {**usual, "--backend-store-uri": "postgresql+psycopg:///mlflow"}
+    store = "postgresql+psycopg://lab:secret@db/mlflow"
+    monkeypatch.setenv("TRACKING_STORE", store)
+    assert options() == {**usual, "MLFLOW_BACKEND_STORE_URI": store}
+    assert "secret" not in " ".join(tracking_server.server_words(place, 5001))
     monkeypatch.setenv("TRACKING_STORE", "")  # as the cluster file writes it where nobody has filled it in
     assert options() == usual
 
@@ -273,7 +312,7 @@ def test_the_server_listens_where_the_settings_say_that_it_is(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, words: list[str], url: str | None, port: int
 ) -> None:
     begun: list[list[str]] = []
-    monkeypatch.setattr(tracking_server, "supervise", lambda words, alive, say: begun.append(words))
+    monkeypatch.setattr(tracking_server, "supervise", lambda words, *_: begun.append(words))
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     if url is not None:
         monkeypatch.setenv("MLFLOW_TRACKING_URI", url)
@@ -293,10 +332,13 @@ def test_a_server_is_started_again_until_the_head_is_gone(tmp_path: Path, monkey
     monkeypatch.setattr(tracking_server, "PAUSES", (0.01,))
     monkeypatch.setattr(tracking_server.signal, "signal", lambda number, handler: None)
     starts = tmp_path / "starts"
-    once = f"import pathlib; p = pathlib.Path({str(starts)!r}); p.open('a').write('x'); raise SystemExit(3)"
+    says = "import os, pathlib; pathlib.Path(os.environ['STARTS']).open('a').write('x'); raise SystemExit(3)"
     said: list[str] = []
     tracking_server.supervise(
-        [sys.executable, "-c", once], lambda: not starts.exists() or len(starts.read_text()) < 2, said.append
+        [sys.executable, "-c", says],
+        {"STARTS": str(starts)},
+        lambda: not starts.exists() or len(starts.read_text()) < 2,
+        said.append,
     )
     assert starts.read_text() == "xx"
     assert said[0] == "MLflow ended with 3; it starts again in 0.01 s"
@@ -305,4 +347,4 @@ def test_a_server_is_started_again_until_the_head_is_gone(tmp_path: Path, monkey
 def test_a_running_server_ends_with_the_head() -> None:
     alive = iter([True, True, True, False])
     sleeper = [sys.executable, "-c", "import time; time.sleep(60)"]
-    assert tracking_server._run_one(sleeper, lambda: next(alive)) is None
+    assert tracking_server._run_one(sleeper, {}, lambda: next(alive)) is None
