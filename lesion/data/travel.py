@@ -14,6 +14,7 @@ import json
 import os
 import platform
 import shutil
+import stat
 import tempfile
 import uuid
 from collections.abc import Iterator, Mapping
@@ -47,7 +48,11 @@ def is_source(name: str) -> bool:
 def node_folder() -> Path:
     """Where this node keeps its copies: $LESION_NODE_DATA, else a folder of the user's own among temporary files."""
     given = os.environ.get(VARIABLE)
-    return Path(given) if given else Path(tempfile.gettempdir()) / f"lesion-search-{os.getuid()}" / "data"
+    return Path(given) if given else _among_temporary() / "data"
+
+
+def _among_temporary() -> Path:
+    return Path(tempfile.gettempdir()) / f"lesion-search-{os.getuid()}"
 
 
 def local_copy(source: str, content_hash: str | None = None, folder: Path | None = None) -> Path:
@@ -61,7 +66,7 @@ def local_copy(source: str, content_hash: str | None = None, folder: Path | None
     with _explained(source, folder, known=content_hash is not None):
         if content_hash is None:
             content_hash = _hash_at(source)
-        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        _make(folder)
         place = _place(folder, content_hash)
         with filelock.FileLock(folder / f".{place.name}.lock"):
             if not _is_sound(place, content_hash):
@@ -76,11 +81,30 @@ def require_access(source: str, content_hash: str, folder: Path | None = None) -
     """
     folder = folder or node_folder()
     with _explained(source, folder, known=True):
-        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        _make(folder)
         if (_place(folder, content_hash) / SEAL).is_file():
             return
         _require_same(source, _hash_at(source), content_hash)
         _require_room(source, folder, *_addresses(source))
+
+
+def _make(folder: Path) -> None:
+    """Make the folder of copies; among temporary files, where anybody may have made it first, it has to be ours."""
+    ours = _among_temporary()
+    if folder.parent == ours:
+        for each in (ours, folder):
+            each.mkdir(exist_ok=True, mode=0o700)
+            _require_ours(each)
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+
+
+def _require_ours(folder: Path) -> None:
+    found = folder.lstat()
+    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid() or found.st_mode & 0o022:
+        raise DataError(
+            f"{folder} is another account's, or others may write into it, so copies there may be changed: remove it or "
+            f"'chmod go-w' it, or name a folder of your own in {VARIABLE}"
+        )
 
 
 def _place(folder: Path, content_hash: str) -> Path:
@@ -151,7 +175,7 @@ def _is_sound(place: Path, content_hash: str) -> bool:
 
 
 def _stamps(folder: Path) -> dict[str, list[int]]:
-    return {name: [(stat := (folder / name).stat()).st_size, stat.st_mtime_ns] for name in FILES}
+    return {name: [(found := (folder / name).stat()).st_size, found.st_mtime_ns] for name in FILES}
 
 
 def _system(source: str) -> tuple[Any, str]:

@@ -2,7 +2,9 @@
 
 import json
 import multiprocessing
+import os
 import platform
+import tempfile
 import threading
 from collections.abc import Iterator
 from functools import partial
@@ -218,6 +220,50 @@ def test_a_full_disk_is_told_before(source: Path, monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(travel, "SPARE", 1 << 60)
     with pytest.raises(DataError, match=r"GiB are free; free some space, or name another folder in LESION_NODE_DATA"):
         travel.local_copy(source.as_uri())
+
+
+@pytest.fixture
+def temporary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Our folder among temporary files, where no other is named; not made yet."""
+    monkeypatch.delenv(travel.VARIABLE)
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    return tmp_path / f"lesion-search-{os.getuid()}"
+
+
+def test_copies_among_temporary_files_are_for_this_account_alone(source: Path, temporary: Path) -> None:
+    place = travel.local_copy(source.as_uri())
+    assert place.parent == temporary / "data"
+    assert [folder.stat().st_mode & 0o777 for folder in (temporary, place.parent)] == [0o700] * 2
+    assert travel.local_copy(source.as_uri()) == place
+
+
+@pytest.mark.parametrize("whose", ["another's", "anybody's", "a link", "another's below"])
+def test_a_folder_among_temporary_files_that_others_may_change_is_refused(
+    source: Path, temporary: Path, monkeypatch: pytest.MonkeyPatch, whose: str
+) -> None:
+    below = whose.endswith("below")
+    if whose == "a link":
+        elsewhere = source.parent / "elsewhere"
+        elsewhere.mkdir()
+        temporary.symlink_to(elsewhere)
+    else:
+        (temporary / "data").mkdir(parents=True, mode=0o700)
+        temporary.chmod(0o777 if whose == "anybody's" else 0o700)
+    if whose.startswith("another's"):
+        theirs = temporary / "data" if below else temporary
+        real = Path.lstat
+
+        def lstat(path: Path) -> os.stat_result:
+            found = real(path)
+            if path == theirs:
+                return os.stat_result([*found[:4], found.st_uid + 1, *found[5:]])
+            return found
+
+        monkeypatch.setattr(Path, "lstat", lstat)
+    named = temporary / "data" if below else temporary
+    with pytest.raises(DataError, match=rf"^{named} is another account's.*LESION_NODE_DATA"):
+        travel.local_copy(source.as_uri())
+    assert not [*temporary.rglob("*.npy")]
 
 
 def test_data_are_opened_by_their_address(source: Path, tmp_path: Path, node: Path) -> None:
