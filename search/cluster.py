@@ -1,13 +1,12 @@
-"""Where trials run: Ray started or joined, and how its cores and GPUs are shared out among trials."""
+"""Where trials run: Ray started or joined, and the machines that it has."""
 
 from __future__ import annotations
 
 import gc
 import logging
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import Any
 
 import ray
@@ -15,7 +14,6 @@ from ray._private import ray_constants
 
 from lesion.data.prepare import cores
 from search.errors import ClusterError, ClusterStartError
-from search.space.resources import SHARES, is_share
 
 QUIET = {
     # Ray writes and prints much about each trial that the ledger, MLflow and the progress table show better.
@@ -47,17 +45,6 @@ KEEP_MEMORY = {
 }
 OBJECT_STORE = 80 * 1024 * 1024
 """Bytes; trials exchange numbers, their images are mapped from files."""
-CONCURRENT_ON_CPU = 4
-"""Trials at a time on a machine without GPUs, where it has the cores: more, and each one crawls."""
-
-
-@dataclass(frozen=True)
-class Share:
-    """What one trial holds, and how many run at a time."""
-
-    concurrent: int
-    cpus: int
-    gpus: float
 
 
 @contextmanager
@@ -135,66 +122,3 @@ def _init(address: str | None, options: dict[str, Any]) -> None:
 def alive_nodes() -> list[Mapping[str, float]]:
     """What each node of the Ray session has, by Ray's names."""
     return [node["Resources"] for node in ray.nodes() if node["Alive"]]  # type: ignore[no-untyped-call]
-
-
-def resources_for(
-    cpus: int,
-    gpus: float,
-    concurrent: int | None = None,
-    gpus_per_trial: float | None = None,
-    largest_node: int | None = None,
-    missing: int | None = None,
-    cpus_per_trial: int | None = None,
-    gpus_of_nodes: Sequence[float] | None = None,
-) -> Share:
-    """Share `cpus` cores and `gpus` GPUs out: a GPU a trial where there are any, else cores.
-
-    `gpus_per_trial` may be a fraction, or 0 to stay on CPUs; `largest_node` is the most cores of any node. Several GPUs
-    of a trial are on one of the nodes, whose GPUs are `gpus_of_nodes`; left out, all are on one.
-    No more places are made than trials are `missing`: the last ones get the cores that nobody else will use, unless
-    `cpus_per_trial` says how many a trial gets.
-
-    >>> resources_for(16, 2)
-    Share(concurrent=2, cpus=8, gpus=1.0)
-    >>> resources_for(16, 1, gpus_per_trial=0.25)
-    Share(concurrent=4, cpus=4, gpus=0.25)
-    >>> resources_for(2, 0)
-    Share(concurrent=2, cpus=1, gpus=0.0)
-    >>> resources_for(2, 0, missing=1)
-    Share(concurrent=1, cpus=2, gpus=0.0)
-    >>> resources_for(16, 2, gpus_per_trial=0.25, cpus_per_trial=4)
-    Share(concurrent=4, cpus=4, gpus=0.25)
-    >>> resources_for(32, 8, gpus_per_trial=2, gpus_of_nodes=[4, 3, 1])
-    Share(concurrent=3, cpus=10, gpus=2.0)
-    """
-    if concurrent is not None and concurrent < 1:
-        raise ClusterError(f"--concurrent is {concurrent}, must be at least 1")
-    share = float(gpus > 0) if gpus_per_trial is None else float(gpus_per_trial)
-    if not is_share(share):
-        raise ClusterError(f"--gpus-per-trial is {share:g}, must be {SHARES}")
-    if share > gpus:
-        raise ClusterError(f"--gpus-per-trial asks for {share:g} GPUs, there are {gpus:g}; leave it out")
-    of_nodes = gpus_of_nodes or [gpus]
-    if share > max(of_nodes):
-        raise ClusterError(f"a trial asks for {share:g} GPUs of one machine, none has more than {max(of_nodes):g}")
-    places = _gpu_places(of_nodes, share) if share else max(1, min(cpus, concurrent or CONCURRENT_ON_CPU))
-    if cpus_per_trial is not None:
-        return _by_hand(cpus, cpus_per_trial, share, places if share else cpus, concurrent, largest_node, missing)
-    together = max(1, min(concurrent or places, places, missing or places))
-    return Share(together, max(1, min(cpus // together, largest_node or cpus)), share)
-
-
-def _by_hand(
-    cpus: int, each: int, share: float, places: int, concurrent: int | None, largest: int | None, missing: int | None
-) -> Share:
-    if each > (largest or cpus):
-        raise ClusterError(f"resources.cpu is {each}, no node has more than {largest or cpus} cores")
-    places = min(places, cpus // each)
-    return Share(max(1, min(concurrent or places, places, missing or places)), each, share)
-
-
-def _gpu_places(nodes: Sequence[float], share: float) -> int:
-    if share > 1:
-        return sum(int(gpus // share) for gpus in nodes)
-    # A trial's share lies on one GPU: of 0.4 there are two on each, not five on two.
-    return int(sum(nodes)) * int(1 / share + 1e-9)

@@ -9,12 +9,13 @@ they go with it, and the autoscaler lets machines go that have nothing to do.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Protocol
 
 from search.arrival import gpus_may_come
 from search.errors import ClusterStartError
 from search.kinds import Followed, follow, whole_gpu
+from search.places import Resources, places
 from search.seats import Alike, Counted, Measured, Seats
 
 if TYPE_CHECKING:
@@ -29,28 +30,6 @@ REST = 2
 
 ARRIVAL = 1200.0
 """Seconds that the first machine with a GPU has to come."""
-
-Resources = Mapping[str, float]
-
-
-def places(nodes: Iterable[Resources], shape: Resources) -> int:
-    """How many trials of `shape` fit on `nodes`, each on one of them; a share of a GPU does not span two.
-
-    >>> places([{"CPU": 8, "GPU": 2}, {"CPU": 2}], {"CPU": 2, "GPU": 0.4})
-    4
-    >>> places([{"CPU": 8, "GPU": 2}, {"CPU": 3}], {"CPU": 2, "GPU": 0})
-    5
-    >>> places([{"CPU": 16, "GPU": 3}, {"CPU": 16, "GPU": 1}], {"CPU": 4, "GPU": 2})
-    1
-    """
-    return sum(min((_parts(node, kind, share) for kind, share in shape.items() if share), default=0) for node in nodes)
-
-
-def _parts(node: Resources, kind: str, share: float) -> int:
-    has = node.get(kind, 0.0)
-    if kind == "GPU" and share < 1:
-        return int(has) * int(1 / share + 1e-9)
-    return int(has / share + 1e-9)
 
 
 class Waits(Protocol):

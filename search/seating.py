@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -11,9 +11,10 @@ from typing import Any
 import ray
 
 from lesion.footprint import Footprint
-from search.cluster import alive_nodes, resources_for
+from search.cluster import alive_nodes
+from search.places import cores_beside, resources_for
 from search.probes import POLL, Key, Probes, measured
-from search.seats import Alike, Kind, Measured, Seats, memory_places
+from search.seats import Alike, Kind, Measured, Seats
 from search.space.resources import Resources, is_share
 
 Tell = Callable[[str], object]
@@ -54,41 +55,14 @@ def seats_for(
         seats = measured_seats(nodes, keys(), cache, tell, pause)
         seats.concurrent = max(1, min(seats.concurrent, concurrent or seats.concurrent, missing))
         return seats
-    room = None
+    memory = 0.0
     if asked.auto and on_cpus:
         found = Probes(cache, "cpu", partial(measured, pause=pause)).probe(keys(), tell)
-        room = memory_places((node.get("memory", 0.0) for node in nodes), found)
-    together = min(each for each in (concurrent, room, missing) if each is not None) if room else concurrent
-    cpus, largest = cores_of(nodes, on_gpus=not on_cpus, each=wanted or 1.0)
-    of_nodes = [node.get("GPU", 0.0) for node in nodes]
-    share = resources_for(cpus, gpus, together, wanted, largest or None, missing, asked.cpu, of_nodes)
-    if room is not None and concurrent is None and share.concurrent == room < missing:
-        tell(f"memory holds {room} trials at a time")
+        memory = max((each.host_bytes for each in found), default=0.0)
+    share = resources_for(nodes, concurrent, wanted, missing, asked.cpu, memory)
+    if share.concurrent < resources_for(nodes, concurrent, wanted, missing, asked.cpu).concurrent:
+        tell(f"memory holds {share.concurrent} trials at a time")
     return Alike(share.concurrent, share.cpus, share.gpus)
-
-
-def cores_of(nodes: Iterable[Mapping[str, float]], *, on_gpus: bool, each: float = 1.0) -> tuple[int, int]:
-    """Cores for all trials together, and the most that one of them may hold.
-
-    Trials on GPUs, `each` on so many, get no cores of nodes that have too few, and where nodes differ, what the poorest
-    has beside each of its GPUs: every trial fits on every node that has GPUs enough.
-
-    >>> cores_of([{"CPU": 16}, {"CPU": 8, "GPU": 1}, {"CPU": 32, "GPU": 2}], on_gpus=True)
-    (24, 8)
-    >>> cores_of([{"CPU": 16}, {"CPU": 8, "GPU": 1}], on_gpus=False)
-    (24, 16)
-    >>> cores_of([{"CPU": 8, "GPU": 1}, {"CPU": 16, "GPU": 4}, {"CPU": 30, "GPU": 3}], on_gpus=True, each=2)
-    (24, 16)
-    """
-    if not on_gpus:
-        cores = [node.get("CPU", 0.0) for node in nodes]
-        return int(sum(cores)), int(max(cores, default=0))
-    each = max(1.0, each)
-    having = [node for node in nodes if node.get("GPU", 0.0) >= each]
-    beside = min((node.get("CPU", 0.0) / node["GPU"] for node in having), default=0.0)
-    # Of three GPUs one is left over where trials hold two.
-    used = sum(node["GPU"] // each * each for node in having)
-    return int(beside * used), int(min((node.get("CPU", 0.0) for node in having), default=0))
 
 
 def measured_seats(
@@ -110,7 +84,7 @@ def kinds_of(nodes: list[Mapping[str, float]], memory: Callable[[str], int]) -> 
         if node.get("GPU", 0.0) >= 1:
             found[next((name.removeprefix(TYPE) for name in node if name.startswith(TYPE)), "")].append(node)
     return [
-        Kind(name, gpus, memory(name), cores_of(group, on_gpus=True)[0] // gpus)
+        Kind(name, gpus, memory(name), cores_beside(group))
         for name, group in sorted(found.items())
         if (gpus := int(sum(node["GPU"] for node in group)))
     ]

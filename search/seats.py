@@ -186,13 +186,3 @@ def trials_on(kind: Kind, needed: Footprint) -> int:
     fit = kind.bytes // bytes_of(needed)
     pay = int(1 / max(needed.busy, 1 / MOST))
     return max(1, min(fit, pay, kind.cpus, MOST))
-
-
-def memory_places(nodes: Iterable[float], needed: Iterable[Footprint]) -> int:
-    """How many trials the main memory of `nodes` (bytes each) holds, where any may be the hungriest; one at least.
-
-    >>> memory_places([20e9, 8e9], [Footprint(4_700_000_000, 0, 50.0, 1.0)])
-    5
-    """
-    worst = max((each.host_bytes for each in needed), default=0)
-    return max(1, sum(int(node // worst) for node in nodes)) if worst else 2**31

@@ -15,7 +15,7 @@ from search.errors import ClusterError
 from search.interrupts import StopSession
 from search.probes import Probes, key_of, keys_of, measured
 from search.seating import kinds_of, seats_for
-from search.seats import Alike, Kind, Measured, Seat, memory_places
+from search.seats import Alike, Kind, Measured, Seat
 from search.space import Space, load
 
 GB = 2**30
@@ -113,7 +113,7 @@ def test_nothing_said_is_a_gpu_a_trial(tmp_path: Path, monkeypatch: pytest.Monke
     seats, told = seated(monkeypatch, space, [{"CPU": 16, "GPU": 2}])
     assert (seats.concurrent, seats.take(0, {}), told) == (2, Seat(8, 1.0), [])
     seats, told = seated(monkeypatch, space, [{"CPU": 16, "GPU": 4}], gpus_per_trial=0.5, missing=3)
-    assert (seats.concurrent, seats.take(0, {}), told) == (3, Seat(5, 0.5), [])
+    assert (seats.concurrent, seats.take(0, {}), told) == (3, Seat(4, 0.5), []), "the cores beside its GPU, and no more"
 
 
 def test_a_gpu_is_shared_as_far_as_memory_and_use_allow() -> None:
@@ -182,11 +182,6 @@ def test_footprints_are_measured_once_and_damaged_ones_again(tmp_path: Path) -> 
     assert probes.of({"backbone": "resnet18", "image_size": 80}).host_bytes == 1.5 * GB
     with pytest.raises(ClusterError, match=r"no footprint .*128"):
         probes.of({"backbone": "resnet18", "image_size": 128})
-
-
-def test_memory_of_nodes_is_not_added_up() -> None:
-    assert memory_places([3 * GB, 3 * GB], [footprint(host=2)]) == 2
-    assert memory_places([GB], [footprint(host=2)]) == 1
 
 
 def stop() -> None:

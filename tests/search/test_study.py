@@ -18,8 +18,8 @@ from fake_training import FakeTraining, make_data, make_space
 
 from lesion.errors import DataError
 from search import cluster, run_study, studies, study_status
-from search.cluster import joined, resources_for
-from search.errors import ClusterError, LedgerError, StudyError
+from search.cluster import joined
+from search.errors import LedgerError, StudyError
 from search.mirror import mirror_of
 from search.progress import Progress, StudyState, count
 from search.retention import KEPT, Retention
@@ -234,37 +234,6 @@ def test_sync_waits_for_no_driver(workspace: Path) -> None:
     place = open_workspace(workspace)
     with pytest.raises(LedgerError, match="no study 'tiny'"):
         sync(place, "tiny")
-
-
-@pytest.mark.parametrize(
-    ("arguments", "concurrent", "cpus", "gpus"),
-    [
-        ({"cpus": 2, "gpus": 0}, 2, 1, 0.0),
-        ({"cpus": 16, "gpus": 0}, 4, 4, 0.0),
-        ({"cpus": 16, "gpus": 0, "concurrent": 16}, 16, 1, 0.0),
-        ({"cpus": 2, "gpus": 0, "concurrent": 5}, 2, 1, 0.0),
-        ({"cpus": 16, "gpus": 4}, 4, 4, 1.0),
-        ({"cpus": 16, "gpus": 4, "concurrent": 2}, 2, 8, 1.0),
-        ({"cpus": 16, "gpus": 2, "gpus_per_trial": 0.4}, 4, 4, 0.4),
-        ({"cpus": 16, "gpus": 4, "gpus_per_trial": 0}, 4, 4, 0.0),
-        ({"cpus": 64, "gpus": 0, "concurrent": 1, "largest_node": 16}, 1, 16, 0.0),
-        ({"cpus": 2, "gpus": 0, "missing": 1}, 1, 2, 0.0),
-        ({"cpus": 16, "gpus": 0, "concurrent": 4, "missing": 3}, 3, 5, 0.0),
-        ({"cpus": 16, "gpus": 4, "missing": 2}, 2, 8, 1.0),
-        ({"cpus": 16, "gpus": 4, "missing": 40}, 4, 4, 1.0),
-    ],
-)
-def test_resources(arguments: dict[str, Any], concurrent: int, cpus: int, gpus: float) -> None:
-    share = resources_for(**arguments)
-    assert (share.concurrent, share.cpus, share.gpus) == (concurrent, cpus, gpus)
-
-
-@pytest.mark.parametrize(
-    ("gpus_per_trial", "words"), [(1.0, "there are 0"), (-1, "share"), (1.5, "a whole number"), (2, "there are 0")]
-)
-def test_impossible_resources(gpus_per_trial: float, words: str) -> None:
-    with pytest.raises(ClusterError, match=words):
-        resources_for(2, 0, gpus_per_trial=gpus_per_trial)
 
 
 def test_nothing_of_ray_is_let_go_of_while_ray_shuts_down(monkeypatch: pytest.MonkeyPatch) -> None:
