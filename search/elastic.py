@@ -58,6 +58,8 @@ class Growth:
     ) -> None:
         self.shape, self.bound = shape, bound
         self._nodes, self._ask, self._clock = nodes, ask, clock
+        self.count: Callable[[list[Resources]], int] = lambda nodes: places(nodes, self.shape)
+        """How many trials have a place on these machines."""
         self._waiting: list[Waits] = []
         self._next, self._rest = float("-inf"), 0
         self.places = 0
@@ -66,7 +68,7 @@ class Growth:
         """Places now, where `running` trials hold one and `left` have not ended; counted anew every few seconds."""
         if self._clock() >= self._next:
             self._next = self._clock() + EVERY
-            self.places = min(self.bound, places(self._nodes(), self.shape))
+            self.places = min(self.bound, self.count(self._nodes()))
             self._return_room()
             # A trial that holds a place on a machine that has left waits in Ray, which asks for it.
             more = min(self.bound, left) - max(self.places, running)
@@ -88,11 +90,37 @@ class Growth:
 
 
 class Growing(Counted):
-    """Seats that are all alike, as many as the cluster has room for at the time; `missing` trials have not ended."""
+    """Seats that are all alike, as many as the cluster has room for at the time; `missing` trials have not ended.
 
-    def __init__(self, seats: Alike, growth: Growth, missing: int) -> None:
+    They follow the machines: where some join that have fewer cores beside a GPU, the trials that begin then hold
+    fewer. `tell` hears of machines that have no room for one all the same.
+    """
+
+    def __init__(
+        self, seats: Alike, growth: Growth, missing: int, tell: Callable[[str], object] = lambda text: None
+    ) -> None:
         super().__init__(seats, missing)
-        self.concurrent, self._growth = growth.bound, growth
+        self.concurrent, self._alike, self._growth, self._tell = growth.bound, seats, growth, tell
+        self._passed_over = 0
+        growth.count = self._count
+
+    def _count(self, nodes: list[Resources]) -> int:
+        self._alike.fit(nodes, self.left)
+        self._growth.shape = self._alike.seat.bundle
+        self._tell_of_small_ones(nodes)
+        return places(nodes, self._alike.shape, self._alike.cores)
+
+    def _tell_of_small_ones(self, nodes: list[Resources]) -> None:
+        seat = self._alike.seat
+        kind, least = ("GPU", seat.gpus) if seat.gpus else ("CPU", 1)
+        small = sum(node.get(kind, 0.0) >= least and not places([node], self._alike.shape) for node in nodes)
+        if small > self._passed_over:
+            gpus = f" and {seat.gpus:g} GPUs" if seat.gpus else ""
+            self._tell(
+                f"{small} of {len(nodes)} machines get no trials: none of them has room for one, which holds "
+                f"{seat.cpus} cores{gpus}; resources.cpu says how many a trial holds"
+            )
+        self._passed_over = max(small, self._passed_over)
 
     @property
     def full(self) -> bool:
@@ -126,7 +154,7 @@ def seats_of(plan: Plan, missing: int, pause: Callable[[], object]) -> Seats:
         pause=pause,
         alone=plan.address is None,
     )
-    return seats if plan.address is None else growing(seats, plan.concurrent, missing)
+    return seats if plan.address is None else growing(seats, plan.concurrent, missing, plan.warn)
 
 
 def _await_gpus(plan: Plan, pause: Callable[[], object]) -> None:
@@ -150,8 +178,8 @@ def _await_gpus(plan: Plan, pause: Callable[[], object]) -> None:
         await_machine(shape, pause, plan.warn, worth)
 
 
-def growing(seats: Seats, concurrent: int | None, missing: int) -> Seats:
-    """`seats` that follow the cluster that is joined; `concurrent` bounds them, None does not."""
+def growing(seats: Seats, concurrent: int | None, missing: int, tell: Callable[[str], object]) -> Seats:
+    """`seats` that follow the cluster that is joined; `concurrent` bounds them, None does not; `tell` hears of it."""
     from search.cluster import alive_nodes  # noqa: PLC0415 - Ray takes seconds
 
     bound = max(seats.concurrent, min(concurrent or missing, missing))
@@ -159,7 +187,7 @@ def growing(seats: Seats, concurrent: int | None, missing: int) -> Seats:
     if isinstance(seats, Measured):
         made = follow(seats, Growth(whole_gpu(seats.kinds), bound, alive_nodes, Placeholder), missing)
     elif isinstance(seats, Alike):
-        made = Growing(seats, Growth(seats.seat.bundle, bound, alive_nodes, Placeholder), missing)
+        made = Growing(seats, Growth(seats.seat.bundle, bound, alive_nodes, Placeholder), missing, tell)
     else:
         return seats
     made.look()

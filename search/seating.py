@@ -62,7 +62,12 @@ def seats_for(
     share = resources_for(nodes, concurrent, wanted, missing, asked.cpu, memory)
     if share.concurrent < resources_for(nodes, concurrent, wanted, missing, asked.cpu).concurrent:
         tell(f"memory holds {share.concurrent} trials at a time")
-    return Alike(share.concurrent, share.cpus, share.gpus)
+    return Alike(
+        share.concurrent,
+        share.cpus,
+        share.gpus,
+        lambda nodes, left: resources_for(nodes, concurrent, share.gpus, left, asked.cpu, memory),
+    )
 
 
 def measured_seats(

@@ -8,12 +8,15 @@ has most room for them, and never to one whose GPUs are too small while another 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Protocol
 
 from lesion.footprint import Footprint
 from lesion.registry import Value
 from lesion.sharing import bytes_of
+from search.errors import ClusterError
+from search.places import Resources, Share
 
 MOST = 8
 """Trials on one GPU at most: beyond, their processes fight over the host."""
@@ -67,11 +70,39 @@ class Seats(Protocol):
 
 
 class Alike:
-    """The same seat for every trial."""
+    """The same seat for every trial that begins on the same machines.
 
-    def __init__(self, concurrent: int, cpus: int, gpus: float) -> None:
+    `anew` shares machines out among so many trials that have not ended; left out, the seat is what it is.
+    """
+
+    def __init__(
+        self,
+        concurrent: int,
+        cpus: int,
+        gpus: float,
+        anew: Callable[[Sequence[Resources], int], Share] | None = None,
+    ) -> None:
         self.concurrent, self.seat = concurrent, Seat(cpus, gpus)
+        self._share = Share(concurrent, cpus, gpus)
+        self._anew = anew or (lambda nodes, left: self._share)
         self._taken: dict[int, Seat] = {}
+
+    @property
+    def shape(self) -> Resources:
+        """What a machine must have for another trial, its memory included."""
+        return self._share.shape
+
+    def fit(self, nodes: Sequence[Resources], left: int) -> None:
+        """Give trials that begin from now on the seat that fits `nodes`; those that run keep theirs."""
+        # Where all machines with GPUs have left, trials wait for one with the seat that they had.
+        with suppress(ClusterError):
+            self._share = self._anew(nodes, left)
+            self.seat = Seat(self._share.cpus, self._share.gpus)
+
+    @property
+    def cores(self) -> list[int]:
+        """Those of each trial that runs."""
+        return [seat.cpus for seat in self._taken.values()]
 
     @property
     def full(self) -> bool:

@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
 
 from lesion.footprint import Footprint
+from search import cluster as clusters
+from search import elastic, seating
 from search.elastic import AHEAD, EVERY, REST, Growing, Growth
 from search.kinds import Followed, whole_gpu
 from search.seats import Alike, Kind, Measured, Seat
+from search.space.resources import Resources
 
 SHAPE = {"CPU": 2, "GPU": 0.5}
 NODE = {"CPU": 8, "GPU": 1}
@@ -125,6 +133,103 @@ def test_seats_are_full_while_every_place_is_taken_and_one_trial_may_always_wait
     cluster.later()
     seats.look()
     assert not cluster.waiting
+
+
+@pytest.fixture
+def begun(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., tuple[Any, list[str]]]:
+    """The seats of a session that begins on a cluster as it is, and what it tells; every look is a new one."""
+
+    def begin(cluster: Cluster, resources: Resources, missing: int = 40, **plan: Any) -> tuple[Any, list[str]]:
+        told: list[str] = []
+        for module in (clusters, seating):
+            monkeypatch.setattr(module, "alive_nodes", lambda: list(cluster.nodes))
+        monkeypatch.setattr(seating, "measured", lambda key, pause: Footprint(6 * GB, 0, 100.0, 1.0))
+        monkeypatch.setattr(elastic, "Placeholder", cluster.ask)
+        monkeypatch.setattr(elastic, "EVERY", 0.0)
+        made = SimpleNamespace(
+            resources=resources, address="auto", warn=told.append, keys=lambda: [("resnet18", 64, 32)],
+            workspace=SimpleNamespace(cache=tmp_path), **{"gpus_per_trial": None, "concurrent": None, **plan},
+        )  # fmt: skip
+        return elastic.seats_of(made, missing, lambda: None), told
+
+    return begin
+
+
+def test_machines_that_join_with_fewer_cores_beside_a_gpu_get_trials(begun: Any) -> None:
+    cluster = Cluster()
+    cluster.nodes = [{"CPU": 32, "GPU": 1}]  # `ray up` returns when the head is up
+    seats, told = begun(cluster, Resources())
+    assert seats.take(0, {}) == Seat(32, 1.0)
+    seats.look()
+    assert seats.full
+    cluster.nodes += [{"CPU": 16, "GPU": 1}] * 2
+    seats.look()
+    assert not seats.full, "the workers have joined"
+    assert (seats.take(1, {}), seats.take(2, {})) == (Seat(16, 1.0), Seat(16, 1.0))
+    assert (seats.full, seats.in_use()) == (True, {"CPU": 64.0, "GPU": 3.0})
+    for _ in range(REST + 1):
+        seats.look()
+    assert cluster.waiting[0].shape == {"CPU": 16, "GPU": 1.0}, "a machine like the poorer ones is enough"
+    seats.leave(0)
+    seats.look()
+    assert (seats.full, seats.take(3, {}), told) == (False, Seat(16, 1.0), [])
+    # Nobody has a GPU just now: what waits, waits for one with cores as before.
+    cluster.nodes = [{"CPU": 32}]
+    seats.look()
+    assert (seats.full, seats.take(4, {})) == (True, Seat(16, 1.0))
+
+
+def test_machines_that_join_with_fewer_cores_get_trials_on_cpus(begun: Any) -> None:
+    cluster = Cluster()
+    cluster.nodes = [{"CPU": 32}]
+    seats, told = begun(cluster, Resources(gpu=0))
+    assert [seats.take(number, {}) for number in range(4)] == [Seat(8, 0.0)] * 4
+    seats.look()
+    assert seats.full
+    cluster.nodes += [{"CPU": 4}] * 2
+    seats.look()
+    # The head is full of trials with eight cores: no place is reckoned there for one with three.
+    assert [(seats.full, seats.take(number, {})) for number in (4, 5)] == [(False, Seat(3, 0.0))] * 2
+    assert (seats.full, told) == (True, [])
+    for number in range(4):
+        seats.leave(number)
+    seats.look()
+    assert [(seats.full, seats.take(number, {})) for number in range(6, 16)] == [(False, Seat(3, 0.0))] * 10
+    assert seats.full
+    cluster.nodes.append({"CPU": 1})
+    seats.look()
+    assert told == [
+        "1 of 4 machines get no trials: none of them has room for one, which holds 2 cores; resources.cpu says how "
+        "many a trial holds"
+    ]
+    seats.look()
+    assert len(told) == 1
+
+
+def test_measured_memory_bounds_trials_on_cpus_that_join(begun: Any) -> None:
+    cluster = Cluster()
+    cluster.nodes = [{"CPU": 16, "memory": 13 * GB}]
+    seats, _ = begun(cluster, Resources(auto=True))
+    assert [seats.take(number, {}) for number in range(2)] == [Seat(8, 0.0)] * 2
+    cluster.nodes.append({"CPU": 6, "memory": 7 * GB})
+    seats.look()
+    assert (seats.full, seats.take(2, {})) == (False, Seat(6, 0.0))
+    assert seats.full, "two more would have cores, and no memory"
+
+
+def test_cores_by_hand_stay_what_they_are_and_too_small_machines_are_told_of(begun: Any) -> None:
+    cluster = Cluster()
+    cluster.nodes = [{"CPU": 32, "GPU": 1}]
+    seats, told = begun(cluster, Resources(cpu=20))
+    assert (seats.take(0, {}), told) == (Seat(20, 1.0), [])
+    cluster.nodes += [{"CPU": 16, "GPU": 1}, {"CPU": 4}, {"CPU": 20, "GPU": 1}]
+    seats.look()
+    assert (seats.full, seats.take(1, {})) == (False, Seat(20, 1.0))
+    assert seats.full
+    assert told == [
+        "1 of 4 machines get no trials: none of them has room for one, which holds 20 cores and 1 GPUs; resources.cpu "
+        "says how many a trial holds"
+    ]
 
 
 GB = 2**30
