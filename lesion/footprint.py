@@ -36,7 +36,8 @@ class Footprint:
     """`host_bytes` at the peak of the whole process, `device_bytes` reserved on the GPU (0 on a CPU).
 
     `images_per_second` of training alone on the device; `busy` is the share of that time in which the GPU computes, 1
-    on a CPU.
+    on a CPU. A training whose batch does not fit on the GPU in one piece takes all of it: `device_bytes` are those of
+    the GPU then, `busy` is 1 and `images_per_second` 0, which nobody has measured.
     """
 
     host_bytes: int
@@ -52,12 +53,27 @@ def measure(settings: Mapping[str, Value], classes: int, device: torch.device, s
     """
     import torch  # noqa: PLC0415 - who only reads footprints needs none of it
 
-    from lesion.models import build_model  # noqa: PLC0415
-    from lesion.optimisation import optimizers  # noqa: PLC0415
-    from lesion.prediction import predict_probabilities  # noqa: PLC0415
+    from lesion.devices import is_out_of_host_memory, is_out_of_memory  # noqa: PLC0415
     from lesion.settings import resolve  # noqa: PLC0415
 
     plan = resolve(settings)
+    try:
+        return _measured(plan, classes, device, steps)
+    except (RuntimeError, MemoryError) as problem:
+        if device.type != "cuda" or not is_out_of_memory(problem) or is_out_of_host_memory(problem):
+            raise
+    # A training would halve its micro-batches (`lesion.stepping`) until they fill what it is given.
+    total = torch.cuda.get_device_properties(device).total_memory
+    return Footprint(host_bytes=peak_bytes(), device_bytes=total, images_per_second=0.0, busy=1.0)
+
+
+def _measured(plan: Plan, classes: int, device: torch.device, steps: int) -> Footprint:
+    import torch  # noqa: PLC0415
+
+    from lesion.models import build_model  # noqa: PLC0415
+    from lesion.optimisation import optimizers  # noqa: PLC0415
+    from lesion.prediction import predict_probabilities  # noqa: PLC0415
+
     model = build_model(plan, classes, pretrained=False).to(device)
     model.to(memory_format=torch.channels_last)
     choice = plan.choices["optimizer"]

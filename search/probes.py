@@ -58,11 +58,12 @@ def key_of(settings: Mapping[str, Value]) -> Key:
 class Probes:
     """Footprints by key, out of the files in `folder`, or measured by `measure` and put there.
 
-    `device` is the name of the GPU, or "cpu": what was measured on one says nothing of another.
+    `device` is the name of the GPU, or "cpu": what was measured on one says nothing of another. `otherwise` stands in
+    for this session where `measure` raises ClusterError; without it that is raised.
     """
 
-    def __init__(self, folder: Path, device: str, measure: Measure) -> None:
-        self._folder, self._device, self._measure = folder, device, measure
+    def __init__(self, folder: Path, device: str, measure: Measure, otherwise: Footprint | None = None) -> None:
+        self._folder, self._device, self._measure, self._otherwise = folder, device, measure, otherwise
         self._known: dict[Key, Footprint] = {}
 
     def probe(self, keys: Sequence[Key], tell: Callable[[str], object] = lambda text: None) -> list[Footprint]:
@@ -71,10 +72,20 @@ class Probes:
             file = self._file(key)
             if (found := _read(file)) is None:
                 tell(f"measuring {key[0]} at {key[1]} pixels, {key[2]} a batch, on {self._device}")
-                found = self._measure(key)
-                _write(file, found)
+                found = self._measured(key, tell)
             self._known[key] = found
         return [self._known[key] for key in keys]
+
+    def _measured(self, key: Key, tell: Callable[[str], object]) -> Footprint:
+        try:
+            found = self._measure(key)
+        except ClusterError as error:
+            if self._otherwise is None:
+                raise
+            tell(f"{error}; until it can, each of its trials gets a whole GPU")
+            return self._otherwise
+        _write(self._file(key), found)
+        return found
 
     def of(self, settings: Mapping[str, Value]) -> Footprint:
         """The footprint of a trial: of its own key, or of the smallest probed one that bounds it."""

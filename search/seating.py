@@ -9,9 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import ray
+from ray.exceptions import RayError
 
 from lesion.footprint import Footprint
+from lesion.sharing import bytes_of
 from search.cluster import alive_nodes
+from search.errors import ClusterError
 from search.places import cores_beside, resources_for
 from search.probes import POLL, Key, Probes, measured
 from search.seats import Alike, Kind, Measured, Seats
@@ -73,13 +76,27 @@ def seats_for(
 def measured_seats(
     nodes: list[Mapping[str, float]], keys: Sequence[Key], cache: Path, tell: Tell, pause: Pause
 ) -> Measured:
-    """Seats by footprint; probes run on a node of each kind of GPU, before any trial holds one."""
-    kinds = kinds_of(nodes, partial(_memory_of, pause=pause))
-    probes = {kind: Probes(cache, kind.accelerator, _on(kind.accelerator, pause)) for kind in kinds}
+    """Seats by footprint; probes run on a node of each kind of GPU, before any trial holds one.
+
+    What cannot be measured, or does not fit on any GPU in one piece, gets a whole one of the largest kind.
+    """
+    kinds = [kind for kind in kinds_of(nodes, partial(_memory_of, tell=tell, pause=pause)) if kind.bytes]
+    if not kinds:
+        raise ClusterError(
+            "no GPU of the cluster says how much memory it has, so nothing can be measured there; see 'nvidia-smi' on "
+            "its machines; --gpus-per-trial 1 searches on them without measuring, --gpus-per-trial 0 on CPUs"
+        )
     largest = max(kinds, key=lambda kind: kind.bytes)
     # What a training reserves depends little on the GPU; the largest one measures, so that everything fits.
-    probes[largest].probe(keys, tell)
-    return Measured(kinds, probes[largest].of)
+    unknown = Footprint(host_bytes=0, device_bytes=largest.bytes, images_per_second=0.0, busy=1.0)
+    probes = Probes(cache, largest.accelerator, _on(largest.accelerator, pause), otherwise=unknown)
+    for key, found in zip(keys, probes.probe(keys, tell), strict=True):
+        if bytes_of(found) > largest.bytes and found != unknown:
+            tell(
+                f"{key[0]} at {key[1]} pixels, {key[2]} a batch, does not fit on {_named(largest.accelerator)} in one "
+                "piece: each of its trials gets a whole one and cuts its batches"
+            )
+    return Measured(kinds, probes.of)
 
 
 def kinds_of(nodes: list[Mapping[str, float]], memory: Callable[[str], int]) -> list[Kind]:
@@ -95,8 +112,17 @@ def kinds_of(nodes: list[Mapping[str, float]], memory: Callable[[str], int]) -> 
     ]
 
 
-def _memory_of(accelerator: str, pause: Pause) -> int:
-    return int(_ask(pause, accelerator, _gpu_memory))
+def _memory_of(accelerator: str, tell: Tell, pause: Pause) -> int:
+    """Bytes; 0 where the GPU does not say them, of which `tell` hears."""
+    try:
+        return int(_ask(pause, accelerator, _gpu_memory))
+    except ClusterError as error:
+        tell(f"{_named(accelerator)} does not say how much memory it has, and gets no trials: {error}")
+        return 0
+
+
+def _named(accelerator: str) -> str:
+    return accelerator or "a GPU that Ray does not know"
 
 
 def _gpu_memory() -> int:
@@ -114,7 +140,10 @@ def _on(accelerator: str, pause: Pause) -> Callable[[Key], Footprint]:
 
 
 def _ask(pause: Pause, accelerator: str, function: Callable[..., Any], *arguments: Any) -> Any:
-    """Run `function` with one GPU of a kind to itself; `pause` is called meanwhile, and ends it by raising."""
+    """Run `function` with one GPU of a kind to itself; ClusterError says what it raised, or that its machine died.
+
+    `pause` is called meanwhile, and ends it by raising.
+    """
     bound = {f"{TYPE}{accelerator}": 0.001} if accelerator else {}
     task = ray.remote(num_cpus=1, num_gpus=1, resources=bound, max_retries=0)(function)
     answer = task.remote(*arguments)
@@ -124,4 +153,16 @@ def _ask(pause: Pause, accelerator: str, function: Callable[..., Any], *argument
     except BaseException:
         ray.cancel(answer, force=True)
         raise
-    return ray.get(answer)
+    try:
+        return ray.get(answer)
+    except RayError as error:
+        raise ClusterError(_words(error)) from error
+
+
+def _words(error: RayError) -> str:
+    """What went wrong on another machine, in a line."""
+    cause = getattr(error, "cause", None) or error
+    if isinstance(cause, ClusterError):
+        return str(cause)
+    first, *_ = str(cause).strip().splitlines() or [""]
+    return f"{type(cause).__name__}: {first}"

@@ -1,0 +1,118 @@
+"""Measured seats of a cluster some of whose GPUs do not answer, or are too small; its machines are played.
+
+Ray's errors are its own, made as it makes them of what a task raises.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from ray.exceptions import RayTaskError, WorkerCrashedError
+
+from lesion.footprint import Footprint
+from search import seating
+from search.errors import ClusterError
+from search.seats import Measured, Seat
+
+GB = 2**30
+KEYS = [("resnet18", 64, 32), ("resnet50", 512, 128)]
+SMALL, LARGE = ({"backbone": name, "image_size": size, "batch_size": batch} for name, size, batch in KEYS)
+NODES: list[Any] = [
+    {"CPU": 16, "GPU": 2, "accelerator_type:T4": 1},
+    {"CPU": 16, "GPU": 1, "accelerator_type:A100": 1},
+]
+MEMORY = {"T4": 16 * GB, "A100": 80 * GB}
+NEEDED = {KEYS[0]: Footprint(2 * GB, 4 * GB, 100.0, 0.5), KEYS[1]: Footprint(2 * GB, 30 * GB, 100.0, 0.5)}
+DRIVER = RuntimeError("CUDA unknown error - this may be due to an incorrectly set up environment\nmore of it")
+
+
+class Machines:
+    """In the place of Ray: answers what machines with a kind of GPU say, or raises what they raise."""
+
+    def __init__(self, memory: dict[str, Any], needed: dict[Any, Any]) -> None:
+        self.memory, self.needed = memory, needed
+
+    def remote(self, resources: dict[str, float], **_: Any) -> Callable[[Any], Any]:
+        (kind,) = (name.removeprefix(seating.TYPE) for name in resources if name.startswith(seating.TYPE))
+
+        def task(function: Any) -> Any:
+            answers = {"_gpu_memory": lambda: self.memory[kind], "measured": lambda key, device: self.needed[key]}
+            return SimpleNamespace(remote=answers[function.__name__])
+
+        return task
+
+    def wait(self, answers: list[Any], timeout: float) -> Any:
+        return answers, []
+
+    def get(self, answer: Any) -> Any:
+        if isinstance(answer, Exception):
+            made = not isinstance(answer, WorkerCrashedError)
+            raise RayTaskError("there", "traceback", answer).as_instanceof_cause() if made else answer
+        return answer
+
+
+@pytest.fixture
+def seated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., tuple[Measured, list[str]]]:
+    def seat(
+        memory: dict[str, Any] = MEMORY, needed: dict[Any, Any] = NEEDED, nodes: list[Any] = NODES
+    ) -> tuple[Measured, list[str]]:
+        told: list[str] = []
+        monkeypatch.setattr(seating, "ray", Machines(memory, needed))
+        seats = seating.measured_seats(nodes, KEYS, tmp_path, told.append, lambda: None)
+        return seats, [line for line in told if not line.startswith("measuring")]
+
+    return seat
+
+
+def test_a_setting_that_fits_nowhere_in_one_piece_gets_a_whole_gpu_of_the_largest(seated: Any) -> None:
+    # As `lesion.footprint` measures it on a GPU whose memory runs out.
+    seats, told = seated(needed={**NEEDED, KEYS[1]: Footprint(2 * GB, 80 * GB, 0.0, 1.0)})
+    assert seats.take(0, LARGE) == Seat(16, 1.0, "A100")
+    assert seats.take(1, SMALL) == Seat(4, 0.5, "T4")
+    line = (
+        "resnet50 at 512 pixels, 128 a batch, does not fit on A100 in one piece: each of its trials gets a whole one "
+        "and cuts its batches"
+    )
+    assert told == [line]
+    assert seated(needed={})[1] == [line], "it is measured once"
+
+
+@pytest.mark.parametrize(
+    ("problem", "words"),
+    [
+        (
+            ClusterError("resnet50 cannot be measured: it ended with -9"),
+            "resnet50 cannot be measured: it ended with -9",
+        ),
+        (DRIVER, "RuntimeError: CUDA unknown error - this may be due to an incorrectly set up environment"),
+        (WorkerCrashedError(), "WorkerCrashedError: The worker died unexpectedly while executing this task."),
+    ],
+)
+def test_a_setting_that_cannot_be_measured_gets_a_whole_gpu_and_is_tried_again(
+    seated: Any, problem: Exception, words: str
+) -> None:
+    seats, (line,) = seated(needed={**NEEDED, KEYS[1]: problem})
+    assert line.startswith(words)
+    assert line.endswith("; until it can, each of its trials gets a whole GPU")
+    assert seats.take(0, LARGE) == Seat(16, 1.0, "A100")
+    assert seats.take(1, SMALL) == Seat(4, 0.5, "T4")
+    seats, told = seated()
+    assert (seats.take(0, LARGE), told) == (Seat(8, 0.5, "A100"), [])
+
+
+def test_a_gpu_that_does_not_say_its_memory_gets_no_trials_and_is_told_of(seated: Any) -> None:
+    seats, (line,) = seated(memory={**MEMORY, "T4": DRIVER})
+    assert line == (
+        "T4 does not say how much memory it has, and gets no trials: RuntimeError: CUDA unknown error - this may be "
+        "due to an incorrectly set up environment"
+    )
+    assert [kind.accelerator for kind in seats.kinds] == ["A100"]
+
+
+def test_where_no_gpu_says_its_memory_the_command_ends_in_words(seated: Any) -> None:
+    with pytest.raises(ClusterError, match=r"no GPU of the cluster says how much memory .*--gpus-per-trial 1 searches"):
+        seated(memory={"T4": DRIVER, "A100": DRIVER})
