@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -100,16 +100,21 @@ def measured_seats(
 
 
 def kinds_of(nodes: list[Mapping[str, float]], memory: Callable[[str], int]) -> list[Kind]:
-    """GPUs by kind, each with its share of its nodes' cores; `memory` knows the bytes of one."""
+    """GPUs by kind, each with its share of its nodes' cores and main memory; `memory` knows the bytes of one."""
     found: dict[str, list[Mapping[str, float]]] = defaultdict(list)
     for node in nodes:
         if node.get("GPU", 0.0) >= 1:
             found[next((name.removeprefix(TYPE) for name in node if name.startswith(TYPE)), "")].append(node)
     return [
-        Kind(name, gpus, memory(name), cores_beside(group))
+        Kind(name, gpus, memory(name), cores_beside(group), _host_bytes(group))
         for name, group in sorted(found.items())
         if (gpus := int(sum(node["GPU"] for node in group)))
     ]
+
+
+def _host_bytes(nodes: Iterable[Mapping[str, float]]) -> int:
+    """Main memory beside a GPU, where it is least."""
+    return int(min(node.get("memory", 0.0) / node["GPU"] for node in nodes))
 
 
 def _memory_of(accelerator: str, tell: Tell, pause: Pause) -> int:

@@ -39,12 +39,24 @@ class Seat:
 
 @dataclass(frozen=True)
 class Kind:
-    """Nodes of one kind: `gpus` in all, each with `bytes` of memory and `cpus` cores beside it."""
+    """Nodes of one kind: `gpus` in all, each with `bytes` of memory; beside it `cpus` cores, and main memory.
+
+    `host_bytes` are those of main memory, 0 where nobody says them.
+    """
 
     accelerator: str
     gpus: int
     bytes: int
     cpus: int
+    host_bytes: int = 0
+
+    def holds(self, needed: Footprint) -> bool:
+        """Whether a training of this footprint fits, in one piece, on a GPU and in the main memory beside it."""
+        return bytes_of(needed) <= self.bytes and self.trials_in_host(needed) > 0
+
+    def trials_in_host(self, needed: Footprint) -> int:
+        """Trainings that the main memory beside a GPU holds."""
+        return self.host_bytes // max(1, needed.host_bytes) if self.host_bytes else MOST
 
 
 class Seats(Protocol):
@@ -148,14 +160,22 @@ class Measured:
     def take(self, number: int, settings: Mapping[str, Value]) -> Seat:
         """A seat on the kind of node with most room, among those whose GPUs are large enough."""
         needed = self._footprint(settings)
-        fitting = [kind for kind in self.kinds if bytes_of(needed) <= kind.bytes]
-        largest = max(kind.bytes for kind in self.kinds)
-        # One that fits nowhere gets a whole GPU of the largest kind: its training cuts its batches in pieces.
-        kind = max(fitting or [kind for kind in self.kinds if kind.bytes == largest], key=self._room)
+        kind = max(self._fitting(needed), key=self._room)
         trials = trials_on(kind, needed)
         seat = Seat(max(1, kind.cpus // trials), 1 / trials, kind.accelerator if len(self.kinds) > 1 else None)
         self._taken[number] = (kind, seat)
         return seat
+
+    def _fitting(self, needed: Footprint) -> list[Kind]:
+        if fitting := [kind for kind in self.kinds if kind.holds(needed)]:
+            return fitting
+        # One that main memory alone is too small for has the GPU's share of it to itself.
+        large = [kind for kind in self.kinds if bytes_of(needed) <= kind.bytes]
+        if not large:  # a whole GPU of the largest kind: its training cuts its batches in pieces
+            most = max(kind.bytes for kind in self.kinds)
+            large = [kind for kind in self.kinds if kind.bytes == most]
+        most = max(kind.host_bytes for kind in large)
+        return [kind for kind in large if kind.host_bytes == most]
 
     def leave(self, number: int) -> None:
         """Its room is free again."""
@@ -208,12 +228,14 @@ def in_all(seats: Iterable[Seat]) -> Mapping[str, float]:
 
 
 def trials_on(kind: Kind, needed: Footprint) -> int:
-    """How many trials of a footprint run on one GPU: as many as fit and as pay, one at least.
+    """How many trials of a footprint run on one GPU: as many as fit, there and beside it, and as pay; one at least.
 
     >>> small = Footprint(host_bytes=2**31, device_bytes=2**30, images_per_second=900.0, busy=0.3)
     >>> trials_on(Kind("H100", 1, 80 * 2**30, 16), small), trials_on(Kind("T4", 4, 4 * 2**30, 8), small)
     (3, 2)
+    >>> trials_on(Kind("H100", 1, 80 * 2**30, 16, host_bytes=5 * 2**30), small)
+    2
     """
-    fit = kind.bytes // bytes_of(needed)
+    fit = min(kind.bytes // bytes_of(needed), kind.trials_in_host(needed))
     pay = int(1 / max(needed.busy, 1 / MOST))
     return max(1, min(fit, pay, kind.cpus, MOST))

@@ -15,7 +15,7 @@ from search.errors import ClusterError
 from search.interrupts import StopSession
 from search.probes import Probes, key_of, keys_of, measured
 from search.seating import kinds_of, seats_for
-from search.seats import Alike, Kind, Measured, Seat
+from search.seats import Alike, Kind, Measured, Seat, trials_on
 from search.space import Space, load
 
 GB = 2**30
@@ -121,6 +121,23 @@ def test_a_gpu_is_shared_as_far_as_memory_and_use_allow() -> None:
     small, hungry, keen = footprint(2, busy=0.2), footprint(30, busy=0.2), footprint(2, busy=0.9)
     for needed, seat in ((small, Seat(3, 1 / 5)), (hungry, Seat(8, 1 / 2)), (keen, Seat(16, 1.0))):
         assert Measured([kind], lambda settings, needed=needed: needed).take(0, {}) == seat
+
+
+def test_main_memory_bounds_trials_on_a_gpu_and_those_it_is_too_small_for_have_it_alone() -> None:
+    nodes: list[Any] = [
+        {"CPU": 32, "GPU": 2, "accelerator_type:A100": 1, "memory": 64 * GB},
+        {"CPU": 32, "GPU": 2, "accelerator_type:A100": 1, "memory": 80 * GB},
+        {"CPU": 32, "GPU": 4, "accelerator_type:T4": 1, "memory": 32 * GB},
+    ]
+    large, small = kinds_of(nodes, {"T4": 16 * GB, "A100": 80 * GB}.__getitem__)
+    assert (large.host_bytes, small.host_bytes) == (32 * GB, 8 * GB), "of the poorest machine"
+    light = footprint(1, host=5.0, busy=0.1)
+    assert (trials_on(large, light), trials_on(small, light)) == (6, 1)
+    assert trials_on(Kind("T4", 4, 16 * GB, 8), light) == 8, "nobody says what is beside it"
+    needs = {"hungry": footprint(1, host=12.0, busy=0.1), "giant": footprint(1, host=99.0, busy=0.1)}
+    seats = Measured([large, small], lambda settings: needs[str(settings["backbone"])])
+    assert [seats.take(number, {"backbone": "hungry"}).accelerator for number in range(9)] == ["A100"] * 9
+    assert seats.take(9, {"backbone": "giant"}) == Seat(16, 1.0, "A100")
 
 
 def test_trials_go_to_gpus_that_fit_and_have_room() -> None:
