@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
-from search.seats import Counted, Kind, Measured
+from search.seats import Counted, Kind, Machine, Measured
 
 if TYPE_CHECKING:
     from search.elastic import Growth
@@ -23,29 +23,30 @@ Nodes = list[Mapping[str, float]]
 
 
 class Answer(Protocol):
-    """The memory of a kind of GPU, once a node that has one answers."""
+    """The memory of a machine's GPUs, once it answers."""
 
     def bytes(self) -> int | None:
         """Bytes; None while there is no answer, 0 where there will be none."""
 
 
 class Follower:
-    """The kinds that a cluster has by now; one that comes counts once its memory is known, which nobody waits for.
+    """The kinds that a cluster has by now; a machine counts once it has said its GPUs' memory; nobody waits for that.
 
-    `nodes` gives the resources of the machines that are alive, `ask` begins to ask for the memory of a kind.
+    `memory` is what machines have said already, `nodes` gives the resources of those that are alive, `ask` begins to
+    ask one.
     """
 
     def __init__(
         self,
         kinds: Sequence[Kind],
+        memory: Mapping[Machine, int],
         nodes: Callable[[], Nodes],
-        ask: Callable[[str], Answer],
+        ask: Callable[[Mapping[str, float]], Answer],
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._kinds = kinds
-        self._memory = {kind.accelerator: kind.bytes for kind in kinds}
+        self._kinds, self._memory = kinds, dict(memory)
         self._nodes, self._ask, self._clock = nodes, ask, clock
-        self._asked: dict[str, Answer] = {}
+        self._asked: dict[Machine, Answer] = {}
         self._next = clock() + EVERY
 
     def __call__(self) -> Sequence[Kind]:
@@ -56,27 +57,27 @@ class Follower:
         return self._kinds
 
     def _seen(self) -> list[Kind]:
-        from search.seating import kinds_of  # noqa: PLC0415 - Ray takes seconds
+        from search.seating import kinds_of, machine_of  # noqa: PLC0415 - Ray takes seconds
 
-        seen = kinds_of(self._nodes(), lambda name: self._memory.get(name, 0))
-        for name in (kind.accelerator for kind in seen if not kind.bytes):
-            if name not in self._asked:
-                self._asked[name] = self._ask(name)
-            elif answered := self._asked[name].bytes():
-                self._memory[name] = answered
-        return [kind for kind in seen if kind.bytes]
+        nodes = self._nodes()
+        for node in (node for node in nodes if node.get("GPU", 0.0) >= 1):
+            machine = machine_of(node)
+            if machine in self._memory:
+                continue
+            if machine not in self._asked:
+                self._asked[machine] = self._ask(node)
+            elif (answered := self._asked[machine].bytes()) is not None:
+                self._memory[machine] = answered
+        return kinds_of(nodes, lambda node: self._memory.get(machine_of(node), 0))
 
 
 class Asked:
-    """A node with a kind of GPU, asked for its memory while trials run there: a sliver of one is enough."""
+    """A machine, asked for the memory of its GPUs while trials run there."""
 
-    def __init__(self, accelerator: str) -> None:
-        import ray  # noqa: PLC0415 - takes seconds
+    def __init__(self, node: Mapping[str, float]) -> None:
+        from search.seating import ask_memory  # noqa: PLC0415 - Ray takes seconds
 
-        from search.seating import TYPE, _gpu_memory  # noqa: PLC0415
-
-        bound = {f"{TYPE}{accelerator}": 0.001} if accelerator else {}
-        self._answer: Any = ray.remote(num_cpus=0, num_gpus=0.01, resources=bound, max_retries=0)(_gpu_memory).remote()
+        self._answer: Any = ask_memory(node)
 
     def bytes(self) -> int | None:
         """Bytes; None while there is no answer, 0 where there will be none."""
@@ -131,5 +132,5 @@ def follow(seats: Measured, growth: Growth, missing: int) -> Followed:
     """`seats` over the kinds that the cluster that is joined has at the time, and may get."""
     from search.cluster import alive_nodes  # noqa: PLC0415 - Ray takes seconds
 
-    seats.kinds_now = Follower(seats.kinds, alive_nodes, Asked)
+    seats.kinds_now = Follower(seats.kinds, seats.memory, alive_nodes, Asked)
     return Followed(seats, growth, missing)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
@@ -17,14 +19,18 @@ from search.cluster import alive_nodes
 from search.errors import ClusterError
 from search.places import cores_beside, resources_for
 from search.probes import POLL, Key, Probes, measured
-from search.seats import Alike, Kind, Measured, Seats
+from search.seats import Alike, Kind, Machine, Measured, Seats
 from search.space.resources import Resources, is_share
 
 Tell = Callable[[str], object]
 Pause = Callable[[], object]
 NO_GPU = "no GPU here: trials train on CPU cores"
-TYPE = "accelerator_type:"
-"""How Ray calls the resource that says which GPU a node has."""
+TYPE, ADDRESS, HEAD = "accelerator_type:", "node:", "node:__internal_head__"
+"""How Ray calls the resources that say which GPU a node has, where it is, and that it is the head."""
+SLIVER = 0.001
+"""Of such a resource, of which a node has 1: enough to be there."""
+PATIENCE = 180
+"""Seconds that the memory of GPUs is waited for."""
 
 
 def seats_for(
@@ -80,7 +86,8 @@ def measured_seats(
 
     What cannot be measured, or does not fit on any GPU in one piece, gets a whole one of the largest kind.
     """
-    kinds = [kind for kind in kinds_of(nodes, partial(_memory_of, tell=tell, pause=pause)) if kind.bytes]
+    memory = _memory_of(nodes, tell, pause)
+    kinds = kinds_of(nodes, lambda node: memory.get(machine_of(node), 0))
     if not kinds:
         raise ClusterError(
             "no GPU of the cluster says how much memory it has, so nothing can be measured there; see 'nvidia-smi' on "
@@ -96,20 +103,42 @@ def measured_seats(
                 f"{key[0]} at {key[1]} pixels, {key[2]} a batch, does not fit on {_named(largest.accelerator)} in one "
                 "piece: each of its trials gets a whole one and cuts its batches"
             )
-    return Measured(kinds, probes.of)
+    return Measured(kinds, probes.of, memory)
 
 
-def kinds_of(nodes: list[Mapping[str, float]], memory: Callable[[str], int]) -> list[Kind]:
-    """GPUs by kind, each with its share of its nodes' cores and main memory; `memory` knows the bytes of one."""
+def machine_of(node: Mapping[str, float]) -> Machine:
+    """The names by which Ray is asked for this very machine, and for its kind of GPU.
+
+    >>> machine_of({"CPU": 8, "GPU": 1, "node:10.0.0.2": 1, "accelerator_type:T4": 1, "node:__internal_head__": 1})
+    ('accelerator_type:T4', 'node:10.0.0.2')
+    """
+    return tuple(sorted(name for name in node if name.startswith((TYPE, ADDRESS)) and name != HEAD))
+
+
+def kinds_of(nodes: list[Mapping[str, float]], memory: Callable[[Mapping[str, float]], int]) -> list[Kind]:
+    """GPUs by kind, each with what the poorest of its nodes has: cores, main memory, and its own.
+
+    Ray calls GPUs of different memory by one name. `memory` knows the bytes of the smallest GPU of a node; one of which
+    it says 0 is left out.
+    """
     found: dict[str, list[Mapping[str, float]]] = defaultdict(list)
     for node in nodes:
-        if node.get("GPU", 0.0) >= 1:
-            found[next((name.removeprefix(TYPE) for name in node if name.startswith(TYPE)), "")].append(node)
+        if node.get("GPU", 0.0) >= 1 and memory(node):
+            found[_kind_of(node)].append(node)
     return [
-        Kind(name, gpus, memory(name), cores_beside(group), _host_bytes(group))
+        Kind(
+            accelerator=name,
+            gpus=int(sum(node["GPU"] for node in group)),
+            bytes=min(map(memory, group)),
+            cpus=cores_beside(group),
+            host_bytes=_host_bytes(group),
+        )
         for name, group in sorted(found.items())
-        if (gpus := int(sum(node["GPU"] for node in group)))
     ]
+
+
+def _kind_of(node: Mapping[str, float]) -> str:
+    return next((name.removeprefix(TYPE) for name in node if name.startswith(TYPE)), "")
 
 
 def _host_bytes(nodes: Iterable[Mapping[str, float]]) -> int:
@@ -117,23 +146,39 @@ def _host_bytes(nodes: Iterable[Mapping[str, float]]) -> int:
     return int(min(node.get("memory", 0.0) / node["GPU"] for node in nodes))
 
 
-def _memory_of(accelerator: str, tell: Tell, pause: Pause) -> int:
-    """Bytes; 0 where the GPU does not say them, of which `tell` hears."""
-    try:
-        return int(_ask(pause, accelerator, _gpu_memory))
-    except ClusterError as error:
-        tell(f"{_named(accelerator)} does not say how much memory it has, and gets no trials: {error}")
-        return 0
+def _memory_of(nodes: list[Mapping[str, float]], tell: Tell, pause: Pause) -> dict[Machine, int]:
+    """What `ask_memory` is answered by each node with GPUs; 0 where there is no answer, of which `tell` hears."""
+    asked = [(node, ask_memory(node)) for node in nodes if node.get("GPU", 0.0) >= 1]
+    found: dict[Machine, int] = {}
+    deadline = time.monotonic() + PATIENCE
+    for node, answer in asked:
+        machine = machine_of(node)
+        try:
+            found[machine] = int(_answered(answer, pause, deadline))
+        except ClusterError as error:
+            found[machine] = 0
+            address = next((f" on {name.removeprefix(ADDRESS)}" for name in machine if name.startswith(ADDRESS)), "")
+            kind = _named(_kind_of(node))
+            tell(f"{kind}{address} does not say how much memory it has, and is left out: {error}")
+    return found
+
+
+def ask_memory(node: Mapping[str, float]) -> Any:
+    """Begin to ask a machine for the memory of the smallest of its GPUs, in bytes; waits for none to be free."""
+    bound = dict.fromkeys(machine_of(node), SLIVER)
+    # Ray hides no GPU from a task that asks for none; a process that has seen all of them must train no trial.
+    task = ray.remote(num_cpus=0, num_gpus=0, resources=bound, max_retries=0, max_calls=1)(_gpu_memory)
+    return task.remote(int(node["GPU"]))
 
 
 def _named(accelerator: str) -> str:
     return accelerator or "a GPU that Ray does not know"
 
 
-def _gpu_memory() -> int:
+def _gpu_memory(gpus: int) -> int:
     import torch  # noqa: PLC0415 - on the node, not here
 
-    return int(torch.cuda.get_device_properties(0).total_memory)
+    return min(int(torch.cuda.get_device_properties(each).total_memory) for each in range(gpus))
 
 
 def _on(accelerator: str, pause: Pause) -> Callable[[Key], Footprint]:
@@ -149,12 +194,17 @@ def _ask(pause: Pause, accelerator: str, function: Callable[..., Any], *argument
 
     `pause` is called meanwhile, and ends it by raising.
     """
-    bound = {f"{TYPE}{accelerator}": 0.001} if accelerator else {}
+    bound = {f"{TYPE}{accelerator}": SLIVER} if accelerator else {}
     task = ray.remote(num_cpus=1, num_gpus=1, resources=bound, max_retries=0)(function)
-    answer = task.remote(*arguments)
+    return _answered(task.remote(*arguments), pause)
+
+
+def _answered(answer: Any, pause: Pause, deadline: float = math.inf) -> Any:
     try:
         while not ray.wait([answer], timeout=POLL)[0]:
             pause()
+            if time.monotonic() > deadline:
+                raise ClusterError(f"there was no answer within {PATIENCE} s")
     except BaseException:
         ray.cancel(answer, force=True)
         raise

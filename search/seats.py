@@ -18,6 +18,8 @@ from lesion.sharing import bytes_of
 from search.errors import ClusterError
 from search.places import Resources, Share
 
+Machine = tuple[str, ...]
+"""The names of Ray's resources that stand for one machine with GPUs."""
 MOST = 8
 """Trials on one GPU at most: beyond, their processes fight over the host."""
 
@@ -139,10 +141,18 @@ class Alike:
 
 
 class Measured:
-    """A seat that fits what the trial's settings were measured to need."""
+    """A seat that fits what the trial's settings were measured to need.
 
-    def __init__(self, kinds: Sequence[Kind], footprint: Callable[[Mapping[str, Value]], Footprint]) -> None:
-        self.kinds, self._footprint = kinds, footprint
+    `memory` is what machines have said of their GPUs so far, in bytes.
+    """
+
+    def __init__(
+        self,
+        kinds: Sequence[Kind],
+        footprint: Callable[[Mapping[str, Value]], Footprint],
+        memory: Mapping[Machine, int] | None = None,
+    ) -> None:
+        self.kinds, self._footprint, self.memory = kinds, footprint, memory or {}
         self.kinds_now: Callable[[], Sequence[Kind]] = lambda: self.kinds
         """The kinds as they are at the time (`search.kinds` for those that come and go)."""
         self._taken: dict[int, tuple[Kind, Seat]] = {}

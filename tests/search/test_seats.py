@@ -39,6 +39,10 @@ def footprint(device: float = 0.0, host: float = 2.0, busy: float = 1.0) -> Foot
     return Footprint(int(host * GB), int(device * GB), 100.0, busy)
 
 
+def memory_of(node: Any) -> int:
+    return 16 * GB if "accelerator_type:T4" in node else 80 * GB
+
+
 def seated(monkeypatch: pytest.MonkeyPatch, space: Space, nodes: list[dict[str, float]], **options: Any) -> Any:
     """Seats on `nodes`, and what was told."""
     told: list[str] = []
@@ -129,7 +133,7 @@ def test_main_memory_bounds_trials_on_a_gpu_and_those_it_is_too_small_for_have_i
         {"CPU": 32, "GPU": 2, "accelerator_type:A100": 1, "memory": 80 * GB},
         {"CPU": 32, "GPU": 4, "accelerator_type:T4": 1, "memory": 32 * GB},
     ]
-    large, small = kinds_of(nodes, {"T4": 16 * GB, "A100": 80 * GB}.__getitem__)
+    large, small = kinds_of(nodes, memory_of)
     assert (large.host_bytes, small.host_bytes) == (32 * GB, 8 * GB), "of the poorest machine"
     light = footprint(1, host=5.0, busy=0.1)
     assert (trials_on(large, light), trials_on(small, light)) == (6, 1)
@@ -160,8 +164,7 @@ def test_kinds_of_gpus_are_read_from_the_nodes() -> None:
         {"CPU": 16, "GPU": 2, "accelerator_type:T4": 1}, {"CPU": 32, "GPU": 4, "accelerator_type:A100": 1},
         {"CPU": 16, "GPU": 2, "accelerator_type:T4": 1}, {"CPU": 64},
     ]  # fmt: skip
-    memory = {"T4": 16 * GB, "A100": 80 * GB}
-    assert kinds_of(nodes, memory.__getitem__) == [Kind("A100", 4, 80 * GB, 8), Kind("T4", 4, 16 * GB, 8)]
+    assert kinds_of(nodes, memory_of) == [Kind("A100", 4, 80 * GB, 8), Kind("T4", 4, 16 * GB, 8)]
 
 
 def test_a_trial_fits_on_every_node_that_has_a_gpu(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -173,7 +176,7 @@ def test_a_trial_fits_on_every_node_that_has_a_gpu(tmp_path: Path, monkeypatch: 
     uneven = [{"CPU": 64, "GPU": 1, "accelerator_type:A100": 1}, {"CPU": 4, "GPU": 1, "accelerator_type:A100": 1}]
     seats, _ = seated(monkeypatch, space, uneven)
     assert seats.take(0, {}) == Seat(4, 1.0)
-    assert kinds_of(uneven, lambda name: GB) == [Kind("A100", 2, GB, 4)]
+    assert kinds_of(uneven, lambda node: GB) == [Kind("A100", 2, GB, 4)]
 
 
 def test_a_seat_is_what_ray_is_asked_for() -> None:
