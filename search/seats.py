@@ -172,7 +172,8 @@ class Measured:
         needed = self._footprint(settings)
         kind = max(self._fitting(needed), key=self._room)
         trials = trials_on(kind, needed)
-        seat = Seat(max(1, kind.cpus // trials), 1 / trials, kind.accelerator if len(self.kinds) > 1 else None)
+        # Bound where it is the only kind as well: Ray may have GPUs that nobody knows, or that do not answer.
+        seat = Seat(max(1, kind.cpus // trials), 1 / trials, kind.accelerator or None)
         self._taken[number] = (kind, seat)
         return seat
 

@@ -251,7 +251,7 @@ def measured(cluster: Cluster, left: int, bound: int = 100) -> Followed:
 def test_measured_trials_ask_for_whole_gpus_once_all_are_full() -> None:
     cluster = Cluster()
     seats = measured(cluster, left=9)
-    assert seats.take(0, {}) == Seat(4, 0.5)
+    assert seats.take(0, {}) == Seat(4, 0.5, "T4")
     cluster.later()
     seats.look()
     assert not seats.full

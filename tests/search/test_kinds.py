@@ -85,3 +85,4 @@ def test_a_gpu_that_does_not_say_its_memory_gets_no_trials() -> None:
     played.answers |= {"node:10.0.0.2": 0, "node:10.0.0.3": 0}
     played.later(4)
     assert played.seats.kinds == [Kind("T4", 1, 16 * GB, 8)]
+    assert "accelerator_type:T4" in played.seats.take(0, {}).bundle, "Ray would place it on the broken one as well"
