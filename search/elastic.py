@@ -2,14 +2,15 @@
 
 Ray's autoscaler starts machines for what waits. A trial that waits has been proposed already, without what the trials
 before it will have shown; so placeholders wait in the trials' stead: groups of resources of a trial's shape. One that
-comes to stand is given back at once, and its room is a trial's. They belong to this process's job: whatever ends it,
-they go with it, and the autoscaler lets machines go that have nothing to do.
+comes to stand is given back at once, and its room is a trial's; all are at the end of a session. They belong to this
+process's job: whatever kills it, they go with it, and the autoscaler lets machines go that have nothing to do.
 """
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Protocol
 
 from search.arrival import gpus_may_come
@@ -75,6 +76,13 @@ class Growth:
             self._wait_for(more if running >= self.places and not self._rest else 0)
         return self.places
 
+    def close(self) -> None:
+        """Ask for nothing any longer."""
+        while self._waiting:
+            # Where Ray has gone, and the session ends for it, its placeholders have gone as well.
+            with suppress(Exception):
+                self._waiting.pop().remove()
+
     def _return_room(self) -> None:
         stand = [each for each in self._waiting if each.ready()]
         for each in stand:
@@ -117,8 +125,8 @@ class Growing(Counted):
         if small > self._passed_over:
             gpus = f" and {seat.gpus:g} GPUs" if seat.gpus else ""
             self._tell(
-                f"{small} of {len(nodes)} machines get no trials: none of them has room for one, which holds "
-                f"{seat.cpus} cores{gpus}; resources.cpu says how many a trial holds"
+                f"{small} of {len(nodes)} machines get no trials: one holds {seat.cpus} cores{gpus}, for which they "
+                "have no room; resources.cpu says how many cores"
             )
         self._passed_over = max(small, self._passed_over)
 
@@ -130,6 +138,10 @@ class Growing(Counted):
     def look(self) -> None:
         """Count the places anew, and ask for machines; does so every few seconds, however often it is called."""
         self._growth.look(len(self._held), self.left)
+
+    def close(self) -> None:
+        """Give placeholders back."""
+        self._growth.close()
 
 
 def seats_of(plan: Plan, missing: int, pause: Callable[[], object]) -> Seats:

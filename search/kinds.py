@@ -114,6 +114,10 @@ class Followed(Counted):
         taken = max(_whole(held), self._growth.places) if self.full else 0
         self._growth.look(taken, _whole(wanted))
 
+    def close(self) -> None:
+        """Give placeholders back."""
+        self._growth.close()
+
 
 def _whole(gpus: float) -> int:
     return math.ceil(gpus - 1e-9)

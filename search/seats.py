@@ -82,6 +82,9 @@ class Seats(Protocol):
     def look(self) -> None:
         """Called about ten times a second: see what has become of the cluster."""
 
+    def close(self) -> None:
+        """The session ends: ask for no machines any more, of a Ray that may go on without it."""
+
 
 class Alike:
     """The same seat for every trial that begins on the same machines.
@@ -139,6 +142,9 @@ class Alike:
     def look(self) -> None:
         """Nothing: they are what they were (`search.elastic` for those that are not)."""
 
+    def close(self) -> None:
+        """Nothing: they ask for no machines."""
+
 
 class Measured:
     """A seat that fits what the trial's settings were measured to need.
@@ -195,6 +201,9 @@ class Measured:
     def look(self) -> None:
         """Take over what has become of the kinds and their GPUs."""
         self.kinds = self.kinds_now()
+
+    def close(self) -> None:
+        """Nothing: they ask for no machines (`search.kinds` for those that do)."""
 
     def _room(self, kind: Kind) -> float:
         """The free part of all GPUs of a kind; below 0 where trials wait."""

@@ -174,13 +174,13 @@ class Session:
             if why := self.problem or self.unreached:
                 raise why from None
             return self.interrupts.asked or "stopped"
-        self._show_seats(seats)
-        for line in warnings_of(self.adopted):
-            self.plan.warn(line)
-        self._searcher = self._searcher_for(seats)
         stopped = False
         try:
-            with full_disk_explained(self.plan.workspace.path):
+            with closing(seats), full_disk_explained(self.plan.workspace.path):
+                self._show_seats(seats)
+                for line in warnings_of(self.adopted):
+                    self.plan.warn(line)
+                self._searcher = self._searcher_for(seats)
                 self._tune(self._searcher, seats)
         except (StopSession, EndOfSession):
             stopped = True

@@ -199,8 +199,8 @@ def test_machines_that_join_with_fewer_cores_get_trials_on_cpus(begun: Any) -> N
     cluster.nodes.append({"CPU": 1})
     seats.look()
     assert told == [
-        "1 of 4 machines get no trials: none of them has room for one, which holds 2 cores; resources.cpu says how "
-        "many a trial holds"
+        "1 of 4 machines get no trials: one holds 2 cores, for which they have no room; resources.cpu says how many "
+        "cores"
     ]
     seats.look()
     assert len(told) == 1
@@ -227,9 +227,36 @@ def test_cores_by_hand_stay_what_they_are_and_too_small_machines_are_told_of(beg
     assert (seats.full, seats.take(1, {})) == (False, Seat(20, 1.0))
     assert seats.full
     assert told == [
-        "1 of 4 machines get no trials: none of them has room for one, which holds 20 cores and 1 GPUs; resources.cpu "
-        "says how many a trial holds"
+        "1 of 4 machines get no trials: one holds 20 cores and 1 GPUs, for which they have no room; resources.cpu says "
+        "how many cores"
     ]
+
+
+def test_placeholders_are_given_back_at_the_end_also_where_ray_has_gone(monkeypatch: pytest.MonkeyPatch) -> None:
+    cluster = Cluster()
+    seats = Growing(Alike(2, 2, 0.5), cluster.growth(bound=9), missing=5)
+    seats.look()
+    assert len(cluster.waiting) == 5
+    seats.close()
+    assert not cluster.waiting
+    seats = measured(cluster, left=9)
+    seats.take(0, {}), seats.take(1, {})
+    cluster.later()
+    seats.look()
+    assert cluster.waiting
+    seats.close()
+    assert not cluster.waiting
+    seats = Growing(Alike(2, 2, 0.5), Cluster().growth(bound=9), missing=5)
+    seats.look()
+    removed: list[Room] = []
+
+    def remove(room: Room) -> None:
+        removed.append(room)
+        raise ConnectionError("Ray has gone")
+
+    monkeypatch.setattr(Room, "remove", remove)
+    seats.close()
+    assert len(removed) == 5
 
 
 GB = 2**30

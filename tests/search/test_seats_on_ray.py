@@ -11,8 +11,12 @@ import fake_gpus
 import pytest
 from fake_training import WORDS, make_data
 from ray.cluster_utils import Cluster
+from ray.util import placement_group_table
 
 from search import run_study, seating
+from search.cluster import joined
+from search.elastic import growing
+from search.seats import Alike
 from search.space import load
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
@@ -74,3 +78,13 @@ def test_trials_go_to_the_gpus_that_they_fit_at_the_share_that_was_measured(
     gpus = {(note["kind"], note["gpu"]) for note in notes.values()}
     most = [at_once([note for note in notes.values() if (note["kind"], note["gpu"]) == gpu]) for gpu in gpus]
     assert max(most) == 2, "nobody had more than half of a GPU, and two at least were on one together"
+
+
+def test_nothing_is_asked_any_longer_of_a_ray_that_outlives_the_session() -> None:
+    with joined(None):
+        seats = growing(Alike(1, 64, 0.0), None, 5, [].append)
+        seats.look()
+        waiting = [each["state"] for each in placement_group_table().values()]
+        assert (len(waiting), {*waiting}) == (5, {"PENDING"})
+        seats.close()
+        assert [each["state"] for each in placement_group_table().values()] == ["REMOVED"] * 5

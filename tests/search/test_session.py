@@ -1,15 +1,18 @@
 """A session without Ray: what it leaves behind."""
 
 from collections.abc import Iterable
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 from fake_training import FakeTraining, make_data, make_space
 
 from lesion.data.packed import open_data
+from search.elastic import Growing
 from search.errors import LedgerError, StudyError
-from search.interrupts import Interrupts
+from search.interrupts import EndOfSession, Interrupts, StopSession
 from search.ledger import Ending, open_ledger
 from search.rows import TrialRow
 from search.seats import Alike
@@ -95,3 +98,19 @@ def test_rows_that_another_driver_left_end_a_session_in_words(tmp_path: Path, mo
     monkeypatch.setattr(session, "_tune", meanwhile)
     with pytest.raises(StudyError, match=r"left trials 1, 2 unfinished; the same command goes on from there"):
         session._run_seated()
+
+
+@pytest.mark.parametrize("end", [StopSession(), EndOfSession(), StudyError("the data changed"), None])
+def test_however_a_session_ends_its_seats_are_closed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, end: BaseException | None
+) -> None:
+    session, _ = begun(tmp_path)
+    seats = Mock(spec=Growing)
+    tune = Mock(side_effect=end)
+    monkeypatch.setattr("search.session.seats_of", lambda *asked: seats)
+    monkeypatch.setattr(session, "_show_seats", lambda seats: None)
+    monkeypatch.setattr(session, "_tune", tune)
+    with pytest.raises(StudyError) if isinstance(end, StudyError) else nullcontext():
+        assert session._run_seated() == ("complete" if end is None else "stopped")
+    tune.assert_called_once()
+    seats.close.assert_called_once_with()
