@@ -1,4 +1,4 @@
-"""Whether a GPU may still come to a cluster that has none: what its autoscaler may start, or is starting.
+"""Whether a machine for a trial may still come to a cluster that has none: what its autoscaler may start, or starts.
 
 Ray keeps a ready-made answer for nobody, so it is read where `ray up` leaves it: in a file on the head, where searches
 are driven from. A cluster that was started by hand has no such file, and nobody who would start machines.
@@ -7,6 +7,7 @@ are driven from. A cluster that was started by hand has no such file, and nobody
 from __future__ import annotations
 
 import json
+import math
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -20,20 +21,22 @@ JOINING = 180.0
 """Seconds that the machines of a fixed list have to join after `ray up`."""
 
 
-def gpus_may_come(nodes: int, seconds: float, least: float = 0.0) -> bool:
-    """Whether a machine with a GPU, `least` of them, may join the cluster of `nodes`, after `seconds` of waiting."""
+def may_come(nodes: int, seconds: float, shape: Mapping[str, float]) -> bool:
+    """Whether a machine with room of `shape` may join the cluster of `nodes`, after `seconds` of waiting."""
     if KUBERAY in os.environ:
         return True
     kinds = _kinds()
-    if any(kind.get("max_workers") and _gpus(kind) >= max(least, 1e-9) for kind in kinds):
+    if any(kind.get("max_workers") and _has(kind.get("resources") or {}, shape) for kind in kinds):
         return True
     # Machines of one's own come all at once, and what they have shows when they are there.
     unknown = sum(int(kind.get("min_workers") or 0) for kind in kinds if not kind.get("resources"))
     return nodes < 1 + unknown and seconds < JOINING
 
 
-def _gpus(kind: Mapping[str, Any]) -> float:
-    return float((kind.get("resources") or {}).get("GPU") or 0)
+def _has(resources: Mapping[str, Any], shape: Mapping[str, float]) -> bool:
+    # A file may leave cores to be found out; who leaves GPUs out has none.
+    known = {"CPU": math.inf, **resources}
+    return all(float(known.get(name) or 0) >= least for name, least in shape.items())
 
 
 def _kinds() -> list[Mapping[str, Any]]:

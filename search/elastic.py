@@ -13,7 +13,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Protocol
 
-from search.arrival import gpus_may_come
+from search.arrival import may_come
 from search.errors import ClusterStartError
 from search.kinds import Followed, follow, whole_gpu
 from search.places import Resources, places
@@ -30,7 +30,7 @@ REST = 2
 """Looks without placeholders after one came to stand: a trial shall have the room, not the next placeholder."""
 
 ARRIVAL = 1200.0
-"""Seconds that the first machine with a GPU has to come."""
+"""Seconds that the first machine with room for a trial has to come."""
 
 
 class Waits(Protocol):
@@ -147,14 +147,14 @@ class Growing(Counted):
 def seats_of(plan: Plan, missing: int, pause: Callable[[], object]) -> Seats:
     """The seats of a session of `plan`, which has `missing` trials to run, on the Ray that is joined.
 
-    On a cluster that has no GPU yet where some are asked for, waits for the first: what the space asks for is waited
-    for while it may come, what the command asks for in any case. Measures what trials need where that is asked for.
-    `pause` is called meanwhile.
+    Where a cluster has no machine yet with the GPUs or cores that are asked for, waits for the first: what the space
+    asks for is waited for while it may come, what the command asks for in any case. Measures what trials need where
+    that is asked for. `pause` is called meanwhile.
     """
     from search.seating import seats_for  # noqa: PLC0415 - Ray takes seconds
 
     if plan.address is not None:
-        _await_gpus(plan, pause)
+        _await_room(plan, pause)
     seats = seats_for(
         plan.resources,
         plan.keys,
@@ -169,13 +169,16 @@ def seats_of(plan: Plan, missing: int, pause: Callable[[], object]) -> Seats:
     return seats if plan.address is None else growing(seats, plan.concurrent, missing, plan.warn)
 
 
-def _await_gpus(plan: Plan, pause: Callable[[], object]) -> None:
+def _await_room(plan: Plan, pause: Callable[[], object]) -> None:
+    """Wait for the first machine that a trial fits on, where the space or the command says what one holds."""
     from search.cluster import alive_nodes  # noqa: PLC0415 - Ray takes seconds
 
     asked = plan.gpus_per_trial
     if asked is None:
         asked = 1.0 if plan.resources.auto else plan.resources.gpu
-    if not asked:
+    if asked is None:
+        asked = float(any(node.get("GPU") for node in alive_nodes())) if plan.resources.cpu else 0.0
+    if not asked and not plan.resources.cpu:
         return
     shape = {"CPU": plan.resources.cpu or 1, "GPU": asked}
     began = time.monotonic()
@@ -184,7 +187,7 @@ def _await_gpus(plan: Plan, pause: Callable[[], object]) -> None:
         nodes = alive_nodes()
         if places(nodes, shape):  # where all are taken, Ray has the trials wait
             return False
-        return plan.gpus_per_trial is not None or gpus_may_come(len(nodes), time.monotonic() - began, asked)
+        return bool(plan.gpus_per_trial) or may_come(len(nodes), time.monotonic() - began, shape)
 
     if worth():
         await_machine(shape, pause, plan.warn, worth)
@@ -216,7 +219,7 @@ def await_machine(
 
     Waits no longer than it is `worth` it. Raises ClusterStartError after twenty minutes.
     """
-    words = ", ".join(f"{share:g} {kind}" for kind, share in shape.items())
+    words = ", ".join(f"{share:g} {kind}" for kind, share in shape.items() if share)
     room = Placeholder(shape)
     try:
         deadline = time.monotonic() + ARRIVAL
@@ -226,7 +229,7 @@ def await_machine(
             if time.monotonic() > deadline:
                 raise ClusterStartError(
                     f"no machine with {words} came within {ARRIVAL / 60:g} minutes: see 'ray status' on the head; "
-                    "--gpus-per-trial 0 searches on CPUs"
+                    "--gpus-per-trial 0 searches on CPUs, resources.cpu says how many cores a trial holds"
                 )
             pause()
             time.sleep(0.5)

@@ -11,12 +11,13 @@ from typing import Any
 import pytest
 
 from search import arrival, cluster, elastic, seating
-from search.arrival import JOINING, gpus_may_come
+from search.arrival import JOINING, may_come
 from search.errors import ClusterError, ClusterStartError
 from search.seats import Alike
 from search.space.resources import Resources
 
 GPU = {"CPU": 8.0, "GPU": 1.0}
+ONE = {"CPU": 1, "GPU": 1}
 CLOUD = {
     "head": {"resources": {"CPU": 0}, "min_workers": 0, "max_workers": 0},
     "gpu": {"resources": {"CPU": 8, "GPU": 1}, "min_workers": 0, "max_workers": 8},
@@ -33,23 +34,27 @@ def started(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[Any], 
 
 
 def test_an_autoscaler_that_knows_gpus_may_bring_one(started: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert not gpus_may_come(1, 0), "a cluster that was started by hand has no autoscaler"
+    assert not may_come(1, 0, ONE), "a cluster that was started by hand has no autoscaler"
     started(CLOUD)
-    assert gpus_may_come(1, 1000)
-    assert not gpus_may_come(1, 0, least=2), "two GPUs of a trial are on one machine"
+    assert may_come(1, 1000, ONE)
+    assert not may_come(1, 0, {"CPU": 1, "GPU": 2}), "two GPUs of a trial are on one machine"
+    assert may_come(1, 0, {"CPU": 8, "GPU": 0})
+    assert not may_come(1, 0, {"CPU": 9, "GPU": 0}), "so are its cores"
     started({**CLOUD, "gpu": {**CLOUD["gpu"], "max_workers": 0}})
-    assert not gpus_may_come(1, 0)
+    assert not may_come(1, 0, ONE)
+    started({"gpu": {"resources": {"GPU": 1}, "max_workers": 8}})
+    assert may_come(1, 0, {"CPU": 64, "GPU": 1}), "nobody says how many cores"
     started(["not a cluster's"])
-    assert not gpus_may_come(1, 0)
+    assert not may_come(1, 0, ONE)
     monkeypatch.setenv(arrival.KUBERAY, "1")
-    assert gpus_may_come(1, 1000)
+    assert may_come(1, 1000, ONE)
 
 
 def test_machines_of_one_s_own_are_waited_for_until_all_have_joined(started: Any) -> None:
     started(OWN)
-    assert gpus_may_come(2, 0)
-    assert not gpus_may_come(3, 0), "all have joined, and none has a GPU"
-    assert not gpus_may_come(2, JOINING), "one of them is off"
+    assert may_come(2, 0, ONE)
+    assert not may_come(3, 0, ONE), "all have joined, and none has a GPU"
+    assert not may_come(2, JOINING, ONE), "one of them is off"
 
 
 class Ray:
@@ -103,6 +108,41 @@ def test_what_the_space_asks_for_is_waited_for_where_it_may_come(
     assert seated(ray, resources) == ["no machine has room for 1 CPU, 1 GPU yet: waiting for one"]
     assert ray.asked == [{"CPU": 1, "GPU": 1.0}]
     assert len(ray.nodes) == 2
+
+
+@pytest.mark.parametrize(
+    ("head", "comes", "asked", "options"),
+    [
+        ({"CPU": 4.0}, {"CPU": 16.0}, {"CPU": 8, "GPU": 0.0}, {}),
+        ({"CPU": 4.0}, {"CPU": 16.0}, {"CPU": 8, "GPU": 0.0}, {"gpus_per_trial": 0.0}),
+        # Nothing is said of GPUs, so a trial gets one where there are any.
+        ({"CPU": 4.0, "GPU": 1.0}, {"CPU": 16.0, "GPU": 1.0}, {"CPU": 8, "GPU": 1.0}, {}),
+    ],
+)
+def test_a_machine_with_the_cores_that_the_space_asks_for_is_waited_for_while_workers_join(
+    started: Any, seated: Any, head: Any, comes: Any, asked: Any, options: Any
+) -> None:
+    started(OWN)
+    ray = Ray(comes_after=None)
+    ray.nodes = [head]
+
+    def ready() -> bool:
+        if ray.looks:
+            ray.nodes = [head, comes]
+        ray.looks += 1
+        return len(ray.nodes) > 1
+
+    ray.ready = ready  # type: ignore[method-assign]
+    waited, *_ = seated(ray, Resources(cpu=8), **options)
+    words = "8 CPU, 1 GPU" if asked["GPU"] else "8 CPU"
+    assert (waited, ray.asked) == (f"no machine has room for {words} yet: waiting for one", [asked])
+
+
+def test_cores_that_no_machine_will_have_are_told_of_at_once(started: Any, seated: Any) -> None:
+    ray = Ray(comes_after=None)
+    with pytest.raises(ClusterError, match=r"resources\.cpu is 8, no node has more than 4 cores"):
+        seated(ray, Resources(cpu=8))
+    assert ray.asked == []
 
 
 def test_without_an_autoscaler_a_space_that_asks_for_a_gpu_does_not_wait(started: Any, seated: Any) -> None:
