@@ -1,8 +1,10 @@
-"""`resources: auto` on a real Ray cluster of two kinds of GPUs, which are there in name only."""
+"""Seats on a real Ray cluster of two kinds of GPUs, which are there in name only: measured, and as machines join."""
 
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -78,6 +80,40 @@ def test_trials_go_to_the_gpus_that_they_fit_at_the_share_that_was_measured(
     gpus = {(note["kind"], note["gpu"]) for note in notes.values()}
     most = [at_once([note for note in notes.values() if (note["kind"], note["gpu"]) == gpu]) for gpu in gpus]
     assert max(most) == 2, "nobody had more than half of a GPU, and two at least were on one together"
+
+
+def test_a_machine_that_joins_with_fewer_cores_beside_its_gpu_trains_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PYTHONPATH", f"{HERE}:{HERE.parents[1]}")
+    monkeypatch.setattr("search.study.show", lambda *_: "")
+    make_data(tmp_path)
+    text = SPACE.replace("resources: auto\n", "").replace("trials: 12", "trials: 60")
+    (tmp_path / "auto.yaml").write_text(text)
+    noted = tmp_path / "checkpoints" / "auto" / "seats.txt"
+    head = {"num_cpus": 4, "num_gpus": 1, "include_dashboard": False, "resources": {"accelerator_type:A100": 1}}
+    cluster = Cluster(initialize_head=True, connect=False, head_node_args=head)
+
+    # Ray starts no node in another thread of this process.
+    command = f"while ! test -e {noted}; do sleep 0.1; done; exec {Path(sys.executable).with_name('ray')} start --block"
+    worker = subprocess.Popen(
+        ["sh", "-c", f"{command} --address={cluster.address} --node-ip-address=127.0.0.1 --disable-usage-stats"
+         """ --num-cpus=2 --num-gpus=1 --resources='{"accelerator_type:T4": 1}'"""],
+        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+    )  # fmt: skip
+    try:
+        run_study(
+            load(tmp_path / "auto.yaml", vocabulary=WORDS), tmp_path, address=cluster.address,
+            build=fake_gpus.SeatedTraining, warn=pytest.fail,
+        )  # fmt: skip
+    finally:
+        worker.terminate()
+        worker.wait(60)
+        cluster.shutdown()
+    notes = [json.loads(line) for line in noted.read_text().splitlines()]
+    assert len({note["seed"] for note in notes}) == 60
+    found = Counter((note["kind"], note["share"], note["threads"]) for note in notes)
+    assert set(found) == {("A100", 1.0, 4), ("A100", 1.0, 2), ("T4", 1.0, 2)}
 
 
 def test_nothing_is_asked_any_longer_of_a_ray_that_outlives_the_session() -> None:
