@@ -159,7 +159,7 @@ def _memory_of(nodes: list[Mapping[str, float]], tell: Tell, pause: Pause) -> di
             found[machine] = 0
             address = next((f" on {name.removeprefix(ADDRESS)}" for name in machine if name.startswith(ADDRESS)), "")
             kind = _named(_kind_of(node))
-            tell(f"{kind}{address} does not say how much memory it has, and is left out: {error}")
+            tell(f"{kind}{address} does not say how much memory it has, and is not counted: {error}")
     return found
 
 

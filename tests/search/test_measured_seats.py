@@ -111,8 +111,8 @@ def test_a_setting_that_cannot_be_measured_gets_a_whole_gpu_and_is_tried_again(
 def test_a_gpu_that_does_not_say_its_memory_gets_no_trials_and_is_told_of(seated: Any) -> None:
     seats, (line,) = seated(memory={**MEMORY, "T4": DRIVER})
     assert line == (
-        "T4 on 10.0.0.2 does not say how much memory it has, and is left out: RuntimeError: CUDA unknown error - this "
-        "may be due to an incorrectly set up environment"
+        "T4 on 10.0.0.2 does not say how much memory it has, and is not counted: RuntimeError: CUDA unknown error - "
+        "this may be due to an incorrectly set up environment"
     )
     assert [kind.accelerator for kind in seats.kinds] == ["A100"]
 
@@ -129,11 +129,11 @@ def test_every_machine_of_a_kind_is_asked_for_all_its_gpus_and_the_smallest_coun
     ]  # fmt: skip
     assert seats.kinds == [Kind("A100", 3, 40 * GB, 8), Kind("T4", 2, 16 * GB, 8)]
     assert len(told) == 1
-    assert told[0].startswith("A100 on 10.0.0.5 does not say how much memory it has, and is left out: ")
+    assert told[0].startswith("A100 on 10.0.0.5 does not say how much memory it has, and is not counted: ")
     assert seats.take(0, LARGE) == Seat(8, 1.0, "A100"), "two would not fit on the smallest"
 
 
-def test_a_machine_that_does_not_answer_is_left_out(seated: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_machine_that_does_not_answer_is_not_counted(seated: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     cancelled: list[Any] = []
     monkeypatch.setattr(seating, "PATIENCE", 0)
     monkeypatch.setattr(Machines, "wait", lambda self, answers, timeout: ([], answers))
