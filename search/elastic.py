@@ -62,6 +62,7 @@ class Growth:
         self.count: Callable[[list[Resources]], int] = lambda nodes: places(nodes, self.shape)
         """How many trials have a place on these machines."""
         self._waiting: list[Waits] = []
+        self._asked_for = shape
         self._next, self._rest = float("-inf"), 0
         self.places = 0
 
@@ -91,7 +92,10 @@ class Growth:
         self._rest = REST if stand else max(0, self._rest - 1)
 
     def _wait_for(self, count: int) -> None:
-        while len(self._waiting) > max(0, count):
+        # No machine that comes may ever have room of a shape that trials no longer have.
+        keep = max(0, count) if self._asked_for == self.shape else 0
+        self._asked_for = self.shape
+        while len(self._waiting) > keep:
             self._waiting.pop().remove()
         while len(self._waiting) < min(count, AHEAD):
             self._waiting.append(self._ask(self.shape))

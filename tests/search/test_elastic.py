@@ -232,6 +232,16 @@ def test_cores_by_hand_stay_what_they_are_and_too_small_machines_are_told_of(beg
     ]
 
 
+def test_placeholders_are_of_the_shape_that_trials_have_now() -> None:
+    cluster = Cluster()
+    growth = cluster.growth(bound=9, shape={"CPU": 32, "GPU": 1})
+    growth.look(running=0, left=3)
+    growth.shape = {"CPU": 16, "GPU": 1}
+    cluster.later()
+    growth.look(running=0, left=3)
+    assert [room.shape for room in cluster.waiting] == [{"CPU": 16, "GPU": 1}] * 3
+
+
 def test_placeholders_are_given_back_at_the_end_also_where_ray_has_gone(monkeypatch: pytest.MonkeyPatch) -> None:
     cluster = Cluster()
     seats = Growing(Alike(2, 2, 0.5), cluster.growth(bound=9), missing=5)
