@@ -63,17 +63,25 @@ class Span:
         step = max(1, ASKED_BYTES // (8 * (len(self.products) + len(members))))
         for block in _blocks(len(members), step):
             # Without the draw's own norm, which is the same for all its neighbours.
-            distances = norms - 2.0 * self._products_of(members[block], members)  # (block, n)
+            distances = self._products_of(members[block], members)  # (block, n)
+            distances *= -2.0
+            distances += norms
             distances[np.arange(len(distances)), np.arange(block.start, block.stop)] = np.inf
-            near = np.argpartition(distances, count - 1, axis=1)[:, :count]
-            order = np.argsort(np.take_along_axis(distances, near, axis=1), axis=1, kind="stable")
-            found[block] = np.take_along_axis(near, order, axis=1)
+            found[block] = _smallest(distances, count)
         return found
 
     def _products_of(self, one: Positions, other: Positions) -> Floats:
         """Inner products of draws `one` (a,) with draws `other` (b,): (a, b)."""
-        rows = _mixed(self.products[self.start[one]], self.products[self.end[one]], self.blend[one, None])  # (a, B)
-        return _mixed(rows[:, self.start[other]], rows[:, self.end[other]], self.blend[other])
+        rows = self.products[self.start[one]]  # (a, B)
+        # Images, which are most draws as a rule, lie at their start: half the numbers to look up.
+        if len(between := np.flatnonzero(self.blend[one])):
+            ends = self.products[self.end[one[between]]]
+            rows[between] = _mixed(rows[between], ends, self.blend[one[between], None])
+        found = np.take(rows, self.start[other], axis=1)
+        if len(between := np.flatnonzero(self.blend[other])):
+            ends = np.take(rows, self.end[other[between]], axis=1)
+            found[:, between] = _mixed(found[:, between], ends, self.blend[other[between]])
+        return found
 
     def _squared_norms(self) -> Floats:
         own = self.products.diagonal()
@@ -127,6 +135,16 @@ def _inner(one: NDArray[np.floating], other: NDArray[np.floating]) -> Floats:
     for start in range(0, one.shape[1], EXACT):
         total += one[:, start : start + EXACT] @ other[:, start : start + EXACT].T
     return total
+
+
+def _smallest(distances: Floats, count: int) -> Positions:
+    """Columns of the `count` smallest of each row, smallest first: (a, count)."""
+    if count == 1:
+        nearest: Positions = np.argmin(distances, axis=1)[:, None]
+        return nearest
+    near = np.argpartition(distances, count - 1, axis=1)[:, :count]
+    order = np.argsort(np.take_along_axis(distances, near, axis=1), axis=1, kind="stable")
+    return np.take_along_axis(near, order, axis=1)
 
 
 def _mixed(one: Floats, other: Floats, blend: Floats) -> Floats:

@@ -170,13 +170,16 @@ def before_neighbours(plan: Plan, part: Part) -> Draws:
 
 
 class Photos:
-    """Photos as a stack of images, each decoded when it is asked for: less than half of them are."""
+    """Photos as a stack of images, each decoded when it is first asked for: not all of them are."""
 
     def __init__(self, members: Sequence[Member], size: int) -> None:
         self.members, self.size = members, size
+        self._known: dict[int, np.ndarray[Any, np.dtype[np.uint8]]] = {}
 
     def __getitem__(self, at: int) -> np.ndarray[Any, np.dtype[np.uint8]]:
-        return decode(bytes_of(self.members[at]), self.size, "stretch")
+        if at not in self._known:
+            self._known[at] = decode(bytes_of(self.members[at]), self.size, "stretch")
+        return self._known[at]
 
 
 @pytest.fixture(scope="module")
