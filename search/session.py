@@ -117,7 +117,7 @@ class Session:
         self._begun = sum(row.state != "waiting" for row in rows)
         self.left: Left | None = None
         """What was still to be gained when that was last asked."""
-        self._ask_what_is_left(rows)
+        self._ask_what_is_left()
         self.problem: StudyError | None = None
         """That the data changed."""
         self.unreached: ClusterError | None = None
@@ -132,9 +132,9 @@ class Session:
     def _flat(self) -> bool:
         return self.left is not None and self.left.flat
 
-    def _ask_what_is_left(self, rows: Sequence[TrialRow]) -> None:
+    def _ask_what_is_left(self) -> None:
         if self.plan.left is not None:
-            self.left = self.plan.left(rows)
+            self.left = self.plan.left(self.ledger.rows())
 
     def run(self) -> str:
         """Run the missing trials; returns "complete", or why it ended before.
@@ -294,7 +294,7 @@ class Session:
             self.progress.ended(row)
             self.retention.ended(row)
             if row.state == "complete":
-                self._ask_what_is_left(self.ledger.rows())
+                self._ask_what_is_left()
         else:
             self.progress.heard(row)
 

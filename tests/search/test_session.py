@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from unittest.mock import Mock
@@ -15,6 +16,7 @@ from search.errors import LedgerError, StudyError
 from search.interrupts import EndOfSession, Interrupts, StopSession
 from search.ledger import Ending, open_ledger
 from search.rows import TrialRow
+from search.searcher import Told
 from search.seats import Alike
 from search.session import Plan, Session
 from search.study import identity_of
@@ -114,3 +116,23 @@ def test_however_a_session_ends_its_seats_are_closed(
         assert session._run_seated() == ("complete" if end is None else "stopped")
     tune.assert_called_once()
     seats.close.assert_called_once_with()
+
+
+def test_not_every_row_is_read_again_whenever_a_trial_is_complete(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of 7000 rows that was a fifth of the driver's time; who ends a flat search needs them."""
+    session, _ = begun(tmp_path)
+    ledger = session.ledger
+    session.progress.started(ledger.ask(session.plan.space))
+    ledger.finish(0, Ending("complete", 3, 0.5))
+    read: list[int] = []
+    rows = ledger.rows
+    monkeypatch.setattr(ledger, "rows", lambda: read.append(1) or rows())
+    told = Told("ended", ledger.row(0), 3, 0.5)
+    session._told(told)
+    assert read == []
+    seen: list[int] = []
+    session.plan = replace(session.plan, left=lambda rows: seen.append(len(rows)))
+    session._told(told)
+    assert (read, seen) == ([1], [1])
