@@ -207,7 +207,7 @@ def _close(asked: Proposal, selection: Selection, made: Made, *, repeated: bool)
     if asked.gates.champion is not None:
         champion = present_champion(
             registry, name, number, made.test.evaluation, asked.open_test, asked.place,
-            asked.status.identity.data_hash,
+            asked.status.identity.data_hash, asked.test_part,
         )  # fmt: skip
     verdicts = judge(asked.gates, made.test, champion)
     if not passed(verdicts):  # before it is written down: whoever comes next would complete a move to what is stopped

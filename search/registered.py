@@ -70,7 +70,7 @@ class Registry:
         with self._asked():
             for found in self.client.search_model_versions(f"name = '{name}'"):
                 run_id = str(found.run_id)
-                tags = found.tags if KEY in found.tags else self._tags_of(run_id)
+                tags = found.tags if KEY in found.tags else self.tags_of(run_id)
                 if tags.get(KEY) == key:
                     metrics = self._artifact(run_id, f"{EVIDENCE}/metrics.json")
                     return Registered(int(found.version), run_id, metrics, int(tags[IMAGES]))
@@ -78,8 +78,7 @@ class Registry:
 
     def settle(self, name: str, found: Registered) -> None:
         """Finish what a promotion that was killed has left undone of a version: its tags, and the end of its run."""
-        with self._asked():
-            tags = self._tags_of(found.run_id)
+        tags = self.tags_of(found.run_id)
         self.tag(name, found.version, {tag: tags[tag] for tag in TAGS if tag in tags})
         if KEY in tags and STUDY in tags:
             self.end_left(tags[STUDY], {KEY: tags[KEY]})
@@ -276,17 +275,18 @@ class Registry:
             info = mlflow.pyfunc.log_model(name="model", registered_model_name=name, **logged(folder))
         return int(info.registered_model_version)
 
-    def _tags_of(self, run_id: str) -> Mapping[str, str]:
+    def tags_of(self, run_id: str) -> Mapping[str, str]:
         """Tags of a run; none where it is gone, or the version is of no run."""
         from mlflow.exceptions import MlflowException  # noqa: PLC0415
 
-        try:
-            tags: Mapping[str, str] = self.client.get_run(run_id).data.tags
-        except MlflowException as problem:
-            if problem.error_code not in UNKNOWN:
-                raise
-            return {}
-        return tags
+        with self._asked():
+            try:
+                tags: Mapping[str, str] = self.client.get_run(run_id).data.tags
+            except MlflowException as problem:
+                if problem.error_code not in UNKNOWN:
+                    raise
+                return {}
+            return tags
 
     def _artifact(self, run_id: str, path: str) -> Any:
         return json.loads(Path(self.client.download_artifacts(run_id, path)).read_text())

@@ -21,7 +21,7 @@ from search.errors import PromotionBlockedError, PromotionError, SearchError
 from search.gates.judging import Champion
 from search.identity import Identity
 from search.moves import rival_of
-from search.registered import Registry
+from search.registered import TEST_PART, Registry
 from search.reopened import data_of
 from search.workspace import Workspace
 
@@ -37,13 +37,15 @@ def present_champion(
     open_test: Callable[[], PackedDataset],
     place: Workspace,
     data_hash: str,
+    test_part: str,
 ) -> Champion | None:
     """The champion of `name` on the images of `own`, None where there is none or it is version `number` itself.
 
-    Its probabilities are those of its own promotion where it was tested on the same images; else it predicts them now,
-    unless it may have learnt from them. `data_hash` is the content hash of the data that the new model learnt from,
-    whose test part `open_test` opens; a champion's data are looked for in `place`. Raises PromotionBlockedError where
-    MLflow does not answer.
+    Its probabilities are those of its own promotion where it was tested on the same test part; else it predicts now,
+    unless it may have learnt from the images. Names of images do not tell test parts apart: drawn data of two seeds
+    and cameras that count from 1 have the same ones. `data_hash` is the content hash of the data that the new model
+    learnt from, `test_part` that of their test part, which `open_test` opens; a champion's data are looked for in
+    `place`. Raises PromotionBlockedError where MLflow does not answer.
     """
     now = rival_of(registry, name, number)
     if now is None:
@@ -53,9 +55,9 @@ def present_champion(
         theirs = evidence.read(registry.evidence(str(version.run_id), "test")).evaluation
         if set(theirs.classes) != set(own.classes):
             return Champion(now, None, _others(now, theirs))
-        tested_on_them = set(theirs.images) >= set(own.images)
-        if tested_on_them and theirs.classes == own.classes:
-            return Champion(now, _of(theirs, own))
+        tested_on_them = bool(test_part) and registry.tags_of(str(version.run_id)).get(TEST_PART) == test_part
+        if tested_on_them and (kept := _of(theirs, own)) is not None:
+            return Champion(now, kept)
         predictor, test = Predictor.load(registry.download(f"models:/{name}/{now}")), open_test()
         learnt = "" if tested_on_them else _learnt(predictor.provenance, test, place, data_hash)
         if learnt:
@@ -74,10 +76,14 @@ def _others(number: int, theirs: Evaluation) -> str:
     )
 
 
-def _of(theirs: Evaluation, own: Evaluation) -> Evaluation:
-    """Their evaluation on our images, in our order."""
+def _of(theirs: Evaluation, own: Evaluation) -> Evaluation | None:
+    """Their evaluation on our images, in our order; None where images, classes or labels are not ours."""
     row_of = {image: row for row, image in enumerate(theirs.images)}
+    if theirs.classes != own.classes or not row_of.keys() >= set(own.images):
+        return None
     rows = [row_of[image] for image in own.images]
+    if not np.array_equal(theirs.labels[rows], own.labels):  # of another task on the same photos
+        return None
     return _evaluated(theirs.probabilities[rows], own, theirs.decision_weights)
 
 

@@ -18,10 +18,11 @@ from lesion.rules import Rules
 from search.errors import PromotionBlockedError, PromotionError
 from search.gates import Candidate, Champion, champion, judge, passed, read_gates
 from search.identity import Identity
+from search.registered import TEST_PART
 from search.workspace import Workspace, open_workspace
 
-OWN = "d" * 64
-"""Content hash of the data that the new model learnt from."""
+OWN, PART = "d" * 64, "e" * 64
+"""Content hashes of the data that the new model learnt from, and of their test part."""
 
 
 @dataclass
@@ -30,12 +31,17 @@ class Known:
 
     provenance: dict[str, Any]
     tested_on: tuple[str, ...]
+    part: str = "f" * 64
+    shift: int = 0
     asked: list[int] = field(default_factory=list)
     classes = CLASSES
     rules = Rules()
 
     def versions(self, name: str) -> list[Any]:
         return [SimpleNamespace(version="1", run_id="run")]
+
+    def tags_of(self, run_id: str) -> dict[str, str]:
+        return {TEST_PART: self.part}
 
     def evidence(self, run_id: str, path: str) -> Path:
         return Path(path)
@@ -48,8 +54,13 @@ class Known:
         return np.full((len(images), 3), 1 / 3)
 
     def test(self) -> Evaluation:
-        labels = np.arange(len(self.tested_on)) % 3
+        labels = np.array([label_of(image) + self.shift for image in self.tested_on]) % 3
         return evaluate(np.full((len(labels), 3), 1 / 3), labels, CLASSES, images=self.tested_on, samples=2)
+
+
+def label_of(image: str) -> int:
+    """What a photo shows, the same wherever it is tested."""
+    return sum(image.encode()) % 3
 
 
 @pytest.fixture
@@ -72,8 +83,9 @@ def present(place: Workspace, monkeypatch: pytest.MonkeyPatch) -> Callable[..., 
         monkeypatch.setattr(champion.evidence, "read", lambda folder: Candidate(known.test(), test.table))
         monkeypatch.setattr(champion.Predictor, "load", lambda folder: known)
         images = test.table["image"].tolist()
-        own = evaluate(np.full((len(images), 3), 1 / 3), test.labels, CLASSES, images=images, samples=2)
-        told = champion.present_champion(known, "model", 2, own, lambda: test, place, OWN)
+        labels = np.array(list(map(label_of, images)))
+        own = evaluate(np.full((len(images), 3), 1 / 3), labels, CLASSES, images=images, samples=2)
+        told = champion.present_champion(known, "model", 2, own, lambda: test, place, OWN, PART)
         assert told is not None
         return told
 
@@ -126,9 +138,28 @@ def test_the_same_data_and_a_test_on_the_same_images_are_proof(present, learnt_f
     same = Known(provenance(learnt_from, data_hash=OWN), ("other",))
     assert present(same, test).evaluation is not None
     assert same.asked == [8]
-    tested = Known({}, (*test.table["image"], "one more"))
+    tested = Known({}, (*test.table["image"], "one more"), part=PART)
     assert present(tested, test).evaluation is not None
     assert tested.asked == []  # its own promotion's probabilities are taken
+
+
+def test_other_photos_of_the_same_names_are_not_the_same_test(present, learnt_from):
+    """As drawn data of two seeds have, and cameras that begin again at IMG_0001."""
+    test = others(learnt_from)
+    images = tuple(test.table["image"])
+    known = Known(provenance(learnt_from), images)
+    assert present(known, test).evaluation is not None
+    assert known.asked == [8]  # its kept probabilities are of other photos
+    silent = Known({}, images)
+    assert "does not say which data it learnt from" in present(silent, test).learnt
+
+
+def test_probabilities_of_another_task_on_the_same_photos_are_not_taken(present, learnt_from):
+    """Names of classes that mean other diagnoses: its decisions are judged by the labels of the new model."""
+    test = others(learnt_from)
+    known = Known(provenance(learnt_from, data_hash=OWN), tuple(test.table["image"]), part=PART, shift=1)
+    assert present(known, test).evaluation is not None
+    assert known.asked == [8]
 
 
 @pytest.mark.parametrize("broken", ["evidence", "download"])
