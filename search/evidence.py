@@ -35,7 +35,7 @@ PEOPLE = ("image", "group", "age", "sex", "site")
 def tested(predictor: Predictor, test: PackedDataset, reports: Path, key: str, part: str) -> NDArray[np.float64]:
     """Probabilities of the test part by the plain model, (N, classes); never computed twice for one `key`.
 
-    They are kept in the study's `reports` before anything is done with them, with the content hash of the `part`.
+    They are kept in the study's `reports` before anything is done with them, with what the `part` is known by.
     DataAccessError where that is damaged.
     """
     kept = reports / f"tested-{key[:KEY_LETTERS]}.npy"

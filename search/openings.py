@@ -1,8 +1,8 @@
 """How often a test part has been looked at: the models that it has scored, of one study and of all others.
 
 Several studies search the same data, and the best of many figures is too good whichever study it is of. So a test part
-is known by its content hash, which promotion writes beside the probabilities that it keeps in the workspace, and as a
-tag of its run in MLflow, which other workspaces may share. What either tells of counts.
+is known by its content hash and by a sketch of its photos, which promotion writes beside the probabilities that it
+keeps in the workspace, and as tags of its run in MLflow, which other workspaces may share. What either tells of counts.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from lesion.writing import write_atomically
 from search.errors import SearchError
 from search.reopened import data_of
 from search.study import study_status
+from search.test_parts import content_of, named, part_in, photos_of, same
 from search.workspace import Workspace
 
 KEY_LETTERS = 12
@@ -68,7 +69,9 @@ class Openings:
 def openings(
     place: Workspace, study: str, part: str, elsewhere: Mapping[str, Collection[str]] | None = None
 ) -> Openings:
-    """The models that the test part of content hash `part` has scored; "" where that is not known any more.
+    """The models that the test part `part` (`search.test_parts`) has scored; "" where that is not known any more.
+
+    The same photos, packed at another size or most of them alone, are the same part.
 
     `elsewhere` are keys of models by study, as runs in MLflow tell of them (`Registry.scored`): of other workspaces, or
     of a folder `reports` that was deleted.
@@ -83,17 +86,18 @@ def openings(
 
 
 def part_of(place: Workspace, study: str) -> str:
-    """Content hash of a study's test part; "" where the study or its data are gone, or have none."""
+    """The word of a study's test part; "" where the study or its data are gone, or have none."""
     try:
         data = data_of(place, study, study_status(place, study).identity)
     except (LesionError, SearchError):
         return ""
-    return str((data.manifest.get("test") or {}).get("content_hash", ""))
+    return part_in(data.manifest)
 
 
 def record(kept: Path, part: str) -> None:
     """Write beside the kept probabilities of which test part they are."""
-    write_atomically(kept.with_suffix(".json"), json.dumps({"test_part": part}).encode())
+    told = {"test_part": content_of(part), "test_photos": photos_of(part)}
+    write_atomically(kept.with_suffix(".json"), json.dumps(told).encode())
 
 
 def _scored(place: Workspace, study: str, part: str, *, own: bool = True) -> set[str]:
@@ -109,13 +113,14 @@ def _scored(place: Workspace, study: str, part: str, *, own: bool = True) -> set
     if not told and any(folder.glob("promotion-*/test/per_image.csv")):
         told = {"whose probabilities were removed": ""}
     of_study = part if own else part_of(place, study) if "" in told.values() else ""
-    return {key for key, of in told.items() if not part or of is None or (of or of_study) == part}
+    return {key for key, of in told.items() if not part or of is None or same(of or of_study, part)}
 
 
 def _recorded(kept: Path) -> str | None:
     """Of which part kept probabilities are; "" where nothing says so, None where that was cut."""
     try:
-        return str(json.loads(kept.with_suffix(".json").read_text())["test_part"])
+        told = json.loads(kept.with_suffix(".json").read_text())
+        return named(str(told["test_part"]), str(told.get("test_photos", "")))
     except FileNotFoundError:
         return ""
     except (OSError, ValueError, KeyError, TypeError):

@@ -24,11 +24,12 @@ from search.gates import Candidate, Gates, read_gates
 from search.gates.rules import rules_of, what_is_set
 from search.members import Members
 from search.openings import KEY_LETTERS, Openings, openings
-from search.registered import TEST_PART, TESTED, Registered, Registry
+from search.registered import TESTED, Registered, Registry
 from search.reopened import data_of, open_test_of, through_task
 from search.rows import TrialRow
 from search.selection import Selection, select
 from search.study import StudyStatus, study_status
+from search.test_parts import content_of, part_in, tags_of_part
 from search.workspace import Workspace, checked_name, existing_workspace
 
 Say = Callable[[str], None]
@@ -88,8 +89,8 @@ class Proposal:
 
     @property
     def test_part(self) -> str:
-        """Content hash of the test part; "" where the data have none."""
-        return str((self.stored.manifest.get("test") or {}).get("content_hash", ""))
+        """The word of the test part (`search.test_parts`); "" where the data have none."""
+        return part_in(self.stored.manifest)
 
     @property
     def opened(self) -> Openings:
@@ -119,7 +120,7 @@ class Proposal:
         """What makes two models answer the test part alike."""
         rows = selection.rows
         members = sorted([*([row.series] if row.series else []), row.number, row.epoch, row.seed] for row in rows)
-        return _hash([self.status.identity.key, members, self.views, self.test_part or None])
+        return _hash([self.status.identity.key, members, self.views, content_of(self.test_part) or None])
 
     def key(self, selection: Selection) -> str:
         """What makes two promotions the same."""
@@ -163,9 +164,14 @@ def make(asked: Proposal, selection: Selection) -> Made:
         model = predictor.save(Path(scratch) / "model")
         registered = asked.registry.register(
             asked.name, key, asked.status, model, folder, test.evaluation, validation.evaluation,
-            {TEST_PART: asked.test_part, TESTED: tested[:KEY_LETTERS]} if asked.test_part else {},
+            _opening(asked.test_part, tested),
         )  # fmt: skip
         return Made(registered, test, validation, read_config(model))
+
+
+def _opening(part: str, tested: str) -> dict[str, str]:
+    """Tags by which the opening of a test part is counted; none for data that have none."""
+    return {**tags_of_part(part), TESTED: tested[:KEY_LETTERS]} if part else {}
 
 
 def found_again(asked: Proposal, known: Registered) -> Made:

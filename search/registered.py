@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 from lesion.evaluation import Evaluation
 from search.errors import PromotionBlockedError, PromotionError
 from search.logged_model import logged
+from search.test_parts import part_of_tags, same
 from search.tracking import experiment_of, metric_name
 from search.tracking_client import client_of
 
@@ -37,8 +38,8 @@ KEY, STUDY, ID, SOURCE, IMAGES = (
 )
 TAGS = (KEY, STUDY, ID, SOURCE, IMAGES)
 """What a promotion's run and version are known by."""
-TEST_PART, TESTED = "lesion.test_part", "lesion.tested"
-"""Tags of a promotion's run: content hash of the test part that was scored, and which model it was."""
+TESTED = "lesion.tested"
+"""Tag of a promotion's run: which model was scored, on the test part that `search.test_parts` tags."""
 EVIDENCE = "evidence"
 UNKNOWN = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE", "NOT_FOUND")
 """MLflow's error codes for a model, version or alias that is not there."""
@@ -93,7 +94,7 @@ class Registry:
         return [str(run.info.run_id) for run in runs]
 
     def scored(self, part: str) -> dict[str, set[str]]:
-        """The models that a test part of this content hash has scored, by study, as the runs of promotions tell.
+        """The models that a test part (`search.test_parts`) has scored, by study, as the runs of promotions tell.
 
         Runs that failed, or were deleted since, are among them: the part was opened all the same.
         """
@@ -102,9 +103,10 @@ class Registry:
         found: dict[str, set[str]] = {}
         with self._asked():
             every = [each.experiment_id for each in self.client.search_experiments(view_type=ViewType.ALL)]
-            for run in self._runs(every, f"tags.`{TEST_PART}` = '{part}'", ViewType.ALL):
-                if STUDY in run.data.tags and TESTED in run.data.tags:
-                    found.setdefault(run.data.tags[STUDY], set()).add(run.data.tags[TESTED])
+            for run in self._runs(every, f"tags.`{TESTED}` != ''", ViewType.ALL):
+                tags = run.data.tags
+                if STUDY in tags and same(part_of_tags(tags), part):
+                    found.setdefault(tags[STUDY], set()).add(tags[TESTED])
         return found
 
     def _runs(self, experiments: list[str], asked: str, view: int) -> Iterator[Any]:
@@ -281,12 +283,11 @@ class Registry:
 
         with self._asked():
             try:
-                tags: Mapping[str, str] = self.client.get_run(run_id).data.tags
+                return dict(self.client.get_run(run_id).data.tags)
             except MlflowException as problem:
                 if problem.error_code not in UNKNOWN:
                     raise
                 return {}
-            return tags
 
     def _artifact(self, run_id: str, path: str) -> Any:
         return json.loads(Path(self.client.download_artifacts(run_id, path)).read_text())

@@ -26,6 +26,7 @@ from lesion.data.findings import Finding, alike
 from lesion.data.listing import Listing
 from lesion.data.lookalikes import look_alike
 from lesion.data.packed import FORMAT, IMAGES, MANIFEST, SEMANTIC, TABLE, content_hash, split_hash
+from lesion.data.sketches import sketch
 from lesion.data.splits import FOLDS, HOLDOUT, folds, group_rows, hold_out, lesions_by_class, require_lesions
 from lesion.errors import DataError
 
@@ -114,7 +115,10 @@ def pack(
         test = table[is_test].reset_index(drop=True)
         head = common | {"splits": {}, "default_split": "", "findings": [], "test": None}
         test_hash = _write(partial / "test", pixels, rows[is_test], test, head, "writing test part", progress)
-        told_of_test = {"images": len(test), "content_hash": test_hash, "classes": _counts(test, listing.classes)}
+        told_of_test = {
+            "images": len(test), "content_hash": test_hash, "classes": _counts(test, listing.classes),
+            "photos": sketch(test["digest"]),
+        }  # fmt: skip
     data = _with_splits(table[~is_test].reset_index(drop=True), listing.classes, recipe)
     splits = _splits(data)
     head = common | {

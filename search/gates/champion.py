@@ -21,8 +21,9 @@ from search.errors import PromotionBlockedError, PromotionError, SearchError
 from search.gates.judging import Champion
 from search.identity import Identity
 from search.moves import rival_of
-from search.registered import TEST_PART, Registry
+from search.registered import Registry
 from search.reopened import data_of
+from search.test_parts import TEST_PART
 from search.workspace import Workspace
 
 WHOSE = ("lesion", "patient", "digest")

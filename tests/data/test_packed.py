@@ -13,6 +13,7 @@ from drawn_sources import isic2017, jpeg, manifest, pack, two_classes
 from lesion.data import decoding
 from lesion.data.packed import MANIFEST, PackedDataset, open_data, open_test
 from lesion.data.prepare import prepare
+from lesion.data.sketches import sketch
 from lesion.errors import DataError
 
 
@@ -39,7 +40,7 @@ def test_the_classes_of_the_test_part_are_counted_in_the_manifest_and_in_no_hash
     assert told["classes"] == {"melanoma": 3, "seborrheic_keratosis": 3, "nevus": 3}
     assert told["images"] == 9
     # As older versions wrote it: the same data, which open, verify and need not be prepared again.
-    del told["classes"]
+    del told["classes"], told["photos"]
     (data.path / MANIFEST).write_text(json.dumps(data.manifest))
     old = pack(source, tmp_path / "w")
     assert old.manifest["test"] == {"images": 9, "content_hash": open_test(tmp_path / "w", "isic2017").content_hash}
@@ -48,6 +49,14 @@ def test_the_classes_of_the_test_part_are_counted_in_the_manifest_and_in_no_hash
     again = pack(source, tmp_path / "w", replace=True)
     assert (again.content_hash, "classes" in again.manifest["test"]) == (data.content_hash, True)
     assert pack(two_classes(tmp_path / "own"), tmp_path / "w", test=0).manifest["test"] is None
+
+
+def test_a_test_part_is_known_by_its_photos_whatever_their_size(tmp_path):
+    source = isic2017(tmp_path / "source")
+    sizes = [pack(source, tmp_path / "w", name=f"of-{size}", size=size).manifest["test"] for size in (16, 24)]
+    assert sizes[0]["content_hash"] != sizes[1]["content_hash"]
+    assert sizes[0]["photos"] == sizes[1]["photos"] == sketch(open_test(tmp_path / "w", "of-16").table["digest"])
+    assert len(sizes[0]["photos"]) == 9 * 16
 
 
 def test_images_stand_beside_their_labels(tmp_path):

@@ -18,7 +18,7 @@ from lesion.rules import Rules
 from search.errors import PromotionBlockedError, PromotionError
 from search.gates import Candidate, Champion, champion, judge, passed, read_gates
 from search.identity import Identity
-from search.registered import TEST_PART
+from search.test_parts import TEST_PART
 from search.workspace import Workspace, open_workspace
 
 OWN, PART = "d" * 64, "e" * 64

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from pathlib import Path
 
@@ -10,8 +11,10 @@ import pytest
 from reported_study import reported
 
 from lesion.data.packed import MANIFEST
+from lesion.data.sketches import sketch
 from search.openings import Openings, openings, part_of, record
 from search.reporting import report
+from search.test_parts import named
 from search.workspace import Workspace
 
 HERE, THERE = "a" * 64, "b" * 64
@@ -26,6 +29,10 @@ def scored(place: Workspace, study: str, key: str, part: str | None) -> Path:
     if part is not None:
         record(kept, part)
     return kept
+
+
+def digest(number: int) -> str:
+    return hashlib.sha256(str(number).encode()).hexdigest()
 
 
 @pytest.fixture
@@ -47,6 +54,18 @@ def test_models_are_counted_by_the_content_of_the_test_part(place: Workspace) ->
     assert openings(place, "fourth", HERE) == Openings(0, {"first": 2, "second": 1})
     # Where the data are gone, what the study itself did is still known.
     assert openings(place, "first", "") == Openings(3)
+
+
+def test_the_same_photos_at_another_size_are_the_same_part(place: Workspace) -> None:
+    photos = [digest(n) for n in range(100)]
+    whole, most = sketch(photos), sketch(photos[:90])
+    few = sketch([*photos[:10], *(digest(n) for n in range(1000, 1040))])
+    scored(place, "first", "01", named(HERE, whole))
+    assert openings(place, "small", named(THERE, whole)) == Openings(0, {"first": 1})
+    assert openings(place, "small", named(THERE, most)) == Openings(0, {"first": 1})
+    assert openings(place, "small", named(THERE, few)) == Openings()  # another part, some photos of which are there too
+    assert openings(place, "small", THERE) == Openings()  # as earlier releases packed it
+    assert openings(place, "small", HERE) == Openings(0, {"first": 1})
 
 
 def test_what_runs_in_mlflow_tell_of_counts_once(place: Workspace) -> None:

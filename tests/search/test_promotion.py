@@ -2,6 +2,7 @@
 
 import io
 import json
+import shutil
 import sqlite3
 from dataclasses import replace
 
@@ -13,12 +14,13 @@ from only_lesion import environment, judged_there
 from PIL import Image
 
 from lesion.data.packed import open_data, open_test
+from lesion.data.prepare import prepare
 from lesion.predictor import Predictor
 from search import proposal
 from search.cli import main
 from search.errors import LedgerError, PromotionError
 from search.openings import Openings
-from search.promotion import model_folder, promote
+from search.promotion import model_folder, promote, rehearse
 from search.registered import Registry
 from search.selection import select
 from search.study import study_status
@@ -104,6 +106,23 @@ def test_a_promoted_model_says_the_same_where_only_lesion_s_requirements_are(pla
     assert len(here) == len(photos) == 5
     assert main([*words, "--workspace", str(place.path)]) == 2
     assert "exists; a model is not overwritten" in capsys.readouterr().err
+
+
+def test_the_same_test_photos_at_another_size_are_opened_a_second_time(tmp_path):
+    place = workspace_with_data(tmp_path)
+    searched(place, open_data(place.path, "drawn"), states=("complete",))
+    small = prepare(tmp_path / "source", place.path, name="small", size=32, workers=1, look_alikes=False)
+    searched(place, small, "small", states=("complete",))
+    first = promote("drawn", place, views=1, gates=NO_GATES)
+    assert (first.opened, first.opened.warning) == (Openings(1), "")
+    told = rehearse("small", place, views=1, gates=NO_GATES)
+    assert told.opened == Openings(0, {"drawn": 1})
+    second = promote("small", place, views=1, gates=NO_GATES)
+    assert second.opened == Openings(1, {"drawn": 1})
+    assert "1 model of this study and 1 of others (drawn) have seen the test part" in second.message
+    # What the runs in MLflow tell is enough.
+    shutil.rmtree(place.reports)
+    assert rehearse("small", place, views=1, gates=NO_GATES).opened == Openings(1, {"drawn": 1})
 
 
 def test_a_promotion_that_broke_off_at_mlflow_does_not_score_the_test_part_again(place, monkeypatch):
