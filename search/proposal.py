@@ -21,6 +21,7 @@ from search import evidence
 from search.basis import SET_ON, caveat, set_on
 from search.errors import PromotionBlockedError, PromotionError
 from search.gates import Candidate, Gates, read_gates
+from search.gates.naming import require_known
 from search.gates.rules import rules_of, what_is_set
 from search.members import Members
 from search.openings import KEY_LETTERS, Openings, openings
@@ -77,6 +78,7 @@ class Proposal:
             )
         stored = data_of(place, study, status.identity)
         data = through_task(status.identity, stored)
+        require_known(given, data.classes)
         registry = Registry(tracking_uri or place.tracking_uri, place.artifacts)
         say = progress or (lambda text: None)
         members = Members(place, status, data)

@@ -102,6 +102,21 @@ def metric_named(name: str, classes: Sequence[str] = ()) -> Metric:
     return known[name]
 
 
+def split_name(name: str) -> tuple[str, str]:
+    """The metric and the class in the name of a metric of one class; SettingError where it is of none.
+
+    Which classes there are is not asked.
+
+    >>> split_name("auc_melanoma"), split_name("specificity_at_82_MEL")
+    (('auc', 'melanoma'), ('specificity_at_82', 'MEL'))
+    """
+    found = [metric for metric in PER_CLASS if name.startswith(f"{metric}_")]
+    if not found:
+        raise SettingError(unknown("metric", name, [*METRICS, *(f"{metric}_CLASS" for metric in PER_CLASS)]))
+    metric = max(found, key=len)
+    return metric, name.removeprefix(f"{metric}_")
+
+
 def _named(classes: Sequence[str], per_class: Sequence[str]) -> dict[str, Metric]:
     found = dict(METRICS)
     for name in per_class:

@@ -30,7 +30,7 @@ from lesion.metrics.scores import sampled_report
 from lesion.metrics.variance import ROUNDING
 from lesion.rules import probability_of, suspected
 from lesion.subgroups import Subgroup, subgroups
-from search.errors import PromotionError
+from search.gates.naming import require_known
 from search.gates.reading import ChampionGate, Gates, MetricGate, SensitivityGate, SubgroupGate
 from search.gates.verdict import ENDS, Verdict, bounded
 
@@ -79,6 +79,7 @@ class Candidate:
 
 def judge(gates: Gates, candidate: Candidate, champion: Champion | None) -> tuple[Verdict, ...]:
     """Every verdict, in the order of the file; PromotionError where the file names a class that the model has not."""
+    require_known(gates, candidate.evaluation.classes)
     verdicts = [_metric(gate, candidate.evaluation) for gate in gates.metrics]
     if gates.sensitivity is not None:
         verdicts += _insisted(gates.sensitivity.required, [_sensitivity(gates.sensitivity, candidate)])
@@ -105,20 +106,10 @@ def _insisted(required: bool, verdicts: list[Verdict]) -> list[Verdict]:
 
 def looked_for(of: tuple[str, ...] | None, classes: tuple[str, ...]) -> tuple[str, ...]:
     """The classes that a gate is of; empty where it goes by melanoma and there is none."""
-    if of is None:
-        return suspected(classes)
-    strange = [name for name in of if name not in classes]
-    if strange:
-        raise PromotionError(f"the gates name the class {strange[0]!r}; the model has {', '.join(classes)}")
-    return of
+    return suspected(classes) if of is None else of
 
 
 def _metric(gate: MetricGate, evaluation: Evaluation) -> Verdict:
-    if gate.metric not in evaluation.intervals:
-        raise PromotionError(
-            f"the gates name the metric {gate.metric!r}; of these classes there are "
-            f"{', '.join(sorted(metrics_of(evaluation.classes)))}"
-        )
     chance = 1 / len(evaluation.classes) if gate.kind == "above_chance" else 0.0
     least = gate.kind != "at_most"
     return bounded(gate.metric, evaluation.intervals[gate.metric], gate.bound + chance, gate.by, least=least)
@@ -202,8 +193,6 @@ def _champion(gate: ChampionGate, candidate: Candidate, champion: Champion | Non
     other = _sampled(champion.evaluation, candidate.samples)
     verdicts = []
     for metric in gate.metrics:
-        if metric not in own:
-            raise PromotionError(f"the gates compare {metric!r} with the champion's, which these classes have not")
         name = f"{metric} against version {champion.version}"
         if metric in INFLATED:
             verdicts.append(Verdict(name, "not judged", None, rule, UNPAIRED))

@@ -18,6 +18,7 @@ from lesion.subgroups import subgroups
 from search.errors import PromotionError, SpaceError
 from search.gates import DEFAULT, Candidate, Champion, Verdict, judge, passed, read_gates, summed_up
 from search.gates.judging import sensitivity_at
+from search.gates.naming import require_known
 from search.gates.reading import SubgroupGate
 
 CLASSES = ("melanoma", "seborrheic_keratosis", "nevus")
@@ -383,10 +384,32 @@ def test_what_is_looked_for_can_be_named_and_a_class_that_is_not_there_is_refuse
     assert failed(judge(gates(tmp_path, text.format(of="[melanoma, nevus]")), given, None)) == [
         "sensitivity at specificity 1.00, melanoma or nevus"
     ]
-    with pytest.raises(PromotionError, match="the gates name the class 'MEL'; the model has melanoma, "):
+    with pytest.raises(PromotionError, match="no class 'MEL'; known: melanoma, nevus, seborrheic_keratosis"):
         judge(gates(tmp_path, text.format(of="MEL")), given, None)
-    with pytest.raises(PromotionError, match="the gates name the metric 'auc_MEL'"):
-        judge(gates(tmp_path, "metrics: {auc_MEL: {at_least: 0.5}}\n"), given, None)
+
+
+def test_every_name_of_other_classes_is_told_with_the_one_that_is_meant(tmp_path):
+    wrong = gates(
+        tmp_path,
+        "operating_point: {of: MEL, sensitivity: 0.9}\n"
+        "metrics: {auc_MEL: {at_least: 0.5}, specificity_at_82_nevi: {at_least: 0.5}, accuracy: {at_least: 0.5}}\n"
+        "sensitivity: {of: [nevus, warts], specificity: 0.8, at_least: 0.4}\n"
+        "champion: {metrics: [mean_auc, f1_melanom]}\n",
+    )
+    with pytest.raises(PromotionError) as error:
+        require_known(wrong, CLASSES)
+    head, *lines = str(error.value).splitlines()
+    assert head.endswith("judged for the classes melanoma, seborrheic_keratosis, nevus; nothing was opened")
+    assert str(tmp_path / "gates.yaml") in head
+    known = "known: melanoma, nevus, seborrheic_keratosis"
+    assert lines == [
+        f"operating_point, of: no class 'MEL'; {known} (did you mean 'melanoma'?)",
+        f"sensitivity, of: no class 'warts'; {known}",
+        f"metrics, auc_MEL: no class 'MEL'; {known} (did you mean 'melanoma'?)",
+        f"metrics, specificity_at_82_nevi: no class 'nevi'; {known} (did you mean 'nevus'?)",
+        f"champion, metrics, f1_melanom: no class 'melanom'; {known} (did you mean 'melanoma'?)",
+    ]
+    require_known(ALL, CLASSES)
 
 
 @pytest.mark.parametrize(("metric", "kind", "proof"), [("accuracy", "at_least", "low"), ("ece", "at_most", "high")])

@@ -321,6 +321,17 @@ def test_a_second_promotion_at_the_same_time_is_told_so_before_the_test_part_is_
         promote("drawn", place, model="judged", views=4)
 
 
+@pytest.mark.parametrize(
+    "text", ["metrics: {auc_MEL: {at_least: 0.5}}\n", "sensitivity: {of: MEL, specificity: 0.8, at_least: 0.4}\n"]
+)
+def test_a_class_that_is_not_there_is_told_before_the_test_part_is_opened(place, tmp_path, monkeypatch, text):
+    monkeypatch.setattr(proposal, "open_test_of", lambda *_: pytest.fail("the test part was opened"))
+    (tmp_path / "mel.yaml").write_text(text)
+    for ask in (promote, rehearse):
+        with pytest.raises(PromotionError, match=r"no class 'MEL'; known: .* \(did you mean 'melanoma'\?\)"):
+            ask("drawn", place, model="mel", views=4, gates=tmp_path / "mel.yaml")
+
+
 def test_a_rehearsal_opens_and_registers_nothing(place, files, settled, monkeypatch, capsys):
     monkeypatch.setattr(proposal, "open_test_of", lambda *_: pytest.fail("the test part was opened"))
     told = rehearse("drawn", place, model="dry", views=2, gates=files["closed"])

@@ -1,0 +1,45 @@
+"""Names in a gates file against the classes that a model tells apart: wrong ones are told before anything is opened.
+
+A file is read without them, and may be of another data set: ISIC 2017 says melanoma where ISIC 2018 says MEL.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from lesion.errors import unknown
+from lesion.metrics.catalogue import METRICS, split_name
+from lesion.rules import suspected
+from search.errors import PromotionError
+from search.gates.reading import Gates
+
+
+def require_known(gates: Gates, classes: Sequence[str]) -> None:
+    """Raise PromotionError, with all of them, where `gates` name classes or scores of classes that are not these."""
+    mistakes = list(_mistakes(gates, classes))
+    if mistakes:
+        known = f"the gates of {gates.file} are judged for the classes {', '.join(classes)}"
+        raise PromotionError("\n".join([f"{known}; nothing was opened", *mistakes]))
+
+
+def _mistakes(gates: Gates, classes: Sequence[str]) -> Iterator[str]:
+    for part, gate in (("operating_point", gates.operating_point), ("sensitivity", gates.sensitivity)):
+        for name in (gate and gate.of) or ():
+            if name not in classes:
+                yield f"{part}, of: {_no_class(name, classes)}"
+    for metric in gates.metrics:
+        yield from _metric("metrics", metric.metric, classes)
+    for name in () if gates.champion is None else gates.champion.metrics:
+        yield from _metric("champion, metrics", name, classes)
+
+
+def _metric(part: str, name: str, classes: Sequence[str]) -> Iterator[str]:
+    if name not in METRICS and (label := split_name(name)[1]) not in classes:
+        yield f"{part}, {name}: {_no_class(label, classes)}"
+
+
+def _no_class(name: str, classes: Sequence[str]) -> str:
+    told = unknown("class", name, classes)
+    if "did you mean" not in told and suspected([name]) and suspected(classes):  # MEL is far from melanoma in letters
+        return f"{told} (did you mean {suspected(classes)[0]!r}?)"
+    return told
