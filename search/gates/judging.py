@@ -148,7 +148,7 @@ def _subgroups(gate: SubgroupGate, candidate: Candidate) -> list[Verdict]:
         candidate.table, right, evaluation.labels, evaluation.classes, gate.columns, candidate.samples,
         per_class=gate.per_class,
     )  # fmt: skip
-    verdicts = [verdict for group in found for verdict in _subgroup(gate, group)]
+    verdicts = [verdict for group in found for verdict in _subgroup(gate, group, evaluation.classes)]
     unknown = [column for column in gate.columns if column not in {group.column for group in found}]
     if not unknown:
         return verdicts
@@ -157,8 +157,8 @@ def _subgroups(gate: SubgroupGate, candidate: Candidate) -> list[Verdict]:
     return [*verdicts, Verdict(name, "not judged", None, f"≥ {-gate.below_all:.3f} against all", why)]
 
 
-def _subgroup(gate: SubgroupGate, group: Subgroup) -> list[Verdict]:
-    """Against all images, and by itself where the gate has a floor."""
+def _subgroup(gate: SubgroupGate, group: Subgroup, classes: tuple[str, ...]) -> list[Verdict]:
+    """Against all images, and by itself where the gate has a floor; both say of which of the `classes` they are."""
     name = f"{group.column} {group.name}"
     against = bounded(name, group.gap, -gate.below_all, gate.by)
     few = ""
@@ -173,10 +173,12 @@ def _subgroup(gate: SubgroupGate, group: Subgroup) -> list[Verdict]:
     told = f"balanced accuracy {group.balanced_accuracy.value:.3f} on {group.images} images"
     over = f"of {', '.join(group.classes)}"
     below = f"{told}, {-group.gap.value:.3f} below all images ({over})"
-    verdicts = [replace(against, rule=rule, why=against.why and below)]
+    # A group passes whatever the model does with classes of which it has few images: the rule names them.
+    few_of = [name for name in classes if name not in group.classes]
+    over += f" (not judged, fewer than {gate.per_class} images: {', '.join(few_of)})" if few_of else ""
+    verdicts = [replace(against, rule=f"{rule}, {over}", why=against.why and below)]
     if gate.at_least > 0:
         alone = bounded(f"{name} by itself", group.balanced_accuracy, gate.at_least, gate.by)
-        # A group may have one class alone: then this is its sensitivity, and says nothing of the others.
         verdicts.append(replace(alone, rule=f"{alone.rule}, {over}", why=alone.why and f"{told} ({over})"))
     return verdicts
 

@@ -178,6 +178,25 @@ def test_a_required_champion_does_not_stop_the_first_model(tmp_path):
     assert passed(judge(only, given, Champion(1, given.evaluation)))
 
 
+def test_a_group_that_passes_says_which_classes_were_not_judged(tmp_path):
+    """Nine women with melanoma, all of them missed, are too few to be judged by: nobody may think that they were."""
+    labels = np.repeat([0, 1, 2], [59, 60, 120])
+    women = np.arange(239) % 2 == 0
+    women[:59] = np.arange(59) < 9
+    p = np.where(np.eye(3)[labels] > 0, 0.9, 0.05)
+    p[:9] = [0.05, 0.05, 0.9]
+    table = people(239).assign(sex=np.where(women, "female", "male"), group=[f"lesion {k}" for k in range(239)])
+    text = "subgroups: {columns: sex, below_all: 0.15, at_least: 0.5}\n"
+    verdicts = judge(gates(tmp_path, text), Candidate(evaluated(p, labels), table), None)
+    over = "of seborrheic_keratosis, nevus (not judged, fewer than 10 images: melanoma)"
+    assert {verdict.gate: (verdict.outcome, verdict.rule) for verdict in verdicts} == {
+        "sex female": ("passed", f"≥ -0.150 against all, {over}"),
+        "sex female by itself": ("passed", f"≥ 0.500, {over}"),
+        "sex male": ("passed", "≥ -0.150 against all, of melanoma, seborrheic_keratosis, nevus"),
+        "sex male by itself": ("passed", "≥ 0.500, of melanoma, seborrheic_keratosis, nevus"),
+    }
+
+
 def test_the_gap_of_a_group_is_over_the_classes_it_has_on_both_sides():
     labels = np.repeat([0, 1, 2], 20)
     table = pd.DataFrame({"sex": ["female"] * 10 + ["male"] * 10 + ["female"] * 10 + ["male"] * 30})
