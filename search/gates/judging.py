@@ -30,6 +30,7 @@ from lesion.metrics.scores import sampled_report
 from lesion.metrics.variance import ROUNDING
 from lesion.rules import probability_of, suspected
 from lesion.subgroups import Subgroup, subgroups
+from search.gates.bounds import chance
 from search.gates.naming import require_known
 from search.gates.reading import ChampionGate, Gates, MetricGate, SensitivityGate, SubgroupGate
 from search.gates.verdict import ENDS, Verdict, bounded
@@ -110,9 +111,9 @@ def looked_for(of: tuple[str, ...] | None, classes: tuple[str, ...]) -> tuple[st
 
 
 def _metric(gate: MetricGate, evaluation: Evaluation) -> Verdict:
-    chance = 1 / len(evaluation.classes) if gate.kind == "above_chance" else 0.0
+    guessed = chance(gate.metric, evaluation.classes) if gate.kind == "above_chance" else 0.0
     least = gate.kind != "at_most"
-    return bounded(gate.metric, evaluation.intervals[gate.metric], gate.bound + chance, gate.by, least=least)
+    return bounded(gate.metric, evaluation.intervals[gate.metric], gate.bound + guessed, gate.by, least=least)
 
 
 def _sensitivity(gate: SensitivityGate, candidate: Candidate) -> Verdict:

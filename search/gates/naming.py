@@ -11,6 +11,7 @@ from lesion.errors import unknown
 from lesion.metrics.catalogue import METRICS, split_name
 from lesion.rules import suspected
 from search.errors import PromotionError
+from search.gates.bounds import chance
 from search.gates.reading import Gates
 
 
@@ -29,6 +30,9 @@ def _mistakes(gates: Gates, classes: Sequence[str]) -> Iterator[str]:
                 yield f"{part}, of: {_no_class(name, classes)}"
     for metric in gates.metrics:
         yield from _metric("metrics", metric.metric, classes)
+        if metric.kind == "above_chance" and metric.bound + (guessed := chance(metric.metric, classes)) > 1:
+            most = f"guessing reaches {guessed:.3f} of {len(classes)} classes: no model is more than {1 - guessed:.3f}"
+            yield f"metrics, {metric.metric}: above_chance is {metric.bound:g}, and {most} above"
     for name in () if gates.champion is None else gates.champion.metrics:
         yield from _metric("champion, metrics", name, classes)
 

@@ -15,13 +15,13 @@ from typing import Literal, TypeVar, cast, get_args
 from lesion.errors import unknown
 from lesion.metrics import METRICS
 from lesion.metrics.catalogue import PER_CLASS
+from search.gates.bounds import Kind, why_not
 from search.space.yaml_tree import Mistakes, Node, read
 
 DEFAULT = Path(str(files("search.gates") / "default.yaml"))
 
 By = Literal["value", "low", "high"]
 Column = Literal["age", "sex", "site"]
-Kind = Literal["at_least", "at_most", "above_chance"]
 AUTO = "auto"
 REQUIRED, MAY_BE_REQUIRED = "required", ("sensitivity", "subgroups", "champion")
 """The key, and the gates that may find that they cannot judge."""
@@ -29,7 +29,7 @@ REQUIRED, MAY_BE_REQUIRED = "required", ("sensitivity", "subgroups", "champion")
 
 @dataclass(frozen=True)
 class MetricGate:
-    """A bound on a score of `lesion.metrics.report`; `above_chance` counts from 1 / classes."""
+    """A bound on a score of `lesion.metrics.report`; `above_chance` counts from what guessing reaches."""
 
     metric: str
     kind: Kind
@@ -245,8 +245,10 @@ def _metric(name: str, part: _Part) -> MetricGate:
         why = f"{REQUIRED} is for {', '.join(MAY_BE_REQUIRED)}: a score that is not defined fails without it"
         part.mistakes.add(part.node.key_place(REQUIRED), why)
     bounds = {kind: part.number(kind, -1e9, 1e9, 0.0) for kind in get_args(Kind)}
-    kind = given[0] if given else "at_least"
-    return MetricGate(name, cast(Kind, kind), bounds[kind], part.by())
+    kind = cast(Kind, given[0] if given else "at_least")
+    if given and (why := why_not(name, kind, bounds[kind])):
+        part.mistakes.add(part.node.mapping[kind].place if part.node.mapping else part.node.place, why)
+    return MetricGate(name, kind, bounds[kind], part.by())
 
 
 def _is_metric(name: str) -> bool:

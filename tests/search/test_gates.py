@@ -457,6 +457,20 @@ def test_a_score_that_is_not_defined_cannot_be_shown(tmp_path):
     )  # fmt: skip
 
 
+@pytest.mark.parametrize(("metric", "guessed"), [("balanced_accuracy", 1 / 3), ("mean_auc", 0.5), ("auc_nevus", 0.5)])
+def test_chance_is_what_guessing_reaches(tmp_path, metric, guessed):
+    """A model that ranks at random reaches an AUC of one half: above one third it always was."""
+    only = gates(tmp_path, f"metrics: {{{metric}: {{above_chance: 0.1}}}}\n")
+    (verdict,) = judge(only, candidate(*drawn()), None)
+    assert verdict.rule == f"≥ {guessed + 0.1:.3f}"
+
+
+def test_more_above_chance_than_there_is_of_these_classes_is_refused(tmp_path):
+    only = gates(tmp_path, "metrics: {accuracy: {above_chance: 0.8}}\n")
+    with pytest.raises(PromotionError, match=r"guessing reaches 0.333 of 3 classes: no model is more than 0.667 above"):
+        require_known(only, CLASSES)
+
+
 def test_a_file_without_a_part_does_not_judge_it(tmp_path):
     found = gates(tmp_path, "metrics:\n  accuracy: {at_least: 0.1}\n")
     assert (found.calibrate, found.balance, found.operating_point, found.champion) == (False, False, None, None)
@@ -490,6 +504,27 @@ MISTAKES = [
         "gates.yaml:4: required is for sensitivity, subgroups, champion: a score that is not defined fails without it",
     ),
     ("a: 1\nsubgroups: {below_all: 0.1}", "gates.yaml:2: columns is missing, must be some of age, sex, site"),
+    ("metrics:\n  ece: {at_most: 15}", "gates.yaml:2: at_most is 15, must be a number from 0 to 1, where ece lies"),
+    ("metrics: {brier: {at_most: -1}}", "gates.yaml:1: at_most is -1, must be a number from 0 to 2"),
+    ("metrics: {auc_melanoma: {at_least: 80}}", "gates.yaml:1: at_least is 80, must be a number from 0 to 1"),
+    (
+        "metrics:\n  log_loss:\n    at_least: 0.1",
+        "gates.yaml:3: log_loss is better the smaller it is, and at_least asks for a large one: say at_most",
+    ),
+    (
+        "metrics: {f1_nevus: {at_most: 0.5}}",
+        "gates.yaml:1: f1_nevus is better the larger it is, and at_most asks for a small one: say at_least",
+    ),
+    (
+        "metrics: {sensitivity_melanoma: {above_chance: 0.1}}",
+        "gates.yaml:1: above_chance is for balanced_accuracy, accuracy and AUCs, .* : say at_least",
+    ),
+    ("metrics: {ece: {above_chance: 0.1}}", "gates.yaml:1: above_chance is for balanced_accuracy .* : say at_most"),
+    (
+        "metrics: {mean_auc: {above_chance: 0.6}}",
+        "gates.yaml:1: above_chance is 0.6, must be a number from 0 to 0.5, how far mean_auc may lie above guessing",
+    ),
+    ("metrics: {accuracy: {above_chance: -0.1}}", "gates.yaml:1: above_chance is -0.1, must be a number from 0 to 1"),
     ("champion: {metrics: []}", "gates.yaml:1: metrics is empty, must be a score or a list of scores"),
 ]
 

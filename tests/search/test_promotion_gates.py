@@ -46,7 +46,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
 def files(place: Workspace) -> dict[str, Path]:
     texts = {
         "open": OPEN,
-        "closed": OPEN + "metrics: {accuracy: {at_least: 1.5}}\nsensitivity: {specificity: 0.8, at_least: 0}\n",
+        "closed": OPEN + "metrics: {accuracy: {at_least: 1.0}}\nsensitivity: {specificity: 0.8, at_least: 0}\n",
         "champion": OPEN + "champion: {metrics: accuracy}\n",
         "people": PEOPLE % "",
         "few": (PEOPLE % "").replace("images: 15", "images: 500"),
