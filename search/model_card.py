@@ -22,6 +22,7 @@ from search.basis import caveat
 from search.gates import Candidate, Verdict, named, summed_up
 from search.identity import Identity
 from search.openings import Openings
+from search.starts import Start, starts_in
 from search.verdicts import Judgement
 
 COLUMNS = ("age", "sex", "site")
@@ -136,6 +137,7 @@ def _model(facts: Facts) -> str:
         f"- Probabilities at temperature {rules.temperature:.3f}, calibrated on validation; they hold where classes "
         "are about as frequent as there",
     ]
+    lines += [f"- External data: {start.in_words}" for start in _starts(config)]
     if why := caveat(config.provenance):
         lines.append(f"- {why[0].upper()}{why[1:]}")
     if rules.decision_weights is not None:
@@ -245,9 +247,16 @@ def _limits(facts: Facts, groups: Sequence[Subgroup], most: int | None) -> str:
         lines.append("- Skin colour is not recorded; most people in public sets have light skin.")
     if facts.opened.warning:
         lines.append(f"- {facts.opened.warning}.")
+    if starts := _starts(facts.config):
+        files = named([start.weights for start in starts], most)
+        lines.append(f"- It learnt from external data too, by way of {files}; see Model.")
     if caveat(facts.config.provenance):
         lines.append("- Its rules were set on what single networks said of images; see Model.")
     return "## Limits\n" + "\n".join(lines)
+
+
+def _starts(config: Config) -> tuple[Start, ...]:
+    return starts_in(config.provenance, (member.settings for member in config.members))
 
 
 def _subgroups(test: Candidate) -> list[Subgroup]:

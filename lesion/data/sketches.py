@@ -26,18 +26,19 @@ def sketch(digests: Iterable[str]) -> str:
     return "".join(sorted({each[:LETTERS] for each in digests if each})[:MOST])
 
 
+def digests_in(word: str) -> frozenset[str]:
+    """The digests, 16 letters each, that a word is made of."""
+    return frozenset(word[start : start + LETTERS] for start in range(0, len(word), LETTERS))
+
+
 def shared(one: str, other: str) -> float:
     """The share of the photos of the smaller of two parts that are in both, 0 to 1, by their sketches; 0 without one.
 
     Of parts of more than `MOST` photos it is an estimate.
     """
-    sketches = [_digests(one), _digests(other)]
+    sketches = [digests_in(one), digests_in(other)]
     # A full sketch is silent about digests above its largest one.
     known = min((max(each) for each in sketches if len(each) >= MOST), default="g")
     a, b = ({digest for digest in each if digest <= known} for each in sketches)
     smaller = min(len(a), len(b))
     return len(a & b) / smaller if smaller else 0.0
-
-
-def _digests(word: str) -> set[str]:
-    return {word[start : start + LETTERS] for start in range(0, len(word), LETTERS)}

@@ -7,16 +7,18 @@ from pathlib import Path
 import safetensors.torch
 
 from lesion.errors import WeightsError
+from lesion.learnt import Learnt, metadata_of
 from lesion.models import Model
 
 SUFFIX = ".safetensors"
 
 
-def save_backbone(model: Model, path: Path) -> int:
+def save_backbone(model: Model, path: Path, learnt: Learnt | None = None) -> int:
     """Write the tensors of the backbone of `model` under its library's own names; returns how many they are.
 
     The file is what the setting ``backbone.<name>.weights`` takes, and what torchvision or timm load, but for their
-    classifier. Raises WeightsError for a backbone that is of no library, or a path that does not end in .safetensors.
+    classifier. Its metadata say what the backbone has `learnt` from. Raises WeightsError for a backbone that is of no
+    library, or a path that does not end in .safetensors.
     """
     if path.suffix != SUFFIX:
         raise WeightsError(f"{path}: a file of weights that nothing can hide in ends in {SUFFIX}")
@@ -26,5 +28,5 @@ def save_backbone(model: Model, path: Path) -> int:
     tensors = model.backbone.state_dict()
     # Contiguous copies: safetensors takes neither channels-last memory nor tensors that share it.
     state = {origin[key]: tensors[key].detach().cpu().contiguous().clone() for key in origin}
-    safetensors.torch.save_file(state, path)
+    safetensors.torch.save_file(state, path, metadata_of(learnt))
     return len(state)

@@ -155,13 +155,15 @@ def _export_folder(args: argparse.Namespace, predictor: Predictor) -> int:
 def _export_backbone(args: argparse.Namespace, predictor: Predictor) -> int:
     from lesion.models.transfer import save_backbone  # noqa: PLC0415
     from search.display import print_json, say  # noqa: PLC0415
+    from search.starts import learnt_by  # noqa: PLC0415
 
     members = predictor.members
     if not 1 <= args.member <= len(members):
         raise LesionError(f"--member {args.member}: {args.model} has {len(members)} members, counted from 1")
     member = members[args.member - 1]
     args.backbone.parent.mkdir(parents=True, exist_ok=True)
-    name, tensors = member.settings["backbone"], save_backbone(member.model, args.backbone)
+    learnt = learnt_by(predictor.provenance)
+    name, tensors = member.settings["backbone"], save_backbone(member.model, args.backbone, learnt)
     if args.json:
         print_json({"file": str(args.backbone), "backbone": name, "tensors": tensors, "data": predictor.data})
         return 0

@@ -14,6 +14,7 @@ import numpy as np
 from lesion.data.packed import PackedDataset
 from lesion.errors import LesionError
 from lesion.evaluation import Evaluation, evaluate
+from lesion.learnt import photos_in
 from lesion.predictor import Predictor
 from lesion.submission import image_ids
 from search import evidence
@@ -23,6 +24,7 @@ from search.identity import Identity
 from search.moves import rival_of
 from search.registered import Registry
 from search.reopened import data_of
+from search.starts import learnt_by
 from search.test_parts import TEST_PART
 from search.workspace import Workspace
 
@@ -90,6 +92,10 @@ def _of(theirs: Evaluation, own: Evaluation) -> Evaluation | None:
 
 def _learnt(provenance: Mapping[str, Any], test: PackedDataset, place: Workspace, data_hash: str) -> str:
     """Why a model of this provenance may have learnt from the images of `test`; "" where it has not."""
+    learnt = learnt_by(provenance)
+    if learnt is not None and (shown := learnt.photos & photos_in(test.table)):
+        told = f"or weights that it started from have learnt from {learnt.in_words}"
+        return f"{told}, in which {len(shown)} of these {len(test)} images are"
     try:
         identity = Identity.from_json(provenance["identity"])
     except (KeyError, TypeError):

@@ -28,6 +28,7 @@ space:
   backbone: squeezenet1_1
   optimizer: {adamw: {lr: {float: [1.0e-4, 1.0e-3], log: true}}}
 """
+PLAIN = "  backbone: squeezenet1_1\n"
 STATES = ("complete", "complete", "pruned")
 NO_GATES = Gates("none", "0" * 64, calibrate=True, balance=True)
 """Models of one epoch guess; what is tested with them is not how good they are."""
@@ -43,11 +44,12 @@ def workspace_with_data(folder: Path, test_images: int = 12) -> Workspace:
 
 
 def searched(
-    place: Workspace, data: PackedDataset, name: str = "drawn", more: str = "", states: tuple[str, ...] = STATES
-) -> None:
-    """Search `data` without Ray; `more` is added to the space file."""
+    place: Workspace, data: PackedDataset, name: str = "drawn", more: str = "", states: tuple[str, ...] = STATES,
+    start: str = PLAIN,
+) -> None:  # fmt: skip
+    """Search `data` without Ray; `more` is added to the space file, `start` is its line of the backbone."""
     path = place.path.parent / f"{name}.yaml"
-    path.write_text(SPACE + more)
+    path.write_text(SPACE.replace(PLAIN, start) + more)
     space = load(path)
     ledger = open_ledger(place.ledger_url, name, identity_of(space, data), space.seed)
     job = Job(

@@ -14,10 +14,12 @@ from reported_study import CLASSES, photos
 
 from lesion.data.packed import PackedDataset
 from lesion.evaluation import Evaluation, evaluate
+from lesion.learnt import Learnt
 from lesion.rules import Rules
 from search.errors import PromotionBlockedError, PromotionError
 from search.gates import Candidate, Champion, champion, judge, passed, read_gates
 from search.identity import Identity
+from search.starts import LEARNT
 from search.test_parts import TEST_PART
 from search.workspace import Workspace, open_workspace
 
@@ -123,6 +125,16 @@ def test_a_champion_that_learnt_from_them_is_not_judged_by_them(present, place, 
     assert (found.evaluation, known.asked) == (None, [])
     assert "in which 1 of these 8 images or their lesions are" in found.learnt
     assert found.learnt.startswith("version 1 learnt from other data, photos (content ")
+
+
+def test_a_champion_that_started_from_weights_which_saw_them_is_not_judged_by_them(present, learnt_from):
+    test = others(learnt_from, digest=[f"{n}" * 64 for n in range(1, 9)])
+    seen = Learnt(("isic2018 (content 0123456789ab)",), frozenset({"0" * 16}))
+    known = Known(provenance(learnt_from, data_hash=OWN) | {LEARNT: seen.to_json()}, ("other",))
+    assert present(known, test).learnt == ""
+    test = others(learnt_from, digest=[f"{n}" * 64 for n in range(8)])
+    found = present(known, test)
+    assert "from isic2018 (content 0123456789ab), in which 1 of these 8 images are" in found.learnt
 
 
 def test_data_that_are_gone_and_provenance_that_says_nothing_are_no_proof(present, learnt_from):
