@@ -9,8 +9,8 @@ import io
 import json
 import math
 import re
-from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import chain, count
 from pathlib import Path
 from typing import Any
 
@@ -42,7 +42,7 @@ class ExplanationFolder:
     def __init__(self, folder: Path, labels: Mapping[str, str] | None = None) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self.folder, self._labels = folder, labels or {}
-        self._names: Counter[str] = Counter()
+        self._stems: set[str] = set()
         self._rows: list[tuple[str, list[Pixels]]] = []
 
     def add(self, why: Explanation) -> Path:
@@ -78,10 +78,12 @@ class ExplanationFolder:
         return sheets
 
     def _stem(self, name: str) -> str:
-        """A file name for a photo; photos of one name in several folders get a number."""
+        """A file name for a photo; photos of one name in several folders get a number that no other name ends in."""
         stem = re.sub(r"[^\w.-]+", "_", Path(name).stem, flags=re.ASCII) or "photo"
-        self._names[stem] += 1
-        return stem if self._names[stem] == 1 else f"{stem}-{self._names[stem]}"
+        numbered = (f"{stem}-{number}" for number in count(2))
+        free = next(name for name in chain([stem], numbered) if name.casefold() not in self._stems)
+        self._stems.add(free.casefold())  # some file systems hold a.json and A.json to be one
+        return free
 
     def _attention(self, stem: str, number: int, why: Explanation, look: Attention) -> dict[str, Any]:
         start = f"{stem}_attention" if number == 1 else f"{stem}_attention{number}"

@@ -13,8 +13,8 @@ from torch import nn
 from lesion import sanity
 from lesion.data.decode import decode
 from lesion.errors import SettingError
-from lesion.explain import explain
-from lesion.explanation_files import write_explanations
+from lesion.explain import Explanation, explain
+from lesion.explanation_files import ExplanationFolder, write_explanations
 from lesion.gradcam import grad_cam
 from lesion.models import Model, heads
 from lesion.models.backbones import Backbone
@@ -213,6 +213,21 @@ def test_files_of_each_photo_and_a_contact_sheet(photo, tmp_path):
     assert [(tmp_path / "why" / name).exists() for name in spelled["pictures"]] == [True] * len(spelled["words"])
     with Image.open(tmp_path / "why" / "contact_sheet.png") as sheet:
         assert sheet.height > 2 * 176
+
+
+def test_no_photo_s_files_are_written_over_by_another_s(tmp_path):
+    """A photo may be called as another one of its name would be numbered."""
+    grey, folder = np.zeros((32, 32), np.float32), ExplanationFolder(tmp_path)
+    said = {"decision": "nevus", "confidence": 0.5, "p_melanoma": 0.5, "p_nevus": 0.5}
+    names = ["a/mole-2.jpg", "a/mole.jpg", "c/mole.jpg", "d/Mole.jpg", "e/mole-2.jpg", "f/mole.jpg"]
+    written = [
+        folder.add(Explanation(name, np.full((32, 32, 3), k, np.uint8), "melanoma", grey, said, (0.0,), ((1, 1),), 1))
+        for k, name in enumerate(names)
+    ]
+    assert [path.stem for path in written] == ["mole-2", "mole", "mole-3", "Mole-4", "mole-2-2", "mole-5"]
+    assert [json.loads(path.read_text())["image"] for path in written] == names
+    pictures = [pixels_of(tmp_path / f"{path.stem}_original.png") for path in written]
+    assert [int(each[0, 0, 0]) for each in pictures] == list(range(6))
 
 
 def test_what_cannot_be_explained(photo):
