@@ -8,9 +8,9 @@ Each tensor's values are shuffled, so layers keep the scale of what they compute
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from copy import deepcopy
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -24,6 +24,18 @@ from lesion.models import Model
 from lesion.predictor import Predictor
 
 
+@dataclass(frozen=True)
+class Cascade:
+    """Mean rank correlations by what was made random, over the photos that were `compared`; none where there are none.
+
+    A photo on which nothing speaks for the target has a true map that is the same everywhere, which no map can be like
+    or unlike: it is left out.
+    """
+
+    correlations: Mapping[str, float]
+    compared: int
+
+
 def cascade(
     predictor: Predictor,
     photos: Sequence[str | Path],
@@ -32,7 +44,7 @@ def cascade(
     people: pd.DataFrame | None = None,
     views: int = 1,
     seed: int = 0,
-) -> dict[str, float]:
+) -> Cascade:
     """Mean rank correlation of the maps of `target` with the true ones, after each part was made random as well.
 
     Keys are "nothing", "head", then the stages of the backbone from the last to the first. Members are made random
@@ -43,7 +55,12 @@ def cascade(
     def maps_of(model: Predictor) -> list[Map]:
         return [why.map for why in explain(model, photos, target=target, people=people, views=views)]
 
-    true = maps_of(predictor)
+    whole = maps_of(predictor) if photos else []
+    telling = [place for place, each in enumerate(whole) if np.ptp(each) > 0]
+    if not telling:
+        return Cascade({}, 0)
+    photos, true = [photos[place] for place in telling], [whole[place] for place in telling]
+    people = None if people is None else people.iloc[telling]
     found = {"nothing": 1.0}
     members = [list(randomised(member.model, seed + k)) for k, member in enumerate(predictor.members)]
     for step in range(max(map(len, members))):
@@ -54,7 +71,7 @@ def cascade(
         maps = maps_of(replace(predictor, members=broken))
         key = _together([name for name, _ in steps])
         found[key] = float(np.mean([rank_correlation(a, b) for a, b in zip(true, maps, strict=True)]))
-    return found
+    return Cascade(found, len(telling))
 
 
 def randomised(model: Model, seed: int) -> Iterator[tuple[str, Model]]:

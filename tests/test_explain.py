@@ -20,7 +20,7 @@ from lesion.models import Model, heads
 from lesion.models.backbones import Backbone
 from lesion.models.backbones.freezing import Freezing
 from lesion.predictor import Member, Predictor
-from lesion.sanity import cascade, rank_correlation
+from lesion.sanity import Cascade, cascade, rank_correlation
 
 SIDE = 64
 UNIT = ((0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
@@ -133,12 +133,12 @@ def test_an_ensemble_is_the_mean_of_its_members_maps_each_scaled(photo):
 def test_maps_depend_on_the_weights(photo, tmp_path):
     flat = tmp_path / "leaves.png"
     Image.fromarray(np.random.default_rng(0).integers(0, 255, (5, 5, 3), np.uint8)).resize((SIDE, SIDE)).save(flat)
-    found = cascade(Predictor((seeing_colours(),), CLASSES), [photo, flat], target="melanoma")
+    found = cascade(Predictor((seeing_colours(),), CLASSES), [photo, flat], target="melanoma").correlations
     assert list(found) == ["nothing", "head", "stage 1"]
     assert found["nothing"] == 1.0
     assert abs(found["head"]) < 0.6
     trained = Predictor((member(0, size=SIDE),), CLASSES)
-    found = cascade(trained, [photo, flat], target="melanoma")
+    found = cascade(trained, [photo, flat], target="melanoma").correlations
     assert list(found)[:2] == ["nothing", "head"]
     assert abs(list(found.values())[-1]) < 0.6
     again = [next(explain(trained, [photo], target="melanoma")).map for _ in range(2)]
@@ -159,7 +159,7 @@ def test_members_of_different_depth_are_made_random_from_the_head_on(tmp_path, m
         return explain(predictor, *args, **settings)
 
     monkeypatch.setattr(sanity, "explain", explained)
-    found = cascade(Predictor((shallow, deep), CLASSES), [photo], target="melanoma")
+    found = cascade(Predictor((shallow, deep), CLASSES), [photo], target="melanoma").correlations
     assert list(found) == ["nothing", "head", "stage 4/5", "stage 3/4", "stage 2/3", "stage 1/2", "stage 1"]
     assert abs(found["stage 1"]) < 0.6
     for stage, (now, before) in enumerate(zip(shown[-1], shown[-2], strict=True)):
@@ -177,8 +177,20 @@ def test_the_maps_that_are_compared_are_of_the_people_that_are_known(photo, monk
     monkeypatch.setattr(sanity, "explain", explained)
     person = pd.DataFrame({"age": [80.0], "sex": ["male"], "site": ["face"]})
     predictor = Predictor((seeing_colours(),), CLASSES)
-    found = cascade(predictor, [photo], target="melanoma", people=person)
-    assert [people is person for people in known] == [True] * len(found)
+    found = cascade(predictor, [photo], target="melanoma", people=person).correlations
+    assert [people.equals(person) for people in known] == [True] * len(found)
+
+
+def test_photos_on_which_nothing_speaks_for_the_target_are_not_compared(photo, tmp_path):
+    """Their maps are all 0: as correlations of 0 they made a method that draws the same map always look sound."""
+    dark = tmp_path / "dark.png"
+    Image.fromarray(np.zeros((SIDE, SIDE, 3), np.uint8)).save(dark)
+    model = Predictor((seeing_colours(),), CLASSES)
+    alone, both = (cascade(model, photos, target="melanoma") for photos in ([photo], [dark, photo, dark]))
+    assert (alone.compared, both.compared) == (1, 1)
+    assert both.correlations == alone.correlations
+    for photos in ([], [dark]):
+        assert cascade(model, photos, target="melanoma") == Cascade({}, 0)  # warnings are errors: no mean of nothing
 
 
 def test_files_of_each_photo_and_a_contact_sheet(photo, tmp_path):

@@ -116,7 +116,7 @@ def explain(args: argparse.Namespace) -> int:
     broken, sheets = _explain(predictor, photos, args.out, args.target)
     facts: dict[str, Any] = {"folder": str(args.out), "sheets": list(map(str, sheets)), "broken": broken}
     if args.sanity:
-        facts["sanity"] = _sanity(predictor, photos, broken, args.target)
+        facts |= _sanity(predictor, photos, broken, args.target)
     if args.json:
         print_json(facts)
     say(*(f"{file} {why}" for file, why in broken.items()), style="red", stderr=True)
@@ -210,10 +210,12 @@ def _explain(
     return broken, sheets
 
 
-def _sanity(predictor: Predictor, photos: PhotoList, broken: Mapping[str, str], target: str | None) -> dict[str, float]:
+def _sanity(
+    predictor: Predictor, photos: PhotoList, broken: Mapping[str, str], target: str | None
+) -> dict[str, object]:
     from lesion.rules import suspected  # noqa: PLC0415
     from lesion.sanity import cascade  # noqa: PLC0415
-    from search.display import console, table  # noqa: PLC0415
+    from search.display import console, say, table  # noqa: PLC0415
 
     sound = [place for place, file in enumerate(photos.files) if str(file) not in broken]
     found = cascade(
@@ -222,10 +224,17 @@ def _sanity(predictor: Predictor, photos: PhotoList, broken: Mapping[str, str], 
         target=target or (*suspected(predictor.classes), *predictor.classes)[0],
         people=None if photos.people is None else photos.people.iloc[sound],
     )
-    rows = [(part, f"{value:.3f}") for part, value in found.items()]
-    title = "rank correlation with the true maps, weights made random from the head downwards"
+    facts: dict[str, object] = {"sanity": dict(found.correlations), "sanity_photos": found.compared}
+    if not found.compared:
+        say("nothing to compare for --sanity: no photo has a map that is not the same everywhere", stderr=True)
+        return facts
+    rows = [(part, f"{value:.3f}") for part, value in found.correlations.items()]
+    title = (
+        "rank correlation with the true maps, weights made random from the head downwards, of "
+        f"{found.compared} of {len(photos.files)} photos"
+    )
     console(stderr=True).print(table(("down to", "correlation"), rows, title, right="correlation"))
-    return found
+    return facts
 
 
 def _show_predictions(found: PredictionTable, limit: int) -> None:

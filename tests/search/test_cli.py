@@ -19,6 +19,7 @@ from fake_training import make_data, make_space
 from lesion.errors import DataAccessError, DataError
 from lesion.judgements import PredictionTable
 from lesion.photo_lists import PhotoList
+from lesion.sanity import Cascade
 from lesion.taxonomy import find_taxonomy
 from search import cli
 from search.commands import predict, ui
@@ -331,7 +332,7 @@ def test_how_run_ends(
 def test_sanity_is_told_of_the_people_of_the_photos_that_could_be_read(tmp_path, monkeypatch):
     known = []
     monkeypatch.setattr(
-        "lesion.sanity.cascade", lambda *args, people, **settings: known.append((args[1], people)) or {}
+        "lesion.sanity.cascade", lambda *args, people, **settings: known.append((args[1], people)) or Cascade({}, 0)
     )
     photos = PhotoList(
         (Path("torn.jpg"), Path("sound.jpg")),

@@ -101,4 +101,6 @@ def test_sanity_compares_the_photos_that_could_be_read(folder: Path, capsys: pyt
     assert parts[-1] == "stage 1"
     assert told["sanity"]["nothing"] == 1.0
     assert abs(told["sanity"]["stage 1"]) < 0.6
+    shown = " ".join(said.err.split())
+    assert f"of {told['sanity_photos']} of {len(short) - 1} photos" in shown
     assert "weights made random from the head downwards" in " ".join(said.err.split())
