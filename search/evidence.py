@@ -38,7 +38,7 @@ def tested(predictor: Predictor, test: PackedDataset, reports: Path, key: str, p
     They are kept in the study's `reports` before anything is done with them, with what the `part` is known by.
     DataAccessError where that is damaged.
     """
-    kept = reports / f"tested-{key[:KEY_LETTERS]}.npy"
+    kept = kept_as(reports, key)
     if not kept.exists():
         reports.mkdir(parents=True, exist_ok=True)
         plain = replace(predictor, rules=Rules(), class_weights=None)
@@ -56,6 +56,11 @@ def tested(predictor: Predictor, test: PackedDataset, reports: Path, key: str, p
         found = f"holds {probabilities.shape}, not {len(test)} images of {len(test.classes)} classes"
         raise DataAccessError(_damaged(kept, found))
     return probabilities
+
+
+def kept_as(reports: Path, key: str) -> Path:
+    """Where the probabilities of the test part are kept."""
+    return reports / f"tested-{key[:KEY_LETTERS]}.npy"
 
 
 def _damaged(kept: Path, what: str) -> str:

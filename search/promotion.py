@@ -111,8 +111,8 @@ class Rehearsal:
 
     `validation` are scores that the search has been chosen by, so the `verdicts` on them are flattering; `version` is
     the one that these trials have already, `champion` the present one's. `opened` counts models that the test part has
-    scored. A move of the champion that was killed stays as it is and is noted; the verdicts name the version that a
-    promotion would be compared with.
+    scored, `scored` is whether this is one of them. A move of the champion that was killed stays as it is and is noted;
+    the verdicts name the version that a promotion would be compared with.
     """
 
     model: str
@@ -124,6 +124,7 @@ class Rehearsal:
     champion: int | None
     opened: Openings
     notes: tuple[str, ...]
+    scored: bool
 
 
 def promote(
@@ -176,7 +177,7 @@ def rehearse(
     verdicts = _on_validation(asked.gates, validation, rival_of(registry, name, number))
     return Rehearsal(
         name, selection.rows, validation.evaluation, verdicts, predictor, number, champion_of(registry, name),
-        asked.opened, tuple(asked.notes),
+        asked.opened, tuple(asked.notes), asked.scored(selection),
     )  # fmt: skip
 
 

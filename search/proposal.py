@@ -103,6 +103,14 @@ class Proposal:
         elsewhere = self.registry.scored(self.test_part) if self.test_part else {}
         return openings(self.place, self.status.name, self.test_part, elsewhere)
 
+    def scored(self, selection: Selection) -> bool:
+        """Whether the test part has scored this very model, whatever was set on validation then."""
+        tested = self.tested_as(selection)
+        if evidence.kept_as(self.reports, tested).exists():
+            return True
+        elsewhere = self.registry.scored(self.test_part) if self.test_part else {}
+        return tested[:KEY_LETTERS] in elsewhere.get(self.status.name, ())
+
     def note(self, text: str) -> None:
         """Keep a remark, and say it."""
         self.notes.append(text)

@@ -189,6 +189,7 @@ def _show_rehearsal(args: argparse.Namespace, rehearsal: Rehearsal) -> int:
             "champion": rehearsal.champion,
             "opened": rehearsal.opened.own,
             "opened_by_others": dict(rehearsal.opened.others),
+            "scored": rehearsal.scored,
             "temperature": predictor.rules.temperature,
             "validation": rehearsal.validation.to_dict()["metrics"],
             "gates_on_validation": [verdict.to_dict() for verdict in rehearsal.verdicts],
@@ -205,6 +206,8 @@ def _show_rehearsal(args: argparse.Namespace, rehearsal: Rehearsal) -> int:
     say(*(f"note: {text}" for text in rehearsal.notes), style="yellow")
     if rehearsal.version is not None:
         say(f"these trials are version {rehearsal.version} already; they would be judged by what is known of it")
+    elif rehearsal.scored:
+        say(f"the test part has scored {rehearsal.opened.models}, these trials among them: it would not be opened anew")
     else:
         say(f"the test part has scored {rehearsal.opened.models}; this would be one more")
     now = "there is no champion yet" if rehearsal.champion is None else f"version {rehearsal.champion} is the champion"

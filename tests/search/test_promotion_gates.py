@@ -146,6 +146,30 @@ def test_other_rules_for_the_same_trials_are_a_new_version_that_opens_nothing_an
     assert aliases(place, "rules") == {"champion": second.version, "previous": first.version}
 
 
+def test_a_rehearsal_of_other_rules_for_the_same_trials_announces_no_opening(place, files, tmp_path, capsys):
+    (tmp_path / "plain.yaml").write_text("decisions: largest\n")
+    words = ["promote", "drawn", "--workspace", str(place.path), "--model", "again", "--dry-run"]
+    assert cli.main([*words, "--views", "4", "--gates", str(files["open"])]) == 0
+    assert "; this would be one more" in " ".join(capsys.readouterr().out.split())
+    first = promote("drawn", place, model="again", views=4, gates=files["open"])
+    other = [*words, "--views", "4", "--gates", str(tmp_path / "plain.yaml")]
+    assert cli.main(other) == 0
+    said = " ".join(capsys.readouterr().out.split())
+    assert f"has scored {first.opened.models}, these trials among them: it would not be opened anew" in said
+    assert "this would be one more" not in said
+    assert cli.main([*other, "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["scored"] is True
+    # What the run in MLflow tells is enough: as from another workspace.
+    for kept in (place.reports / "drawn").glob("tested-*"):
+        kept.rename(tmp_path / kept.name)
+    try:
+        assert rehearse("drawn", place, model="again", views=4, gates=tmp_path / "plain.yaml").scored
+        assert not rehearse("drawn", place, model="again", ensemble=1, views=8, gates=files["open"]).scored
+    finally:
+        for kept in tmp_path.glob("tested-*"):
+            kept.rename(place.reports / "drawn" / kept.name)
+
+
 def test_a_model_that_is_worse_than_the_champion_is_stopped_and_rollback_goes_both_ways(place, files):
     # A first model that knows the test part by heart, and a second that is never right.
     labels = open_test(place.path, "drawn").labels
