@@ -53,7 +53,10 @@ class History:
 
 @contextmanager
 def alone(place: Workspace, name: str) -> Iterator[None]:
-    """Hold the lock of the registered model `name`; PromotionBlockedError where another process has it."""
+    """Hold the workspace's lock of the registered model `name`; PromotionBlockedError where another process has it.
+
+    MLflow has no lock: another workspace on the same server is not kept out.
+    """
     place.path.joinpath("locks").mkdir(exist_ok=True)
     # Not at once: a doctor that asks whether somebody is at work holds it for a moment.
     lock = FileLock(place.path / "locks" / f"promote-{name}.lock", timeout=1)
