@@ -124,16 +124,22 @@ def effects(stage: Stage, direction: str) -> Chart:
 
 
 def importance(found: Sequence[Importance]) -> Chart:
-    """Bars by setting, one colour a method."""
+    """Bars by setting, one colour a method, and in grey what a method finds in shuffled values."""
     names = list(dict.fromkeys(name for each in found for name in each.shares))[::-1]
     bars: list[Chart] = [
-        {"type": "bar", "orientation": "h", "name": each.method, "y": names,
-         "x": [each.shares.get(name) for name in names], "marker": {"color": COLOURS[METHODS.index(each.method)]},
-         "showlegend": True, "hovertemplate": "%{y}: %{x:.0%}<extra></extra>"}
+        {"type": "bar", "orientation": "h", "name": name, "y": names, "x": [shares.get(each) for each in names],
+         "marker": {"color": colour}, "showlegend": True, "hovertemplate": "%{y}: %{x:.0%}<extra></extra>"}
         for each in found
+        for name, shares, colour in (
+            (f"{each.method} of shuffled values, 95 %", each.chance, PLAIN),
+            (each.method, each.shares, COLOURS[METHODS.index(each.method)]),
+        )
+        if shares
     ]  # fmt: skip
-    axis = {"tickformat": ".0%", "rangemode": "tozero", "nticks": 6}
-    height = 110 + (14 + 12 * len(found)) * len(names)
+    # What is shuffled may be many times the whole, and would leave no room for the rest.
+    longest = max((x for bar in bars for x in bar["x"] if x is not None), default=1.0)
+    axis = {"tickformat": ".0%", "range": [0, 1.05 * min(longest, 1.0)], "nticks": 6}
+    height = 110 + (14 + 12 * len(bars)) * len(names)
     return chart(bars, height, xaxis=axis, yaxis={"automargin": True}, barmode="group")
 
 

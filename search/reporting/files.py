@@ -90,9 +90,9 @@ def write_tables(reading: Reading, folder: Path) -> list[Path]:
             [(stage.name, *asdict(each).values()) for stage in reading.effects.stages for each in stage.effects],
         ),
         "importance.csv": (
-            ("branch", "method", "trials", "setting", "share"),
-            [(each.branch, each.method, each.trials, *item) for each in reading.importances
-             for item in each.shares.items()],
+            ("branch", "method", "trials", "setting", "share", "chance"),
+            [(each.branch, each.method, each.trials, setting, share, each.chance.get(setting))
+             for each in reading.importances for setting, share in each.shares.items()],
         ),
         "failures.csv": (
             ("trial", "class", "epoch", "message"),

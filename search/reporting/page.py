@@ -15,7 +15,7 @@ from search.display import duration, in_short, number, score, searched
 from search.reporting import charts, judgement_charts
 from search.reporting.files import plain
 from search.reporting.gather import Reading
-from search.reporting.importance import Importance
+from search.reporting.importance import HELD, Importance
 from search.reporting.judged import Hard
 from search.reporting.parts import Part, parts_of
 from search.reporting.tables import effect_cells, ordered, per_class
@@ -83,6 +83,7 @@ def _content(reading: Reading, figure: Any) -> dict[str, Any]:
             }
             for place, stage in enumerate(stages)
         ],
+        "held": HELD,
         "importance": figure("importance", charts.importance(whole) if whole else {}),
         "branches": [
             (branch, inside[0].trials, figure(f"branch-{place}", charts.importance(inside)))

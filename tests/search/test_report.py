@@ -107,6 +107,7 @@ def test_importances_find_what_was_planted(place):
     assert "loss is focal" in {each.branch for each in found}
     for each in found:
         assert sum(each.shares.values()) == pytest.approx(1.0)
+        assert bool(each.chance) == (each.method == "PED-ANOVA")
     forest = found[1].shares
     assert forest["loss"] + forest["balancing"] > 0.5
 
@@ -137,6 +138,28 @@ def test_each_branch_is_asked_by_both_methods(place):
     assert found[0].shares["loss.focal.gamma"] < 0.6
 
 
+def test_settings_of_few_trials_are_left_out_and_noise_is_told_from_what_matters(place):
+    """The learning rate decides. Half of forty trials have gamma, which says nothing; nor does the dropout of all."""
+    status = study_status(place, "photos")
+    like = next(row for row in status.rows if row.state == "complete")
+    rng = np.random.default_rng(1)
+    rows = []
+    for number in range(40):
+        lr, dropout = float(10 ** rng.uniform(-4, -2)), float(rng.uniform(0, 0.5))
+        settings = {"image_size": int(rng.choice([32, 64])), "head": "linear", "head.linear.dropout": dropout}
+        settings |= {"loss": "cross_entropy", "balancing": "none", "optimizer": "adamw", "optimizer.adamw.lr": lr}
+        if number % 2:
+            settings |= {"loss": "focal", "loss.focal.gamma": float(rng.uniform(0.5, 3.0))}
+        value = 0.5 - 0.1 * np.log10(lr)
+        rows.append(replace(like, number=number, settings=settings, history={1: value}, epoch=1, value=value))
+    whole, forest = importances(replace(status, rows=tuple(rows)))[:2]
+    assert "loss.focal.gamma" not in whole.shares
+    assert set(whole.chance) == set(whole.shares) >= {"head.linear.dropout", "optimizer.adamw.lr"}
+    above = {name for name, share in whole.shares.items() if share > whole.chance[name]}
+    assert above == {"optimizer.adamw.lr"}
+    assert not forest.chance
+
+
 def test_charts_of_importance_are_grouped_by_branch(made):
     page = made.page.read_text()
     drawn = figures(page)
@@ -146,8 +169,9 @@ def test_charts_of_importance_are_grouped_by_branch(made):
         told = [each for each in made.reading.importances if each.branch == branch]
         assert [each.method for each in told] == ["PED-ANOVA", "fANOVA"]
         bars = drawn["importance" if not branch else f"branch-{place - 1}"]["data"]
-        assert [bar["name"] for bar in bars] == ["PED-ANOVA", "fANOVA"]
-        for bar, each in zip(bars, told, strict=True):
+        assert [bar["name"] for bar in bars] == ["PED-ANOVA of shuffled values, 95 %", "PED-ANOVA", "fANOVA"]
+        assert {name: x for name, x in zip(bars[0]["y"], bars[0]["x"], strict=True) if x is not None} == told[0].chance
+        for bar, each in zip(bars[1:], told, strict=True):
             assert {name: x for name, x in zip(bar["y"], bar["x"], strict=True) if x is not None} == each.shares
         if branch:
             assert f"where {branch} ({told[0].trials} trials)" in page

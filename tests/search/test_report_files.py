@@ -197,8 +197,9 @@ def test_charts_of_the_search_are_in_the_files(folder, drawn):
     shares = rows(folder, "importance")
     for place, branch in enumerate(dict.fromkeys(row["branch"] for row in shares)):
         for bar in drawn[f"branch-{place - 1}" if branch else "importance"]["data"]:
-            inside = [row for row in shares if (row["branch"], row["method"]) == (branch, bar["name"])]
-            own = {row["setting"]: float(row["share"]) for row in inside}
+            method, _, shuffled = bar["name"].partition(" of shuffled")
+            inside = [row for row in shares if (row["branch"], row["method"]) == (branch, method)]
+            own = {row["setting"]: float(row["chance" if shuffled else "share"]) for row in inside}
             assert {key: x for key, x in zip(bar["y"], bar["x"], strict=True) if x is not None} == own
     trials = {row["trial"]: row for row in rows(folder, "trials")}
     marks = [trace for trace in drawn["progress-cost"]["data"] if trace["mode"] == "markers"]
