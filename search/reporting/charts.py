@@ -32,13 +32,17 @@ def chart(traces: list[Chart], height: int, **layout: Any) -> Chart:
 
 
 def progress(reading: Reading, over: str) -> Chart:
-    """Values by the hours since the start ("time"), or by the device-hours spent until then ("cost")."""
-    ended = sorted((row for row in reading.told if row.ended and row.started), key=lambda row: (row.ended, row.number))
+    """Values by the hours since the start ("time"), or by the device-hours of all trials until then ("cost")."""
+    # What has failed has no value to draw, but it took its time, too.
+    every = [row for row in reading.status.rows if row.started]
+    by_end = sorted((row for row in every if row.ended), key=lambda row: (row.ended, row.number))
+    drawn = {row.number for row in reading.told}
+    ended = [row for row in by_end if row.number in drawn]
     if not ended:
         return {}
-    began = min(row.started for row in ended if row.started)
+    began = min(row.started for row in every if row.started)
     spent, places = 0.0, {}
-    for row in ended:
+    for row in by_end:
         spent += row.device_seconds / 3600
         hours = (row.ended - began).total_seconds() / 3600 if row.ended else 0.0
         places[row.number] = hours if over == "time" else spent

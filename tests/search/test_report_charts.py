@@ -1,0 +1,49 @@
+"""Charts and costs of a report, on rows that no search has to run for."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import datetime, timedelta
+from typing import Any
+
+import pytest
+
+from search.identity import Identity
+from search.reporting.charts import progress
+from search.reporting.effects import ComponentEffects
+from search.reporting.gather import Reading
+from search.rows import TrialRow
+from search.study import StudyStatus
+
+BEGAN = datetime(2026, 11, 23, 8)
+IDENTITY = Identity("d", "h", "holdout", "s", "mean_auc", "maximize", {"epochs": 3, "general": {}, "components": {}})
+
+
+def row(number: int, state: str, value: float | None, began: float, hours: float, **noted: Any) -> TrialRow:
+    """A trial on one device that began so many hours after the first, and took so many."""
+    started = BEGAN + timedelta(hours=began)
+    ended = None if state == "running" else started + timedelta(hours=hours)
+    noted = {"seconds": 3600.0 * hours, "device_seconds": 3600.0 * hours, **noted}
+    return TrialRow(number, state, value, 2, {}, {1: 0.7, 2: value or 0.7}, noted, started, ended)
+
+
+def reading(*rows: TrialRow, driven: bool = False) -> Reading:
+    status = StudyStatus("mine", IDENTITY, rows, driven)
+    return Reading(
+        status, rows, ComponentEffects("mine", "mean_auc", "maximize", (), ()), (), None, (), None, (), (), None, BEGAN
+    )
+
+
+@pytest.mark.parametrize(("over", "ends"), [("time", [11.0, 12.5]), ("cost", [11.0, 12.5])])
+def test_what_failed_trials_took_is_spent(over: str, ends: list[float]) -> None:
+    rows = (
+        row(0, "failed", None, 0, 10, failure="error"),
+        row(1, "complete", 0.8, 10, 1),
+        row(2, "pruned", 0.7, 11, 1.5),
+        row(3, "failed", None, 12.5, 2, failure="lost"),
+    )
+    pruned, complete, best = progress(reading(*rows), over)["data"]
+    assert (complete["x"], pruned["x"]) == ([ends[0]], [ends[1]])
+    assert best["x"] == [11.0, 14.5], "the best holds until now"
+    # Of failed trials alone there is nothing to draw.
+    assert progress(reading(replace(rows[0], history={})), over) == {}
