@@ -78,13 +78,13 @@ def learning_curves(reading: Reading) -> Chart:
     for row in reversed(reading.trials):
         if not row.history:
             continue
-        marked = row.number in best
+        marked, state = row.number in best, reading.status.state_of(row)
         colour = COLOURS[best.index(row.number) % len(COLOURS)] if marked else PLAIN
         traces.append({
             "type": "scatter", "mode": "lines+markers", "name": f"trial {row.number}", "showlegend": marked,
             "x": list(row.history), "y": list(row.history.values()), "opacity": 1.0 if marked else 0.45,
             "line": {"color": colour, "width": 2.5 if marked else 1}, "marker": {"size": 5 if marked else 4},
-            "hovertemplate": f"trial {row.number}, {row.state}<br>epoch %{{x}}: %{{y:.4f}}<extra></extra>",
+            "hovertemplate": f"trial {row.number}, {state}<br>epoch %{{x}}: %{{y:.4f}}<extra></extra>",
         })  # fmt: skip
     rungs = [
         {"type": "line", "x0": rung, "x1": rung, "yref": "paper", "y0": 0, "y1": 1,

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from search.identity import Identity
-from search.reporting.charts import progress
+from search.reporting.charts import learning_curves, progress
 from search.reporting.effects import ComponentEffects
 from search.reporting.gather import Reading
 from search.rows import TrialRow
@@ -47,3 +47,11 @@ def test_what_failed_trials_took_is_spent(over: str, ends: list[float]) -> None:
     assert best["x"] == [11.0, 14.5], "the best holds until now"
     # Of failed trials alone there is nothing to draw.
     assert progress(reading(replace(rows[0], history={})), over) == {}
+
+
+@pytest.mark.parametrize(("driven", "state"), [(True, "running"), (False, "interrupted")])
+def test_a_trial_that_nobody_runs_is_interrupted_in_costs_and_curves(driven: bool, state: str) -> None:
+    found = reading(row(0, "complete", 0.8, 0, 1), row(1, "running", 0.6, 1, 0.5), driven=driven)
+    assert found.spent == {"complete": (1, 1.0, 1.0), state: (1, 0.5, 0.5)}
+    unfinished, _ = learning_curves(found)["data"]
+    assert unfinished["hovertemplate"].startswith(f"trial 1, {state}<br>")
