@@ -164,7 +164,7 @@ def _trials(reading: Reading) -> Table:
         ]
         for row in reading.trials
     ]
-    return [*columns, *settings, *(f"metric {name}" for name in metrics)], rows
+    return [*columns, *(f"setting {name}" for name in settings), *(f"metric {name}" for name in metrics)], rows
 
 
 def _ranking(reading: Reading) -> Table:

@@ -81,7 +81,7 @@ def test_the_files_say_the_same(made, place):
     assert len(rows) == 27
     best = next(row for row in rows if row["trial"] == str(told["best"]))
     assert float(best["value"]) == first["score"]["value"] == float(best["metric mean_auc"])
-    assert best["loss"] in {"focal", "cross_entropy"}
+    assert best["setting loss"] in {"focal", "cross_entropy"}
     with (folder / "effects.csv").open() as file:
         effects = {(row["stage"], row["option"]): row["verdict"] for row in csv.DictReader(file)}
     assert effects["after epoch 1", "focal"] == "better"

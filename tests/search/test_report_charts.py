@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import csv
 from dataclasses import replace
 from datetime import datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,6 +13,7 @@ import pytest
 from search.identity import Identity
 from search.reporting.charts import learning_curves, progress
 from search.reporting.effects import ComponentEffects
+from search.reporting.files import write_tables
 from search.reporting.gather import Reading
 from search.rows import TrialRow
 from search.study import StudyStatus
@@ -55,3 +58,16 @@ def test_a_trial_that_nobody_runs_is_interrupted_in_costs_and_curves(driven: boo
     assert found.spent == {"complete": (1, 1.0, 1.0), state: (1, 0.5, 0.5)}
     unfinished, _ = learning_curves(found)["data"]
     assert unfinished["hovertemplate"].startswith(f"trial 1, {state}<br>")
+
+
+def test_settings_are_told_from_the_columns_of_every_trial(tmp_path: Path) -> None:
+    """A setting may be called as a column is, such as one that says which epochs are trained."""
+    trial = replace(row(0, "complete", 0.8, 0, 1, metrics={"mean_auc": 0.8}), settings={"epoch": "full", "seed": 7})
+    write_tables(reading(trial), tmp_path)
+    with (tmp_path / "trials.csv").open() as file:
+        reader = csv.DictReader(file)
+        (found,) = reader
+    assert len(set(reader.fieldnames or ())) == len(reader.fieldnames or ())
+    assert {name: found[name] for name in ("epoch", "seed", "setting epoch", "setting seed", "metric mean_auc")} == {
+        "epoch": "2", "seed": "0", "setting epoch": "full", "setting seed": "7", "metric mean_auc": "0.8",
+    }  # fmt: skip

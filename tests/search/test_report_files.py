@@ -209,8 +209,10 @@ def test_charts_of_the_search_are_in_the_files(folder, drawn):
             assert (float(row["value"]), row["state"]) == (value, trace["name"])
             assert row["started"] <= row["ended"]
     axes = {axis["label"]: axis for axis in drawn["parallel"]["data"][0]["dimensions"]}
-    valued = [row for row in trials.values() if row["state"] in ("complete", "pruned")]
-    assert sorted(axes["lr"]["values"]) == pytest.approx(sorted(float(row["optimizer.adamw.lr"]) for row in valued))
+    rates = [
+        float(row["setting optimizer.adamw.lr"]) for row in trials.values() if row["state"] in ("complete", "pruned")
+    ]
+    assert sorted(axes["lr"]["values"]) == pytest.approx(sorted(rates))
 
 
 def test_data_code_and_environment_are_on_the_page(made, place, told):
