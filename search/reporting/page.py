@@ -126,7 +126,7 @@ def _best(reading: Reading) -> list[dict[str, Any]]:
         {
             "number": each.row.number,
             "score": str(each.score) if math.isfinite(each.score.low) else score(each.score.value),
-            "behind": "" if each.behind is None else _signed(each.behind.value, each.behind.low, each.behind.high),
+            "behind": "" if each.behind is None else _value(each.behind),
             "equal": each.behind is not None and each.behind.low <= 0 <= each.behind.high,
             "epoch": each.row.epoch,
             "time": duration(each.row.seconds),
@@ -255,7 +255,3 @@ def _value(interval: Interval) -> str:
     return f"{interval.value:.4f}" + (
         f" ({interval.low:.4f} to {interval.high:.4f})" if math.isfinite(interval.low) else ""
     )
-
-
-def _signed(value: float, low: float, high: float) -> str:
-    return f"{value:+.4f} ({low:+.4f} to {high:+.4f})"

@@ -18,7 +18,7 @@ from search.ledger import open_ledger
 from search.mirror import deliver_all, mirror_of
 from search.reporting import Report, report
 from search.reporting.importance import importances
-from search.reporting.judged import judge_of
+from search.reporting.judged import judge_of, ranked
 from search.series import series_identity
 from search.study import study_status
 from search.tracking import PARENT
@@ -73,7 +73,7 @@ def test_the_files_say_the_same(made, place):
     assert told["failures"] == {"non-finite": 1, "out-of-memory": 1}
     first, second = told["ranking"][:2]
     assert (first["trial"], first["behind"]) == (told["best"], None)
-    assert second["behind"]["value"] <= 0
+    assert second["behind"]["value"] >= 0
     assert first["score"]["low"] < first["score"]["value"] < first["score"]["high"]
     assert told["identity"]["location"] == ""
     with (folder / "trials.csv").open() as file:
@@ -99,6 +99,22 @@ def test_the_hardest_are_those_with_the_least_probability(made, place):
     given = mean[np.arange(len(mean)), judge.labels]
     assert [each.probability for each in made.reading.hard] == pytest.approx(np.sort(given)[:24])
     assert made.reading.hard[0].image == judge.images[int(given.argmin())]
+
+
+@pytest.mark.parametrize(("objective", "direction"), [("mean_auc", "maximize"), ("log_loss", "minimize")])
+def test_behind_is_by_how_much_the_first_is_better(place, objective, direction):
+    """As of finalists, whichever way is better."""
+    status = study_status(place, "photos")
+    status = replace(status, identity=replace(status.identity, objective=objective, direction=direction))
+    judge = judge_of(place, status)
+    sign = 1.0 if direction == "maximize" else -1.0
+    complete = [replace(row, value=row.metrics[objective]) for row in status.rows if row.state == "complete"]
+    first, *others = ranked(judge, sorted(complete, key=lambda row: -sign * row.value))
+    assert first.behind is None
+    for each in others:
+        assert each.behind.value == pytest.approx(abs(each.row.value - first.row.value))
+        assert each.behind.low < each.behind.value < each.behind.high
+    assert others[-1].behind.low > 0, "the last is worse beyond doubt"
 
 
 def test_importances_find_what_was_planted(place):
