@@ -14,19 +14,18 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from rich import box
 from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-from rich.table import Table
 from rich.text import Text
 
 from lesion.registry import Value
+from search.stacked import StackedTable
 
 if TYPE_CHECKING:
     from lesion.data.decoding import Progress as Tell
 
-WIDTH = 100
-"""Columns where the output is no terminal, which would have told its own."""
+ENDLESS = 10_000
+"""Columns where the output is no terminal: what reads it has no edge."""
 WRAPPED = ("gate", "found", "must be", "settings", "meaning", "values", "when", "image", "trials", "gates")
 """Columns that may take several lines."""
 STYLES = {
@@ -44,7 +43,7 @@ def console(stderr: bool = False) -> Console:
     """A console on stdout, or on stderr."""
     stream = sys.stderr if stderr else sys.stdout
     known = stream.isatty() or "COLUMNS" in os.environ
-    return Console(stderr=stderr, width=None if known else WIDTH, highlight=False, markup=False, emoji=False)
+    return Console(stderr=stderr, width=None if known else ENDLESS, highlight=False, markup=False, emoji=False)
 
 
 def say(*lines: str, style: str = "", stderr: bool = False) -> None:
@@ -58,17 +57,17 @@ def print_json(value: Any) -> None:
     print(json.dumps(_plain(value), indent=2, ensure_ascii=False))
 
 
-def table(columns: Sequence[str], rows: Iterable[Sequence[str | Text]], title: str = "", right: str = "") -> Table:
+def table(
+    columns: Sequence[str],
+    rows: Iterable[Sequence[str | Text]],
+    title: str = "",
+    right: str = "",
+    wrapped: Collection[str] = WRAPPED,
+) -> StackedTable:
     """A table; the columns named in `right`, separated by spaces, hold numbers."""
     numbers = right.split()
-    shown = Table(title=title or None, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, pad_edge=False)
-    for name in columns:
-        wide = name in WRAPPED
-        justify = "right" if name.replace(" ", "_") in numbers else "left"
-        shown.add_column(name, justify=justify, no_wrap=not wide, overflow="fold")  # type: ignore[arg-type]
-    for row in rows:
-        shown.add_row(*row)
-    return shown
+    aligned = {name for name in columns if name.replace(" ", "_") in numbers}
+    return StackedTable(columns, list(rows), title, aligned, wrapped)
 
 
 @contextmanager

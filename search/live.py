@@ -15,6 +15,7 @@ from rich.text import Text
 
 from search.display import console, counted, duration, in_short, score, table
 from search.progress import StudyState
+from search.stacked import StackedTable
 
 
 @contextmanager
@@ -82,7 +83,7 @@ def _use(state: StudyState) -> str:
     )
 
 
-def _running(state: StudyState, names: Collection[str]) -> Table:
+def _running(state: StudyState, names: Collection[str]) -> StackedTable:
     rows = [
         (
             trial.label or str(trial.number),

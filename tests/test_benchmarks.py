@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import re
 import subprocess
@@ -77,3 +78,13 @@ def test_what_finalists_say_of_the_winner_s_curse_holds():
 def test_the_calibration_error_of_few_images():
     told = run("calibration_error.py", "--draws", 3, "--samples", 50)
     assert len(re.findall(r"^\| (150|600), .*\|$", told, flags=re.M)) == 16
+
+
+def test_effects_of_components_where_the_scheduler_stops_trials():
+    told = run("effects.py", "--stop", "--studies", 1, "--trials", 40)
+    table = re.findall(r"^(epoch 1|epoch 3|complete) +(model|means) +\d+ +(\S+)", told, flags=re.M)
+    assert {stage for stage, *_ in table} >= {"epoch 1", "epoch 3"}, told
+    assert all(0.5 < float(held) <= 1 for *_, held in table), told
+    counts = [int(count) for count in re.findall(r"of 1 studies, (\d+) trials", told)]
+    assert counts[0] == 40
+    assert all(after < before for before, after in itertools.pairwise(counts)), "the scheduler stopped some"

@@ -139,11 +139,8 @@ def _show(reports: list[NodeReport]) -> None:
     for report in reports:
         cells = [Text(cell.text, "red" if cell.bad else "") for cell in report.cells.values()]
         rows.append([f"{report.address} {report.role}", *cells])
-    # Eleven columns want room; where there is none, they wrap.
-    shown = table(("node", *COLUMNS), rows)
-    for column in shown.columns:
-        column.no_wrap = False
-    console().print(shown)
+    columns = ("node", *COLUMNS)
+    console().print(table(columns, rows, wrapped=columns))  # eleven columns want room
     for report in reports:
         for name, cell in report.cells.items():
             if cell.bad:

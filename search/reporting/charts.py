@@ -32,13 +32,17 @@ def chart(traces: list[Chart], height: int, **layout: Any) -> Chart:
 
 
 def progress(reading: Reading, over: str) -> Chart:
-    """Values by the hours since the start ("time"), or by the device-hours spent until then ("cost")."""
-    ended = sorted((row for row in reading.told if row.ended and row.started), key=lambda row: (row.ended, row.number))
+    """Values by the hours since the start ("time"), or by the device-hours of all trials until then ("cost")."""
+    # What has failed has no value to draw, but it took its time, too.
+    every = [row for row in reading.status.rows if row.started]
+    by_end = sorted((row for row in every if row.ended), key=lambda row: (row.ended, row.number))
+    drawn = {row.number for row in reading.told}
+    ended = [row for row in by_end if row.number in drawn]
     if not ended:
         return {}
-    began = min(row.started for row in ended if row.started)
+    began = min(row.started for row in every if row.started)
     spent, places = 0.0, {}
-    for row in ended:
+    for row in by_end:
         spent += row.device_seconds / 3600
         hours = (row.ended - began).total_seconds() / 3600 if row.ended else 0.0
         places[row.number] = hours if over == "time" else spent
@@ -74,13 +78,13 @@ def learning_curves(reading: Reading) -> Chart:
     for row in reversed(reading.trials):
         if not row.history:
             continue
-        marked = row.number in best
+        marked, state = row.number in best, reading.status.state_of(row)
         colour = COLOURS[best.index(row.number) % len(COLOURS)] if marked else PLAIN
         traces.append({
             "type": "scatter", "mode": "lines+markers", "name": f"trial {row.number}", "showlegend": marked,
             "x": list(row.history), "y": list(row.history.values()), "opacity": 1.0 if marked else 0.45,
             "line": {"color": colour, "width": 2.5 if marked else 1}, "marker": {"size": 5 if marked else 4},
-            "hovertemplate": f"trial {row.number}, {row.state}<br>epoch %{{x}}: %{{y:.4f}}<extra></extra>",
+            "hovertemplate": f"trial {row.number}, {state}<br>epoch %{{x}}: %{{y:.4f}}<extra></extra>",
         })  # fmt: skip
     rungs = [
         {"type": "line", "x0": rung, "x1": rung, "yref": "paper", "y0": 0, "y1": 1,
@@ -124,16 +128,22 @@ def effects(stage: Stage, direction: str) -> Chart:
 
 
 def importance(found: Sequence[Importance]) -> Chart:
-    """Bars by setting, one colour a method."""
+    """Bars by setting, one colour a method, and in grey what a method finds in shuffled values."""
     names = list(dict.fromkeys(name for each in found for name in each.shares))[::-1]
     bars: list[Chart] = [
-        {"type": "bar", "orientation": "h", "name": each.method, "y": names,
-         "x": [each.shares.get(name) for name in names], "marker": {"color": COLOURS[METHODS.index(each.method)]},
-         "showlegend": True, "hovertemplate": "%{y}: %{x:.0%}<extra></extra>"}
+        {"type": "bar", "orientation": "h", "name": name, "y": names, "x": [shares.get(each) for each in names],
+         "marker": {"color": colour}, "showlegend": True, "hovertemplate": "%{y}: %{x:.0%}<extra></extra>"}
         for each in found
+        for name, shares, colour in (
+            (f"{each.method} of shuffled values, 95 %", each.chance, PLAIN),
+            (each.method, each.shares, COLOURS[METHODS.index(each.method)]),
+        )
+        if shares
     ]  # fmt: skip
-    axis = {"tickformat": ".0%", "rangemode": "tozero", "nticks": 6}
-    height = 110 + (14 + 12 * len(found)) * len(names)
+    # What is shuffled may be many times the whole, and would leave no room for the rest.
+    longest = max((x for bar in bars for x in bar["x"] if x is not None), default=1.0)
+    axis = {"tickformat": ".0%", "range": [0, 1.05 * min(longest, 1.0)], "nticks": 6}
+    height = 110 + (14 + 12 * len(bars)) * len(names)
     return chart(bars, height, xaxis=axis, yaxis={"automargin": True}, barmode="group")
 
 

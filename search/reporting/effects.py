@@ -101,7 +101,7 @@ def component_effects(
     noise = validation_noise(place, status, seed=seed)
     notes = list(noise.notes)
     stages = []
-    for epoch, rows in _compared(status.rows):
+    for epoch, rows in compared(status.rows):
         progress(f"effects {Stage(epoch, 0, (), None).name}, {len(rows)} trials")
         stages.append(_stage(status, epoch, rows, noise, seed))
         if len(rows) < FEWEST:
@@ -123,7 +123,7 @@ def component_effects(
     )
 
 
-def _compared(rows: Sequence[TrialRow]) -> list[tuple[int | None, list[TrialRow]]]:
+def compared(rows: Sequence[TrialRow]) -> list[tuple[int | None, list[TrialRow]]]:
     """Epochs at which trials are compared and the trials that have a value there: all first, the complete ones last."""
     told = [row for row in rows if row.history and row.state in ("complete", "pruned")]
     if not told:

@@ -90,9 +90,9 @@ def write_tables(reading: Reading, folder: Path) -> list[Path]:
             [(stage.name, *asdict(each).values()) for stage in reading.effects.stages for each in stage.effects],
         ),
         "importance.csv": (
-            ("branch", "method", "trials", "setting", "share"),
-            [(each.branch, each.method, each.trials, *item) for each in reading.importances
-             for item in each.shares.items()],
+            ("branch", "method", "trials", "setting", "share", "chance"),
+            [(each.branch, each.method, each.trials, setting, share, each.chance.get(setting))
+             for each in reading.importances for setting, share in each.shares.items()],
         ),
         "failures.csv": (
             ("trial", "class", "epoch", "message"),
@@ -164,7 +164,7 @@ def _trials(reading: Reading) -> Table:
         ]
         for row in reading.trials
     ]
-    return [*columns, *settings, *(f"metric {name}" for name in metrics)], rows
+    return [*columns, *(f"setting {name}" for name in settings), *(f"metric {name}" for name in metrics)], rows
 
 
 def _ranking(reading: Reading) -> Table:

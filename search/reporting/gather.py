@@ -64,8 +64,9 @@ class Reading:
         """Trials, hours in epochs and device-hours by state."""
         spent: dict[str, tuple[int, float, float]] = {}
         for row in self.status.rows:
-            trials, hours, devices = spent.get(row.state, (0, 0.0, 0.0))
-            spent[row.state] = (trials + 1, hours + row.seconds / 3600, devices + row.device_seconds / 3600)
+            state = self.status.state_of(row)
+            trials, hours, devices = spent.get(state, (0, 0.0, 0.0))
+            spent[state] = (trials + 1, hours + row.seconds / 3600, devices + row.device_seconds / 3600)
         return spent
 
     @property

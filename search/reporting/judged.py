@@ -90,7 +90,7 @@ class Judge:
 
 @dataclass(frozen=True)
 class Ranked:
-    """A complete trial, its objective with interval, and how far it is behind the best of them (None for that one)."""
+    """A complete trial, its objective with interval, and by how much the best of them is better (None for that one)."""
 
     row: TrialRow
     score: Interval
@@ -120,6 +120,7 @@ def judge_of(place: Workspace, status: StudyStatus) -> Judge | str:
 def ranked(judge: Judge, rows: Sequence[TrialRow], *, seed: int = 0) -> list[Ranked]:
     """The best `TOP` of complete `rows`, which come best first; differences are paired, on the same images."""
     objective, classes = judge.status.identity.objective, judge.data.classes
+    sign = 1.0 if judge.status.identity.direction == "maximize" else -1.0
     lesions = lesions_of(judge.labels, classes, judge.groups)
     images = lesions_of(judge.labels, classes)
     weights = resamples(judge.labels, groups=judge.groups, samples=SAMPLES, seed=seed)
@@ -137,7 +138,7 @@ def ranked(judge: Judge, rows: Sequence[TrialRow], *, seed: int = 0) -> list[Ran
         behind = None
         if first is not None and objective not in INFLATED:
             count = limited_by(objective, classes, lesions)
-            behind = difference_interval(row.value - first[0], sampled - first[1], count)
+            behind = difference_interval(sign * (first[0] - row.value), sign * (first[1] - sampled), count)
         first = first or (row.value, sampled)
         found.append(Ranked(row, score, behind))
     return found

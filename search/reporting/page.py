@@ -15,7 +15,7 @@ from search.display import duration, in_short, number, score, searched
 from search.reporting import charts, judgement_charts
 from search.reporting.files import plain
 from search.reporting.gather import Reading
-from search.reporting.importance import Importance
+from search.reporting.importance import HELD, Importance
 from search.reporting.judged import Hard
 from search.reporting.parts import Part, parts_of
 from search.reporting.tables import effect_cells, ordered, per_class
@@ -83,6 +83,7 @@ def _content(reading: Reading, figure: Any) -> dict[str, Any]:
             }
             for place, stage in enumerate(stages)
         ],
+        "held": HELD,
         "importance": figure("importance", charts.importance(whole) if whole else {}),
         "branches": [
             (branch, inside[0].trials, figure(f"branch-{place}", charts.importance(inside)))
@@ -125,7 +126,7 @@ def _best(reading: Reading) -> list[dict[str, Any]]:
         {
             "number": each.row.number,
             "score": str(each.score) if math.isfinite(each.score.low) else score(each.score.value),
-            "behind": "" if each.behind is None else _signed(each.behind.value, each.behind.low, each.behind.high),
+            "behind": "" if each.behind is None else _value(each.behind),
             "equal": each.behind is not None and each.behind.low <= 0 <= each.behind.high,
             "epoch": each.row.epoch,
             "time": duration(each.row.seconds),
@@ -254,7 +255,3 @@ def _value(interval: Interval) -> str:
     return f"{interval.value:.4f}" + (
         f" ({interval.low:.4f} to {interval.high:.4f})" if math.isfinite(interval.low) else ""
     )
-
-
-def _signed(value: float, low: float, high: float) -> str:
-    return f"{value:+.4f} ({low:+.4f} to {high:+.4f})"

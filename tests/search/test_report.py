@@ -18,7 +18,7 @@ from search.ledger import open_ledger
 from search.mirror import deliver_all, mirror_of
 from search.reporting import Report, report
 from search.reporting.importance import importances
-from search.reporting.judged import judge_of
+from search.reporting.judged import judge_of, ranked
 from search.series import series_identity
 from search.study import study_status
 from search.tracking import PARENT
@@ -73,7 +73,7 @@ def test_the_files_say_the_same(made, place):
     assert told["failures"] == {"non-finite": 1, "out-of-memory": 1}
     first, second = told["ranking"][:2]
     assert (first["trial"], first["behind"]) == (told["best"], None)
-    assert second["behind"]["value"] <= 0
+    assert second["behind"]["value"] >= 0
     assert first["score"]["low"] < first["score"]["value"] < first["score"]["high"]
     assert told["identity"]["location"] == ""
     with (folder / "trials.csv").open() as file:
@@ -81,7 +81,7 @@ def test_the_files_say_the_same(made, place):
     assert len(rows) == 27
     best = next(row for row in rows if row["trial"] == str(told["best"]))
     assert float(best["value"]) == first["score"]["value"] == float(best["metric mean_auc"])
-    assert best["loss"] in {"focal", "cross_entropy"}
+    assert best["setting loss"] in {"focal", "cross_entropy"}
     with (folder / "effects.csv").open() as file:
         effects = {(row["stage"], row["option"]): row["verdict"] for row in csv.DictReader(file)}
     assert effects["after epoch 1", "focal"] == "better"
@@ -101,12 +101,29 @@ def test_the_hardest_are_those_with_the_least_probability(made, place):
     assert made.reading.hard[0].image == judge.images[int(given.argmin())]
 
 
+@pytest.mark.parametrize(("objective", "direction"), [("mean_auc", "maximize"), ("log_loss", "minimize")])
+def test_behind_is_by_how_much_the_first_is_better(place, objective, direction):
+    """As of finalists, whichever way is better."""
+    status = study_status(place, "photos")
+    status = replace(status, identity=replace(status.identity, objective=objective, direction=direction))
+    judge = judge_of(place, status)
+    sign = 1.0 if direction == "maximize" else -1.0
+    complete = [replace(row, value=row.metrics[objective]) for row in status.rows if row.state == "complete"]
+    first, *others = ranked(judge, sorted(complete, key=lambda row: -sign * row.value))
+    assert first.behind is None
+    for each in others:
+        assert each.behind.value == pytest.approx(abs(each.row.value - first.row.value))
+        assert each.behind.low < each.behind.value < each.behind.high
+    assert others[-1].behind.low > 0, "the last is worse beyond doubt"
+
+
 def test_importances_find_what_was_planted(place):
     found = importances(study_status(place, "photos"))
     assert [(each.branch, each.method) for each in found][:2] == [("", "PED-ANOVA"), ("", "fANOVA")]
     assert "loss is focal" in {each.branch for each in found}
     for each in found:
         assert sum(each.shares.values()) == pytest.approx(1.0)
+        assert bool(each.chance) == (each.method == "PED-ANOVA")
     forest = found[1].shares
     assert forest["loss"] + forest["balancing"] > 0.5
 
@@ -137,6 +154,28 @@ def test_each_branch_is_asked_by_both_methods(place):
     assert found[0].shares["loss.focal.gamma"] < 0.6
 
 
+def test_settings_of_few_trials_are_left_out_and_noise_is_told_from_what_matters(place):
+    """The learning rate decides. Half of forty trials have gamma, which says nothing; nor does the dropout of all."""
+    status = study_status(place, "photos")
+    like = next(row for row in status.rows if row.state == "complete")
+    rng = np.random.default_rng(1)
+    rows = []
+    for number in range(40):
+        lr, dropout = float(10 ** rng.uniform(-4, -2)), float(rng.uniform(0, 0.5))
+        settings = {"image_size": int(rng.choice([32, 64])), "head": "linear", "head.linear.dropout": dropout}
+        settings |= {"loss": "cross_entropy", "balancing": "none", "optimizer": "adamw", "optimizer.adamw.lr": lr}
+        if number % 2:
+            settings |= {"loss": "focal", "loss.focal.gamma": float(rng.uniform(0.5, 3.0))}
+        value = 0.5 - 0.1 * np.log10(lr)
+        rows.append(replace(like, number=number, settings=settings, history={1: value}, epoch=1, value=value))
+    whole, forest = importances(replace(status, rows=tuple(rows)))[:2]
+    assert "loss.focal.gamma" not in whole.shares
+    assert set(whole.chance) == set(whole.shares) >= {"head.linear.dropout", "optimizer.adamw.lr"}
+    above = {name for name, share in whole.shares.items() if share > whole.chance[name]}
+    assert above == {"optimizer.adamw.lr"}
+    assert not forest.chance
+
+
 def test_charts_of_importance_are_grouped_by_branch(made):
     page = made.page.read_text()
     drawn = figures(page)
@@ -146,8 +185,9 @@ def test_charts_of_importance_are_grouped_by_branch(made):
         told = [each for each in made.reading.importances if each.branch == branch]
         assert [each.method for each in told] == ["PED-ANOVA", "fANOVA"]
         bars = drawn["importance" if not branch else f"branch-{place - 1}"]["data"]
-        assert [bar["name"] for bar in bars] == ["PED-ANOVA", "fANOVA"]
-        for bar, each in zip(bars, told, strict=True):
+        assert [bar["name"] for bar in bars] == ["PED-ANOVA of shuffled values, 95 %", "PED-ANOVA", "fANOVA"]
+        assert {name: x for name, x in zip(bars[0]["y"], bars[0]["x"], strict=True) if x is not None} == told[0].chance
+        for bar, each in zip(bars[1:], told, strict=True):
             assert {name: x for name, x in zip(bar["y"], bar["x"], strict=True) if x is not None} == each.shares
         if branch:
             assert f"where {branch} ({told[0].trials} trials)" in page
