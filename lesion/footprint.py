@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from lesion.models import Model
     from lesion.settings import Plan
 
+OTHERS = 2**30
+"""Bytes of a GPU that may be taken before the model is built: this process's own context, a desktop's windows."""
 STEPS = 4
 VALIDATED = 64
 """Images of a batch of validation."""
@@ -49,7 +51,8 @@ class Footprint:
 def measure(settings: Mapping[str, Value], classes: int, device: torch.device, steps: int = STEPS) -> Footprint:
     """Build the model that flat `settings` describe, train it for `steps` steps and predict once; SettingError.
 
-    Weights are not read: their values do not change what a step costs.
+    Weights are not read: their values do not change what a step costs. Where memory of the GPU runs out while others
+    hold some of it, that is raised: what the training needs is not known then.
     """
     import torch  # noqa: PLC0415 - who only reads footprints needs none of it
 
@@ -57,14 +60,32 @@ def measure(settings: Mapping[str, Value], classes: int, device: torch.device, s
     from lesion.settings import resolve  # noqa: PLC0415
 
     plan = resolve(settings)
+    others = _held_by_others(device)
     try:
         return _measured(plan, classes, device, steps)
     except (RuntimeError, MemoryError) as problem:
         if device.type != "cuda" or not is_out_of_memory(problem) or is_out_of_host_memory(problem):
             raise
+        total = torch.cuda.get_device_properties(device).total_memory
+        # Who came meanwhile counts, and who has gone since as well.
+        if (others := max(others, _held_by_others(device))) > max(OTHERS, total // 8):
+            problem.add_note(
+                f"its memory ran out while other programs held {others / 2**30:.1f} of {total / 2**30:.1f} GiB "
+                "('nvidia-smi' names them)"
+            )
+            raise
     # A training would halve its micro-batches (`lesion.stepping`) until they fill what it is given.
-    total = torch.cuda.get_device_properties(device).total_memory
     return Footprint(host_bytes=peak_bytes(), device_bytes=total, images_per_second=0.0, busy=1.0)
+
+
+def _held_by_others(device: torch.device) -> int:
+    """Bytes of a GPU that are taken, and not reserved for this process's tensors; 0 on a CPU."""
+    import torch  # noqa: PLC0415
+
+    if device.type != "cuda":
+        return 0
+    free, total = torch.cuda.mem_get_info(device)
+    return total - free - torch.cuda.memory_reserved(device)
 
 
 def _measured(plan: Plan, classes: int, device: torch.device, steps: int) -> Footprint:
