@@ -18,7 +18,7 @@ import stat
 import tempfile
 import uuid
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -68,7 +68,7 @@ def local_copy(source: str, content_hash: str | None = None, folder: Path | None
             content_hash = _hash_at(source)
         _make(folder)
         place = _place(folder, content_hash)
-        with filelock.FileLock(folder / f".{place.name}.lock"):
+        with _lock(place):
             if not _is_sound(place, content_hash):
                 _copy(source, content_hash, place)
         return place
@@ -77,15 +77,19 @@ def local_copy(source: str, content_hash: str | None = None, folder: Path | None
 def require_access(source: str, content_hash: str, folder: Path | None = None) -> None:
     """Raise DataAccessError, with this node's name, where it has no copy of the set at `source` and could make none.
 
-    Asked are the source, for the set's manifest, and the disk, for room; nothing is copied.
+    Asked are the source, for the set's manifest, and the disk, for room; nothing is copied. What a killed process left
+    of a copy goes; while one is under way, which takes the room, the disk is not asked.
     """
     folder = folder or node_folder()
     with _explained(source, folder, known=True):
         _make(folder)
-        if (_place(folder, content_hash) / SEAL).is_file():
+        place = _place(folder, content_hash)
+        if (place / SEAL).is_file():
             return
         _require_same(source, _hash_at(source), content_hash)
-        _require_room(source, folder, *_addresses(source))
+        with suppress(filelock.Timeout), _lock(place, timeout=0):
+            _remove_partial(place)
+            _require_room(source, folder, *_addresses(source))
 
 
 def _make(folder: Path) -> None:
@@ -111,10 +115,21 @@ def _place(folder: Path, content_hash: str) -> Path:
     return folder / content_hash[:32]
 
 
+def _lock(place: Path, timeout: float = -1) -> filelock.BaseFileLock:
+    """Of who copies to `place`; raises filelock.Timeout after so many seconds, never where they are negative."""
+    return filelock.FileLock(place.with_name(f".{place.name}.lock"), timeout=timeout)
+
+
+def _remove_partial(place: Path) -> None:
+    """Remove what killed processes left of copies to `place`; the caller holds its lock."""
+    for old in place.parent.glob(f".{place.name}.partial-*"):
+        shutil.rmtree(old, ignore_errors=True)
+
+
 def _copy(source: str, content_hash: str, place: Path) -> None:
     """Fetch beside `place`, check, and rename; what stood there, and what a killed process left, goes."""
-    for old in (place, *place.parent.glob(f".{place.name}.partial-*")):
-        shutil.rmtree(old, ignore_errors=True)
+    shutil.rmtree(place, ignore_errors=True)
+    _remove_partial(place)
     beside = place.with_name(f".{place.name}.partial-{uuid.uuid4().hex[:8]}")
     beside.mkdir()
     try:

@@ -4,6 +4,7 @@ import json
 import multiprocessing
 import os
 import platform
+import shutil
 import tempfile
 import threading
 from collections.abc import Iterator
@@ -12,6 +13,7 @@ from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
+import filelock
 import fsspec
 import numpy as np
 import pandas as pd
@@ -305,6 +307,40 @@ def refuse(source: str) -> Any:
 def test_a_node_that_has_a_copy_needs_no_access(source: Path, node: Path) -> None:
     content = PackedDataset.open(source).content_hash
     travel.require_access(source.as_uri(), content)
-    assert list(node.iterdir()) == []
+    assert [path.suffix for path in node.iterdir()] == [".lock"]
     travel.local_copy(source.as_uri(), content)
     travel.require_access("memory://gone", content)
+
+
+def fill(monkeypatch: pytest.MonkeyPatch, node: Path, source: Path) -> Path:
+    """Fill the node's disk with a copy that was cut short, but for half of what a copy takes; returns what was left."""
+    left = node / f".{PackedDataset.open(source).content_hash[:32]}.partial-dead"
+    left.mkdir(parents=True)
+    (left / IMAGES).write_bytes((source / IMAGES).read_bytes())
+    size = sum((source / name).stat().st_size for name in travel.FILES)
+
+    def disk_usage(folder: Path) -> Any:
+        used = sum(path.stat().st_size for path in node.rglob("*") if path.is_file())
+        return shutil._ntuple_diskusage(0, used, travel.SPARE + size + size // 2 - used)  # type: ignore[attr-defined]
+
+    monkeypatch.setattr(shutil, "disk_usage", disk_usage)
+    return left
+
+
+def test_what_a_killed_process_left_takes_no_room(source: Path, node: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    left, content = fill(monkeypatch, node, source), PackedDataset.open(source).content_hash
+    travel.require_access(source.as_uri(), content)
+    assert not left.exists()
+    travel.local_copy(source.as_uri(), content)
+
+
+def test_a_copy_that_is_under_way_takes_the_room_that_it_was_promised(
+    source: Path, node: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    left, content = fill(monkeypatch, node, source), PackedDataset.open(source).content_hash
+    with filelock.FileLock(node / f".{content[:32]}.lock"):
+        travel.require_access(source.as_uri(), content)
+        assert left.exists()
+    (node / "something else").write_bytes((source / IMAGES).read_bytes())
+    with pytest.raises(DataAccessError, match="GiB are free"):
+        travel.require_access(source.as_uri(), content)
