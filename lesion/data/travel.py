@@ -26,6 +26,7 @@ import filelock
 
 from lesion.data.packed import IMAGES, MANIFEST, TABLE, PackedDataset
 from lesion.errors import DataAccessError, DataError
+from lesion.writing import write_atomically
 
 VARIABLE = "LESION_NODE_DATA"
 FILES = (IMAGES, TABLE, MANIFEST)
@@ -96,19 +97,46 @@ def _make(folder: Path) -> None:
     """Make the folder of copies; among temporary files, where anybody may have made it first, it has to be ours."""
     ours = _among_temporary()
     if folder.parent == ours:
+        were_open = []
         for each in (ours, folder):
             each.mkdir(exist_ok=True, mode=0o700)
-            _require_ours(each)
+            were_open.append(_was_open(each))
+        if any(were_open):  # through either, others could change what is below
+            _distrust(folder)
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
 
 
-def _require_ours(folder: Path) -> None:
+def _was_open(folder: Path) -> bool:
+    """Whether others could write into a folder of ours until now; raises DataError where it is not ours."""
     found = folder.lstat()
-    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid() or found.st_mode & 0o022:
+    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid():
         raise DataError(
-            f"{folder} is another account's, or others may write into it, so copies there may be changed: remove it or "
-            f"'chmod go-w' it, or name a folder of your own in {VARIABLE}"
+            f"{folder} is another account's or a link, so copies there may be changed: remove it, or name a folder of "
+            f"your own in {VARIABLE}"
         )
+    # It is ours, with the rights that a umask left.
+    if was_open := bool(found.st_mode & 0o022):
+        folder.chmod(0o700)
+    return was_open
+
+
+def _distrust(folder: Path) -> None:
+    """Have the copies in `folder`, which others could change, read and checked again; what they still can, goes."""
+    for place in list(folder.iterdir()):
+        if all(map(_is_ours_alone, [place, *place.rglob("*")])):
+            if place.is_dir():
+                (place / SEAL).unlink(missing_ok=True)
+        elif place.is_dir() and not place.is_symlink():
+            shutil.rmtree(place)
+        else:
+            place.unlink()
+
+
+def _is_ours_alone(path: Path) -> bool:
+    """Whether only we can write to it, once nobody else comes to its folder: no link leads to or from elsewhere."""
+    found = path.lstat()
+    alone = stat.S_ISDIR(found.st_mode) or (stat.S_ISREG(found.st_mode) and found.st_nlink == 1)
+    return alone and found.st_uid == os.getuid()
 
 
 def _place(folder: Path, content_hash: str) -> Path:
@@ -180,13 +208,25 @@ def _hash_at(source: str) -> str:
 def _is_sound(place: Path, content_hash: str) -> bool:
     """Whether the copy is what was checked when it came; where only its times differ, it is read and checked again."""
     try:
-        if json.loads((place / SEAL).read_text()) == _stamps(place):
+        stamps = _stamps(place)
+        if _sealed(place) == stamps:
             return True
         data = PackedDataset.open(place)
         data.verify()
     except (OSError, ValueError, DataError):
         return False
-    return data.content_hash == content_hash
+    if sound := data.content_hash == content_hash:
+        with suppress(OSError):  # of an account that shares its copies, whose seal is not ours
+            write_atomically(place / SEAL, json.dumps(stamps).encode())
+    return sound
+
+
+def _sealed(place: Path) -> object:
+    """What the seal of a copy says; None where there is none, or a damaged one."""
+    try:
+        return json.loads((place / SEAL).read_text())
+    except (OSError, ValueError):
+        return None
 
 
 def _stamps(folder: Path) -> dict[str, list[int]]:

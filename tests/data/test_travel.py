@@ -239,7 +239,7 @@ def test_copies_among_temporary_files_are_for_this_account_alone(source: Path, t
     assert travel.local_copy(source.as_uri()) == place
 
 
-@pytest.mark.parametrize("whose", ["another's", "anybody's", "a link", "another's below"])
+@pytest.mark.parametrize("whose", ["another's", "a link", "another's below"])
 def test_a_folder_among_temporary_files_that_others_may_change_is_refused(
     source: Path, temporary: Path, monkeypatch: pytest.MonkeyPatch, whose: str
 ) -> None:
@@ -250,7 +250,6 @@ def test_a_folder_among_temporary_files_that_others_may_change_is_refused(
         temporary.symlink_to(elsewhere)
     else:
         (temporary / "data").mkdir(parents=True, mode=0o700)
-        temporary.chmod(0o777 if whose == "anybody's" else 0o700)
     if whose.startswith("another's"):
         theirs = temporary / "data" if below else temporary
         real = Path.lstat
@@ -266,6 +265,34 @@ def test_a_folder_among_temporary_files_that_others_may_change_is_refused(
     with pytest.raises(DataError, match=rf"^{named} is another account's.*LESION_NODE_DATA"):
         travel.local_copy(source.as_uri())
     assert not [*temporary.rglob("*.npy")]
+
+
+@pytest.mark.parametrize("tampered", ["nothing", "changed", "linked", "hard-linked"])
+def test_a_folder_of_ours_that_a_umask_left_open_is_closed_and_its_copies_are_checked_once(
+    source: Path, temporary: Path, fetched: Any, monkeypatch: pytest.MonkeyPatch, tampered: str
+) -> None:
+    place = travel.local_copy(source.as_uri())
+    images, elsewhere = place / IMAGES, source.parent / "elsewhere"
+    whole, times = images.read_bytes(), images.stat()
+    temporary.chmod(0o775)
+    if tampered == "changed":  # by who knows that its size and times are looked at
+        images.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
+        os.utime(images, ns=(times.st_atime_ns, times.st_mtime_ns))
+    elif tampered == "linked":
+        place.rename(elsewhere)
+        place.symlink_to(elsewhere)
+    elif tampered == "hard-linked":
+        elsewhere.hardlink_to(images)
+    reads: list[Path] = []
+    verify = PackedDataset.verify
+    monkeypatch.setattr(PackedDataset, "verify", lambda data: (reads.append(data.path), verify(data)))
+    assert [travel.local_copy(source.as_uri()) for _ in range(3)] == [place] * 3
+    assert temporary.stat().st_mode & 0o777 == 0o700
+    assert images.read_bytes() == whole
+    assert images.lstat().st_nlink == 1
+    assert not place.is_symlink()
+    assert fetched() == (1 if tampered == "nothing" else 2)
+    assert len(reads) == (2 if tampered == "changed" else 1)
 
 
 def test_data_are_opened_by_their_address(source: Path, tmp_path: Path, node: Path) -> None:
