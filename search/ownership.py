@@ -25,20 +25,24 @@ from search.workspace import LEDGER, Workspace
 
 NOTE = "ledgers.json"
 OWN, UNKNOWN = "own", "unknown"
-"""The workspace's own ledger; and what a note was of that is damaged."""
+"""The workspace's own ledger; and what a note was of that is damaged, or was never made."""
 WHERE = {"host": "PGHOST", "hostaddr": "PGHOSTADDR", "port": "PGPORT", "dbname": "PGDATABASE", "service": "PGSERVICE"}
 """By what a server and its database are found, and the variables that libpq takes for what a URL leaves out."""
 
 
-def note_ledger(place: Workspace, study: str) -> None:
+def note_ledger(place: Workspace, study: str, *, begun: bool = False) -> None:
     """Note that the ledger in use drives `study`, or a series of finalists; the caller holds its lock.
 
+    `begun` says that it has trials of it that were begun. Where it has none, checkpoints that no note tells of are
+    another's, which drove the study before notes were made.
     On a full disk a note that lacks it is emptied: better none is believed than one that is wrong. Raises OSError where
     not even that can be done.
     """
     noted, mine = ledgers_of(place, study), ledger_name(place)
     if mine in noted:
         return
+    if not noted and not begun and any(place.checkpoints(study).glob("*/epoch-*.ckpt")):
+        noted = (UNKNOWN,)
     path = note_of(place, study)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -141,7 +141,7 @@ class Session:
 
         That is a signal's name, a budget that is used up ("hours", "device_hours"), or "flat" (`search.flatness`).
         """
-        note_ledger(self.plan.workspace, self.plan.job.study)
+        note_ledger(self.plan.workspace, self.plan.job.study, begun=self._begun > 0)
         self.mirror.start(row for row in self.ledger.rows() if row.finished)
         self.mirror.put(mirrored.study_event("running", {**self.provenance, "lesion.target": self.plan.target}))
         for row in (row for row in self.adopted if row.settings):

@@ -43,8 +43,8 @@ def test_doctor_on_a_server(server: Server, tmp_path: Path, monkeypatch: pytest.
     ledger.let_go([1])
     save({"epoch": 1}, place.trial("tiny", 0))
     save({"epoch": 1}, place.trial("tiny", 7))
-    save({"epoch": 1}, place.trial("gone", 0))
     note_ledger(place, "gone")
+    save({"epoch": 1}, place.trial("gone", 0))
     expected = ["zombie row", "checkpoint of no trial", "checkpoints of no study"]
     other = open_workspace(tmp_path / "there")  # of another host: the server says that the study is driven
     with driving(other.lock("tiny"), "tiny", place.ledger_url):

@@ -225,9 +225,9 @@ def test_scratch_of_a_session_on_another_ledger_is_left_alone(place: Workspace) 
 def test_checkpoints_of_a_study_that_is_not_there(place: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
     search(place)
     for name in ("gone", "gone.finalists", "driven"):
+        note_ledger(place, name)
         checkpoint(place.trial(name, 0), 1)
         (place.trial(name, 0) / "predictions.npz").write_bytes(b"kept")
-        note_ledger(place, name)
     with driving(place.lock("driven"), "driven"):  # by another ledger
         [usage] = [each for each in examine(place).usage if each.kind == "checkpoints"]
         assert usage.free >= sum(path.stat().st_size for path in place.checkpoints("gone").rglob("*.ckpt"))

@@ -13,7 +13,7 @@ from lesion.data.packed import open_data
 from search import ownership
 from search.doctor import Finding, examine
 from search.interrupts import Interrupts
-from search.ledger import open_ledger
+from search.ledger import Ending, open_ledger
 from search.mirror import mirror_of
 from search.ownership import OWN, UNKNOWN, ledger_name, ledgers_of, note_ledger, note_of
 from search.session import Plan, Session
@@ -129,15 +129,22 @@ def test_a_note_that_cannot_be_written_is_not_believed(
     assert ledgers_of(place, "tiny") == (UNKNOWN,)
 
 
-def test_a_session_notes_its_ledger_before_its_first_trial(tmp_path: Path) -> None:
+@pytest.mark.parametrize("left", ["nothing", "checkpoints of its own", "checkpoints of another ledger"])
+def test_a_session_notes_its_ledger_before_its_first_trial(tmp_path: Path, left: str) -> None:
+    """Checkpoints that no note tells of are from before notes were made; they may be another ledger's."""
     make_data(tmp_path)
     place, space = open_workspace(tmp_path), make_space(tmp_path)
     identity = identity_of(space, open_data(tmp_path, "tiny"))
     ledger = open_ledger(place.ledger_url, "tiny", identity, 7)
+    if left != "nothing":
+        checkpoint(place.trial("tiny", 40), 1)
+    if left == "checkpoints of its own":
+        ledger.begin(ledger.ask(space).number)
+        ledger.finish(0, Ending("complete", 3, 0.5), metrics={"mean_auc": 0.5})
     job = Job("tiny", "i", tmp_path, None, "mean_auc", 3, place.checkpoints("tiny"), FakeTraining)
     plan = Plan(place, space, identity, job, target=0)
     assert Session(plan, ledger, mirror_of(place, "tiny", identity), Interrupts()).run() == "complete"
-    assert ledgers_of(place, "tiny") == (OWN,)
+    assert ledgers_of(place, "tiny") == ((UNKNOWN, OWN) if "another" in left else (OWN,))
 
 
 @pytest.mark.usefixtures("unmirrored")
@@ -149,9 +156,9 @@ def test_checkpoints_of_another_ledger_stay(place: Workspace, elsewhere: str, mo
         search(place, name, trials=1)
     use(monkeypatch, "")
     for name in ("gone", "earlier", "both"):
-        checkpoint(place.trial(name, 0), 1)
         if name != "earlier":  # whose session noted nothing
             note_ledger(place, name)
+        checkpoint(place.trial(name, 0), 1)
     use(monkeypatch, elsewhere)
     note_ledger(place, "both")
     use(monkeypatch, "")
@@ -193,8 +200,8 @@ def test_what_another_ledger_drives_at_the_last_moment_stays(
     place: Workspace, elsewhere: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     search(place, trials=1)
-    checkpoint(place.trial("gone", 0), 1)
     note_ledger(place, "gone")
+    checkpoint(place.trial("gone", 0), 1)
     treated = Finding.treated
 
     def mend(self: Finding) -> Finding:
