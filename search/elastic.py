@@ -17,7 +17,7 @@ from search.arrival import may_come
 from search.errors import ClusterStartError
 from search.kinds import Followed, follow, whole_gpu
 from search.places import Resources, places
-from search.seats import Alike, Counted, Measured, Seats
+from search.seats import Alike, Counted, Measured, Seat, Seats
 
 if TYPE_CHECKING:
     from search.session import Plan
@@ -66,14 +66,17 @@ class Growth:
         self._next, self._rest = float("-inf"), 0
         self.places = 0
 
-    def look(self, running: int, left: int) -> int:
-        """Places now, where `running` trials hold one and `left` have not ended; counted anew every few seconds."""
+    def look(self, running: int, left: int, stranded: int = 0) -> int:
+        """Places now, where `running` trials hold one and `left` have not ended; counted anew every few seconds.
+
+        Of those left `stranded` wait for machines that can hold them, which Ray asks for.
+        """
         if self._clock() >= self._next:
             self._next = self._clock() + EVERY
             self.places = min(self.bound, self.count(self._nodes()))
             self._return_room()
             # A trial that holds a place on a machine that has left waits in Ray, which asks for it.
-            more = min(self.bound, left) - max(self.places, running)
+            more = min(self.bound, left) - stranded - max(self.places, running)
             self._wait_for(more if running >= self.places and not self._rest else 0)
         return self.places
 
@@ -105,7 +108,8 @@ class Growing(Counted):
     """Seats that are all alike, as many as the cluster has room for at the time; `missing` trials have not ended.
 
     They follow the machines: where some join that have fewer cores beside a GPU, the trials that begin then hold
-    fewer. `tell` hears of machines that have no room for one all the same.
+    fewer. `tell` hears of machines that have no room for one all the same, and of trials whose machine has left, where
+    they fit on no other.
     """
 
     def __init__(
@@ -114,12 +118,16 @@ class Growing(Counted):
         super().__init__(seats, missing)
         self.concurrent, self._alike, self._growth, self._tell = growth.bound, seats, growth, tell
         self._passed_over = 0
+        self._machines: list[Resources] = []
+        self._told_stranded: set[Seat] = set()
         growth.count = self._count
 
     def _count(self, nodes: list[Resources]) -> int:
         self._alike.fit(nodes, self.left)
         self._growth.shape = self._alike.seat.bundle
+        self._machines = nodes
         self._tell_of_small_ones(nodes)
+        self._tell_of_stranded()
         return places(nodes, self._alike.shape, self._alike.cores)
 
     def _tell_of_small_ones(self, nodes: list[Resources]) -> None:
@@ -134,14 +142,28 @@ class Growing(Counted):
             )
         self._passed_over = max(small, self._passed_over)
 
+    def _tell_of_stranded(self) -> None:
+        for seat in {*self._alike.stranded(self._machines)} - self._told_stranded:
+            gpus = f" and {seat.gpus:g} GPUs" if seat.gpus else ""
+            self._tell(
+                f"trials whose machine has left wait for one with {seat.cpus} cores{gpus}: no machine of now has so "
+                "many; the same command, begun anew, shares out the machines that are there then"
+            )
+            self._told_stranded.add(seat)
+
     @property
     def full(self) -> bool:
         """Whether every place is taken; one trial may always wait, for Ray would ask for it without an end."""
-        return 0 < len(self._held) >= self._growth.places
+        return bool(self._held) and len(self._held) - self._stranded >= self._growth.places
+
+    @property
+    def _stranded(self) -> int:
+        return len(self._alike.stranded(self._machines))
 
     def look(self) -> None:
         """Count the places anew, and ask for machines; does so every few seconds, however often it is called."""
-        self._growth.look(len(self._held), self.left)
+        stranded = self._stranded
+        self._growth.look(len(self._held) - stranded, self.left, stranded)
 
     def close(self) -> None:
         """Give placeholders back."""

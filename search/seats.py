@@ -16,7 +16,7 @@ from lesion.footprint import Footprint
 from lesion.registry import Value
 from lesion.sharing import bytes_of
 from search.errors import ClusterError
-from search.places import Resources, Share
+from search.places import Resources, Share, places
 
 Machine = tuple[str, ...]
 """The names of Ray's resources that stand for one machine with GPUs."""
@@ -120,6 +120,10 @@ class Alike:
     def cores(self) -> list[int]:
         """Those of each trial that runs."""
         return [seat.cpus for seat in self._taken.values()]
+
+    def stranded(self, nodes: Sequence[Resources]) -> list[Seat]:
+        """Seats of trials whose machine has left, and that fit on none of `nodes`: Ray has them wait for another."""
+        return [seat for seat in self._taken.values() if not places(nodes, seat.bundle)]
 
     @property
     def full(self) -> bool:

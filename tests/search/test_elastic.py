@@ -206,6 +206,44 @@ def test_machines_that_join_with_fewer_cores_get_trials_on_cpus(begun: Any) -> N
     assert len(told) == 1
 
 
+def test_a_trial_that_fits_on_no_machine_any_more_takes_no_place(begun: Any) -> None:
+    """The head is not searched on; what joins after the first machine has fewer cores, and the first one leaves."""
+    cluster = Cluster()
+    cluster.nodes = [{"CPU": 32, "GPU": 1}]
+    seats, told = begun(cluster, Resources())
+    assert seats.take(0, {}) == Seat(32, 1.0)
+    cluster.nodes.append({"CPU": 8, "GPU": 1})
+    seats.look()
+    assert (seats.take(1, {}), seats.full, told) == (Seat(8, 1.0), True, [])
+    del cluster.nodes[0]
+    seats.look()
+    assert seats.full, "trial 1 runs on the only machine"
+    seats.leave(1)
+    seats.look()
+    assert (seats.full, seats.take(2, {}), seats.full) == (False, Seat(8, 1.0), True)
+    for _ in range(REST + 1):
+        seats.look()
+    assert told == [
+        "trials whose machine has left wait for one with 32 cores and 1 GPUs: no machine of now has so many; the same "
+        "command, begun anew, shares out the machines that are there then"
+    ]
+    assert len(cluster.waiting) == AHEAD
+    cluster.nodes.append({"CPU": 32, "GPU": 1})  # trial 0 goes on there
+    seats.look()
+    assert (seats.full, len(told)) == (True, 1)
+
+
+def test_trials_that_wait_for_a_machine_like_theirs_are_within_the_bound(begun: Any) -> None:
+    cluster = Cluster()
+    cluster.nodes = [{"CPU": 8, "GPU": 1}] * 2
+    seats, told = begun(cluster, Resources(), concurrent=2)
+    seats.take(0, {}), seats.take(1, {})
+    cluster.nodes = []
+    for _ in range(REST + 1):
+        seats.look()
+    assert (seats.full, cluster.waiting, len(told)) == (True, [], 1), "Ray asks for room for the two, and nobody else"
+
+
 def test_measured_memory_bounds_trials_on_cpus_that_join(begun: Any) -> None:
     cluster = Cluster()
     cluster.nodes = [{"CPU": 16, "memory": 13 * GB}]
