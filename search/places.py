@@ -129,8 +129,9 @@ def resources_for(
     if concurrent is not None and concurrent < 1:
         raise ClusterError(f"--concurrent is {concurrent}, must be at least 1")
     share = _gpus_of(nodes, gpus_per_trial)
-    memory = min(memory, max((node.get("memory", 0.0) for node in nodes), default=0.0))
-    shape = {"CPU": cpus_per_trial or 1, "GPU": share, "memory": memory}
+    least = {"CPU": cpus_per_trial or 1, "GPU": share}
+    memory = min(memory, max((node.get("memory", 0.0) for node in nodes if places([node], least)), default=0.0))
+    shape = {**least, "memory": memory}
     few = not share and concurrent is None and cpus_per_trial is None
     most = places([_as_few(node) for node in nodes] if few else nodes, shape)
     if cpus_per_trial is not None and not most:

@@ -70,6 +70,13 @@ def test_memory_of_machines_is_not_added_up_and_one_trial_runs_in_any_case() -> 
     assert places([*nodes, {"CPU": 8, "memory": GB}], share.shape) == 3
     share = resources_for(nodes, memory=20 * GB)
     assert (share.concurrent, share.cpus, share.memory) == (1, 8, 5 * GB)
+    # A head without cores has most memory, and runs no trial; nor does what has no GPU where trials need one.
+    workers = [{"CPU": 8, "memory": 8 * GB}] * 4
+    share = resources_for([{"CPU": 0, "memory": 16 * GB}, *workers], missing=40, memory=12 * GB)
+    assert (share.concurrent, share.cpus, share.memory) == (4, 8, 8 * GB)
+    workers = [{"CPU": 8, "GPU": 1, "memory": 8 * GB}] * 4
+    share = resources_for([{"CPU": 8, "memory": 16 * GB}, *workers], missing=40, memory=12 * GB)
+    assert (share.concurrent, share.cpus, share.memory) == (4, 8, 8 * GB)
 
 
 @pytest.mark.parametrize(
