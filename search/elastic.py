@@ -131,23 +131,28 @@ class Growing(Counted):
         return places(nodes, self._alike.shape, self._alike.cores)
 
     def _tell_of_small_ones(self, nodes: list[Resources]) -> None:
-        seat = self._alike.seat
+        seat, shape = self._alike.seat, self._alike.shape
         kind, least = ("GPU", seat.gpus) if seat.gpus else ("CPU", 1)
-        small = sum(node.get(kind, 0.0) >= least and not places([node], self._alike.shape) for node in nodes)
-        if small > self._passed_over:
-            gpus = f" and {seat.gpus:g} GPUs" if seat.gpus else ""
-            self._tell(
-                f"{small} of {len(nodes)} machines get no trials: one holds {seat.cpus} cores{gpus}, for which they "
-                "have no room; resources.cpu says how many cores"
-            )
-        self._passed_over = max(small, self._passed_over)
+        small = [node for node in nodes if node.get(kind, 0.0) >= least and not places([node], shape)]
+        if len(small) > self._passed_over:
+            lacking = [node for node in small if places([node], seat.bundle)]
+            if lacking:
+                self._tell(
+                    f"{len(lacking)} of {len(nodes)} machines get no trials: one needs {shape['memory'] / 2**30:.1f} "
+                    "GiB of main memory, which they do not have; smaller images or batches need less"
+                )
+            if len(lacking) < len(small):
+                self._tell(
+                    f"{len(small) - len(lacking)} of {len(nodes)} machines get no trials: one holds {seat.cpus} "
+                    f"cores{_beside(seat)}, for which they have no room; resources.cpu says how many cores"
+                )
+        self._passed_over = max(len(small), self._passed_over)
 
     def _tell_of_stranded(self) -> None:
         for seat in {*self._alike.stranded(self._machines)} - self._told_stranded:
-            gpus = f" and {seat.gpus:g} GPUs" if seat.gpus else ""
             self._tell(
-                f"trials whose machine has left wait for one with {seat.cpus} cores{gpus}: no machine of now has so "
-                "many; the same command, begun anew, shares out the machines that are there then"
+                f"trials whose machine has left wait for one with {seat.cpus} cores{_beside(seat)}: no machine of now "
+                "has so many; the same command, begun anew, shares out the machines that are there then"
             )
             self._told_stranded.add(seat)
 
@@ -168,6 +173,10 @@ class Growing(Counted):
     def close(self) -> None:
         """Give placeholders back."""
         self._growth.close()
+
+
+def _beside(seat: Seat) -> str:
+    return f" and {seat.gpus:g} GPUs" if seat.gpus else ""
 
 
 def seats_of(plan: Plan, missing: int, pause: Callable[[], object]) -> Seats:

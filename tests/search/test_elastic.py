@@ -14,6 +14,7 @@ from search import cluster as clusters
 from search import elastic, seating
 from search.elastic import AHEAD, EVERY, REST, Growing, Growth
 from search.kinds import Followed, whole_gpu
+from search.places import Share
 from search.seats import Alike, Kind, Measured, Seat
 from search.space.resources import Resources
 
@@ -253,6 +254,21 @@ def test_measured_memory_bounds_trials_on_cpus_that_join(begun: Any) -> None:
     seats.look()
     assert (seats.full, seats.take(2, {})) == (False, Seat(6, 0.0))
     assert seats.full, "two more would have cores, and no memory"
+
+
+def test_machines_that_get_no_trials_are_told_of_by_what_they_lack() -> None:
+    cluster = Cluster()
+    told: list[str] = []
+    alike = Alike(1, 4, 0.0, lambda nodes, left: Share(1, 4, 0.0, memory=6 * GB))
+    seats = Growing(alike, cluster.growth(9, alike.seat.bundle), 9, told.append)
+    cluster.nodes = [{"CPU": 16, "memory": 64 * GB}, {"CPU": 16, "memory": 4 * GB}, {"CPU": 2, "memory": 64 * GB}]
+    seats.look()
+    assert told == [
+        "1 of 3 machines get no trials: one needs 6.0 GiB of main memory, which they do not have; smaller images or "
+        "batches need less",
+        "1 of 3 machines get no trials: one holds 4 cores, for which they have no room; resources.cpu says how many "
+        "cores",
+    ]
 
 
 def test_cores_by_hand_stay_what_they_are_and_too_small_machines_are_told_of(begun: Any) -> None:
