@@ -12,7 +12,7 @@ import json
 import shutil
 import time
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Set
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -65,13 +65,15 @@ def require_reach(folder: Path, data: Data | None = None, seconds: float = PATIE
         problems = question.problems(seconds)
     finally:
         question.end()
-    silent = [f"node {nodes[node]}: did not answer in {seconds:.0f} s" for node in question.open]
+    source = f": it may wait for {folder}, or for {data.source}" if data and data.source else ""
+    silent = [f"node {nodes[node]}: did not answer in {seconds:.0f} s{source}" for node in question.open]
     if problems or silent:
-        raise ClusterError(_with_fixes([*problems, *silent]))
+        raise ClusterError(_with_fixes([*problems, *silent], also={SOURCE} if silent and source else set()))
 
 
-def _with_fixes(problems: list[str]) -> str:
-    told = {next((what for what in (DATA, SOURCE) if what in problem), "") for problem in problems}
+def _with_fixes(problems: list[str], also: Set[str] = frozenset()) -> str:
+    """The problems, a line each, and what mends them, and what mends what they may be `also`."""
+    told = {next((what for what in (DATA, SOURCE) if what in problem), "") for problem in problems} | also
     fixes = {"": FIX, DATA: DATA_FIX, SOURCE: SOURCE_FIX}
     return "\n".join([*problems, *(fix for what, fix in fixes.items() if what in told)])
 
@@ -110,8 +112,10 @@ class Newcomers:
             if problems:
                 raise ClusterError(_with_fixes(problems))
             for node in question.open & set(alive) if late else ():
+                source = f", and {self._data.source}" if self._data and self._data.source else ""
                 self._tell(
-                    f"node {alive[node]}: joined, and did not answer in {PATIENCE} s; does it reach {self._folder}?"
+                    f"node {alive[node]}: joined, and did not answer in {PATIENCE} s; does it reach "
+                    f"{self._folder}{source}?"
                 )
 
     def _ask(self, nodes: Mapping[str, str]) -> None:

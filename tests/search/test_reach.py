@@ -68,6 +68,24 @@ def test_each_node_that_does_not_is_named(tmp_path: Path, nodes: Any) -> None:
     assert "every node mounts at the same path" in fix
 
 
+def test_of_a_node_that_does_not_answer_the_address_of_the_data_is_named(tmp_path: Path, nodes: Any) -> None:
+    """An S3 endpoint that a firewall swallows keeps a node as silent as a mount that hangs."""
+    data = Data(tmp_path, "0" * 64, "s3://lab/isic")
+    nodes(lambda *_: "", lambda *_: None)
+    with pytest.raises(ClusterError) as raised:
+        require_reach(tmp_path, data, seconds=1)
+    silent = f"node 10.0.0.1: did not answer in 1 s: it may wait for {tmp_path}, or for s3://lab/isic"
+    assert str(raised.value).splitlines()[1:] == [silent, reach.FIX, reach.SOURCE_FIX]
+    told: list[str] = []
+    clock = Clock()
+    nodes(answer)
+    newcomers = Newcomers(tmp_path, told.append, data, clock)
+    nodes(answer, lambda *_: None)
+    for clock.seconds in (EVERY, PATIENCE + 2 * EVERY, PATIENCE + 4 * EVERY):
+        newcomers.look()
+    assert told == [f"node 10.0.0.1: joined, and did not answer in 120 s; does it reach {tmp_path}, and s3://lab/isic?"]
+
+
 def test_a_node_alone_is_not_asked(tmp_path: Path, nodes: Any) -> None:
     nodes(lambda *_: pytest.fail("asked"))
     require_reach(tmp_path)
