@@ -42,7 +42,7 @@ def of_strange_checkpoints(place: Workspace) -> Iterator[Finding]:
     known = studies(place)  # after them: a study is in the ledger before it has checkpoints
     for folder, checkpoints in folders:
         name = _root(folder.name)
-        if name in known or not checkpoints or is_driven(place.lock(name)):
+        if name in known or not checkpoints or _is_driven(place, folder.name):
             continue
         doubt = _doubt(place, folder.name)
         mine = bool(known) and not doubt
@@ -108,7 +108,7 @@ def _doubt(place: Workspace, name: str) -> str:
 
 
 def _is_driven(place: Workspace, name: str) -> bool:
-    """Whether the study of runs is driven now, by this ledger or another; one that has no possible name is not."""
+    """Whether the study of runs, or of a folder, is driven now, by any ledger; one that has no possible name is not."""
     try:
         return is_driven(place.lock(_root(name)))
     except WorkspaceError:

@@ -251,6 +251,18 @@ def test_nothing_is_deleted_where_the_ledger_may_be_elsewhere(place: Workspace) 
     assert len([*place.checkpoints("tiny").rglob("*.ckpt")]) == 1
 
 
+@pytest.mark.usefixtures("unmirrored")
+def test_a_folder_that_no_study_can_be_called_is_told_and_left(place: Workspace) -> None:
+    """Somebody copied one with a file manager."""
+    search(place)
+    copy = place.path / "checkpoints" / "tiny (backup)"
+    shutil.copytree(place.checkpoints("tiny"), copy)
+    [finding] = examine(place, fix=True).findings
+    assert (finding.kind, finding.where, finding.mended) == ("checkpoints of no study", str(copy), False)
+    assert "no study can be called that" in finding.found
+    assert len([*copy.rglob("*.ckpt")]) == 4
+
+
 @pytest.mark.slow
 def test_runs_of_a_study_whose_ledger_is_gone(place: Workspace) -> None:
     for name in ("tiny", "gone"):
