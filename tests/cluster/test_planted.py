@@ -94,7 +94,7 @@ def test_what_is_planted_is_named_on_its_host_and_nowhere_else(lab: hosts.Lab) -
     lab["three"].run(f"ip rule add to {lab['head'].address} ipproto tcp dport 6379 unreachable")
 
     found = checked(lab)
-    printed = lab["desk"].run(f"export COLUMNS=120; {CHECK}", check=False)
+    printed = lab["desk"].run(f"export COLUMNS=160; {CHECK}", check=False)
 
     assert set(red(found["head"])) == {"ports", "tracking"}
     assert f"6379 of {lab['head'].address} cannot be reached from {lab['three'].address}" in red(found["head"])["ports"]

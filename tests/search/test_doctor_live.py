@@ -136,8 +136,8 @@ def test_checkpoints_of_a_study_that_begins_before_they_are_deleted_stay(
 ) -> None:
     """An interrupted study whose ledger was away goes on, at the last moment, and may have ended again."""
     search(place, trials=1)
-    checkpoint(place.trial("gone", 0), 1)
     note_ledger(place, "gone")
+    checkpoint(place.trial("gone", 0), 1)
     treated = Finding.treated
 
     def mend(self: Finding) -> Finding:

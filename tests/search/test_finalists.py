@@ -10,7 +10,7 @@ from typing import Any
 
 import pandas as pd
 import pytest
-from fake_training import FakeTraining, make_data, make_space
+from fake_training import FakeTraining, Unhurried, make_data, make_space
 
 from lesion.data import packed
 from lesion.data.packed import PackedDataset, open_data
@@ -330,7 +330,7 @@ def test_an_interrupted_session_is_continued_and_nothing_is_run_twice(shared_ray
             pressed.append(state)
             os.kill(os.getpid(), signal.SIGINT)
 
-    asked = {"top": 2, "seeds": 2, "concurrent": 1, "build": FakeTraining}
+    asked = {"top": 2, "seeds": 2, "concurrent": 1, "build": Unhurried}  # progress is told once in a while
     first = run_finalists("tiny", place, progress=ctrl_c, **asked)
     assert (first.ended, first.complete) == ("SIGINT", False)
     assert "the same command continues" in first.message
