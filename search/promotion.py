@@ -35,7 +35,6 @@ from search.registered import CHAMPION, LONGEST_DESCRIPTION, LONGEST_TAG, Regist
 from search.retention import KEPT
 from search.rows import TrialRow
 from search.selection import Selection
-from search.test_parts import content_of
 from search.verdicts import Judgement, judgements_of, tags_of, with_latest
 from search.versions import alone
 from search.workspace import Workspace, existing_workspace
@@ -209,7 +208,7 @@ def _close(asked: Proposal, selection: Selection, made: Made, *, repeated: bool)
     if asked.gates.champion is not None:
         champion = present_champion(
             registry, name, number, made.test.evaluation, asked.open_test, asked.place,
-            asked.status.identity.data_hash, content_of(asked.test_part),
+            asked.status.identity.data_hash, asked.test_part,
         )  # fmt: skip
     verdicts = judge(asked.gates, made.test, champion)
     if not passed(verdicts):  # before it is written down: whoever comes next would complete a move to what is stopped

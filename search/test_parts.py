@@ -54,3 +54,12 @@ def photos_of(part: str) -> str:
 def same(one: str, other: str) -> bool:
     """Whether two words are of one test part: the same content, or mostly the same photos, whatever their size."""
     return content_of(one) == content_of(other) or shared(photos_of(one), photos_of(other)) >= MOSTLY
+
+
+def shares_all(one: str, other: str) -> bool:
+    """Whether all photos of the smaller part are in the larger one, whatever their size; False where it is not known.
+
+    >>> shares_all(named("c0ffee", "ab" * 8), named("deca", "ab" * 8)), shares_all("c0ffee", "c0ffee")
+    (True, False)
+    """
+    return shared(photos_of(one), photos_of(other)) == 1.0

@@ -25,7 +25,7 @@ from search.moves import rival_of
 from search.registered import Registry
 from search.reopened import data_of
 from search.starts import learnt_by
-from search.test_parts import TEST_PART
+from search.test_parts import content_of, part_of_tags, shares_all
 from search.workspace import Workspace
 
 WHOSE = ("lesion", "patient", "digest")
@@ -44,11 +44,12 @@ def present_champion(
 ) -> Champion | None:
     """The champion of `name` on the images of `own`, None where there is none or it is version `number` itself.
 
-    Its probabilities are those of its own promotion where it was tested on the same test part; else it predicts now,
+    Its probabilities are those of its own promotion where it was tested on the same test part, whatever size its photos
+    were packed at; else it predicts now,
     unless it may have learnt from the images. Names of images do not tell test parts apart: drawn data of two seeds
     and cameras that count from 1 have the same ones. `data_hash` is the content hash of the data that the new model
-    learnt from, `test_part` that of their test part, which `open_test` opens; a champion's data are looked for in
-    `place`. Raises PromotionBlockedError where MLflow does not answer.
+    learnt from, `test_part` the word of their test part (`search.test_parts`), which `open_test` opens; a champion's
+    data are looked for in `place`. Raises PromotionBlockedError where MLflow does not answer.
     """
     now = rival_of(registry, name, number)
     if now is None:
@@ -58,8 +59,9 @@ def present_champion(
         theirs = evidence.read(registry.evidence(str(version.run_id), "test")).evaluation
         if set(theirs.classes) != set(own.classes):
             return Champion(now, None, _others(now, theirs))
-        tested_on_them = bool(test_part) and registry.tags_of(str(version.run_id)).get(TEST_PART) == test_part
-        if tested_on_them and (kept := _of(theirs, own)) is not None:
+        scored = part_of_tags(registry.tags_of(str(version.run_id)))
+        tested_on_them = bool(test_part) and content_of(scored) == content_of(test_part)
+        if (tested_on_them or shares_all(scored, test_part)) and (kept := _of(theirs, own)) is not None:
             return Champion(now, kept)
         predictor, test = Predictor.load(registry.download(f"models:/{name}/{now}")), open_test()
         learnt = "" if tested_on_them else _learnt(predictor.provenance, test, place, data_hash)

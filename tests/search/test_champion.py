@@ -20,7 +20,7 @@ from search.errors import PromotionBlockedError, PromotionError
 from search.gates import Candidate, Champion, champion, judge, passed, read_gates
 from search.identity import Identity
 from search.starts import LEARNT
-from search.test_parts import TEST_PART
+from search.test_parts import named, tags_of_part
 from search.workspace import Workspace, open_workspace
 
 OWN, PART = "d" * 64, "e" * 64
@@ -43,7 +43,7 @@ class Known:
         return [SimpleNamespace(version="1", run_id="run")]
 
     def tags_of(self, run_id: str) -> dict[str, str]:
-        return {TEST_PART: self.part}
+        return tags_of_part(self.part)
 
     def evidence(self, run_id: str, path: str) -> Path:
         return Path(path)
@@ -80,14 +80,14 @@ def learnt_from(place: Workspace) -> PackedDataset:
 def present(place: Workspace, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Champion]:
     """What is found of a champion for a new model that was tested on `test`."""
 
-    def found(known: Known, test: PackedDataset) -> Champion:
+    def found(known: Known, test: PackedDataset, part: str = PART) -> Champion:
         monkeypatch.setattr(champion, "rival_of", lambda registry, name, number: 1)
         monkeypatch.setattr(champion.evidence, "read", lambda folder: Candidate(known.test(), test.table))
         monkeypatch.setattr(champion.Predictor, "load", lambda folder: known)
         images = test.table["image"].tolist()
         labels = np.array(list(map(label_of, images)))
         own = evaluate(np.full((len(images), 3), 1 / 3), labels, CLASSES, images=images, samples=2)
-        told = champion.present_champion(known, "model", 2, own, lambda: test, place, OWN, PART)
+        told = champion.present_champion(known, "model", 2, own, lambda: test, place, OWN, part)
         assert told is not None
         return told
 
@@ -153,6 +153,20 @@ def test_the_same_data_and_a_test_on_the_same_images_are_proof(present, learnt_f
     tested = Known({}, (*test.table["image"], "one more"), part=PART)
     assert present(tested, test).evaluation is not None
     assert tested.asked == []  # its own promotion's probabilities are taken
+
+
+def test_the_same_photos_packed_at_another_size_are_the_same_test(present, learnt_from):
+    """The data that the champion learnt from are replaced by them: it could not be judged anew."""
+    test, digests = others(learnt_from), [f"{n}" * 16 for n in range(9)]
+    images, own = tuple(test.table["image"]), named(PART, "".join(digests[:8]))
+    known = Known({}, images, part=named("f" * 64, "".join(digests[:8])))
+    assert present(known, test, own).evaluation is not None
+    assert known.asked == []
+    # Of a part of them it says nothing: it may have learnt from the others.
+    fewer = Known({}, images[:7], part=named("f" * 64, "".join(digests[:7])))
+    assert "does not say which data it learnt from" in present(fewer, test, own).learnt
+    other = Known({}, images, part=named("f" * 64, "".join(digests[1:])))
+    assert "does not say which data it learnt from" in present(other, test, own).learnt
 
 
 def test_other_photos_of_the_same_names_are_not_the_same_test(present, learnt_from):
