@@ -136,8 +136,8 @@ def test_answers_that_are_errors_lies_or_late(place: Workspace, proxy: Proxy, se
     assert result.complete
     assert answers == [], "all of them were met before the search was over"
     proxy.fault = lambda path: None
-    if result.unmirrored:
-        sync(place, "tiny", proxy.uri)
+    # MLflow may have taken all, and the session be over before it was known that nothing arrived twice.
+    sync(place, "tiny", proxy.uri)
     status = require_whole(place.path, trials=5, epochs=4, asha=Asha(1, 2), uri=server.uri)
     require_every_metric(place, status, server.uri)
 
