@@ -16,8 +16,10 @@ from typing import Any
 import pandas as pd
 import safetensors
 
+from lesion.data.external import in_words, learnt_from
 from lesion.data.packed import PackedDataset
 from lesion.data.sketches import LETTERS, digests_in
+from lesion.models.weights import SUFFIXES
 
 METADATA = "lesion"
 """Key of it in the metadata of a safetensors file."""
@@ -39,13 +41,17 @@ class Learnt:
     whole: bool = False
 
     @classmethod
-    def of(cls, data: PackedDataset) -> Learnt:
-        """Training and validation part of a packed set: a search has chosen by the latter."""
-        known = photos_in(data.table)
-        name = f"{data.name} (content {data.content_hash[:12]})"
+    def of(cls, data: PackedDataset, external: float = 1.0) -> Learnt:
+        """Training and validation part of a packed set: a search has chosen by the latter.
+
+        Of external photos the share that the setting `external` says.
+        """
+        table = data.table[learnt_from(data, external)]
+        known = photos_in(table)
+        names = (f"{data.name} (content {data.content_hash[:12]})", *filter(None, [in_words(data, external)]))
         if len(known) > MOST:
-            return cls((name,))
-        return cls((name,), known, len(known) > 0 and "" not in set(data.table["digest"]))
+            return cls(names)
+        return cls(names, known, len(known) > 0 and "" not in set(table["digest"]))
 
     def __or__(self, other: Learnt) -> Learnt:
         """From both."""
@@ -78,6 +84,12 @@ class Learnt:
 def photos_in(table: pd.DataFrame) -> frozenset[str]:
     """The photos of a packed set's table, 16 letters of each digest; those without one are left out."""
     return frozenset(each[:LETTERS] for each in map(str, table.get("digest", ())) if each)
+
+
+def weights_file(settings: Mapping[str, Any]) -> str:
+    """The file of weights that a training of flat `settings` starts from, as they name it; empty where it has none."""
+    named = str(settings.get(f"backbone.{settings.get('backbone')}.weights", ""))
+    return named if named.endswith(SUFFIXES) else ""
 
 
 def of_weights(path: Path) -> Learnt | None:

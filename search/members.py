@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from lesion import checkpoints
 from lesion.data.packed import PackedDataset
 from lesion.models import build_model
@@ -11,6 +13,7 @@ from search.errors import PromotionBlockedError, PromotionError
 from search.resumption import checkpoint_key
 from search.rows import TrialRow
 from search.series import series_of
+from search.starts import Start, start_of
 from search.study import StudyStatus
 from search.workspace import Workspace
 
@@ -26,6 +29,7 @@ class Members:
         self._keys = {each.name: each.identity.key for each in series_of(place, status.name)}
         self._keys[status.name] = status.identity.key
         self._found: dict[tuple[str, int], Member] = {}
+        self._starts: dict[tuple[str, int], Start | None] = {}
         self._lost: dict[tuple[str, int], str] = {}
 
     def why_not(self, row: TrialRow) -> str:
@@ -44,6 +48,13 @@ class Members:
             raise PromotionBlockedError(why)
         return self._found[self._home(row), row.number]
 
+    def starts_of(self, rows: Sequence[TrialRow]) -> tuple[Start, ...]:
+        """The files of weights that trials started from, and what these had learnt from then; each once."""
+        for row in rows:
+            self.of(row)
+        starts = (self._starts[self._home(row), row.number] for row in rows)
+        return tuple(dict.fromkeys(start for start in starts if start))
+
     def _home(self, row: TrialRow) -> str:
         return row.series or self._status.name
 
@@ -57,6 +68,7 @@ class Members:
         if state.get("key") != key:
             raise PromotionBlockedError(f"{where}: it is of a trial of another study")
         training = state["training"]
+        self._starts[self._home(row), row.number] = start_of(row.settings, training)
         model = build_model(resolve(row.settings), self._data.classes, pretrained=False)
         model.load_state_dict(next(training[name] for name in JUDGED if training.get(name)))
         return Member(row.settings, model.eval(), self._data.size, self._data.geometry)  # type: ignore[arg-type]

@@ -7,7 +7,7 @@ to remember to write it.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,12 +17,14 @@ from lesion.flagging import Flagging
 from lesion.metrics import Interval
 from lesion.metrics.catalogue import METRICS
 from lesion.model_folder import Config
+from lesion.registry import Value
 from lesion.subgroups import Subgroup, subgroups
 from search.basis import caveat
+from search.external import external_data, told_in
 from search.gates import Candidate, Verdict, named, summed_up
 from search.identity import Identity
 from search.openings import Openings
-from search.starts import Start, starts_in
+from search.starts import starts_in
 from search.verdicts import Judgement
 
 COLUMNS = ("age", "sex", "site")
@@ -33,10 +35,16 @@ FEW = 30
 """Images of a class or a group below which its figures say little."""
 NAMED = 20
 """Classes, groups or gates that are listed by name where a reader has room for little."""
-INTENDED = """\
-For research on classifying dermatoscopic images: comparing methods, studying errors, teaching. It is **not a medical
-device**: it must not be used to diagnose, to decide on treatment, or to reassure a patient. Whoever wants to do so has
-to validate it anew, on their own patients and under the law that applies to them."""
+INTENDED = (
+    "For research on classifying dermatoscopic images: comparing methods, studying errors, teaching. It is **not a "
+    "medical device**: it must not be used to diagnose, to decide on treatment, or to reassure a patient. Whoever "
+    "wants to do so has to validate it anew, on their own patients and under the law that applies to them."
+)
+MODEL = (
+    "Tells skin lesions apart on dermatoscopic photos; for research and teaching, **not a medical device**. Each "
+    f"version's description is its model card, and `evidence/{CARD}` of its run the whole of it."
+)
+"""What a registered model says of itself, whichever version is its champion."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -137,7 +145,7 @@ def _model(facts: Facts) -> str:
         f"- Probabilities at temperature {rules.temperature:.3f}, calibrated on validation; they hold where classes "
         "are about as frequent as there",
     ]
-    lines += [f"- External data: {start.in_words}" for start in _starts(config)]
+    lines += [f"- External data: {told}" for told in external_data(config.provenance, _settings(config))]
     if why := caveat(config.provenance):
         lines.append(f"- {why[0].upper()}{why[1:]}")
     if rules.decision_weights is not None:
@@ -157,8 +165,8 @@ def _data(facts: Facts) -> str:
     return (
         f"Data set `{identity.data}` (content {identity.data_hash[:12]}), split `{identity.split}`. The search saw "
         f"training and validation ({len(facts.validation.images)} images); the test part has {len(test.images)} images "
-        f"({', '.join(f'{name} {count}' for name, count in counts.items())}) and has scored "
-        f"{facts.opened.models}."
+        f"({', '.join(f'{name} {count}' for name, count in counts.items())}) and had "
+        f"scored {facts.opened.models} when this was written."
     )
 
 
@@ -245,18 +253,23 @@ def _limits(facts: Facts, groups: Sequence[Subgroup], most: int | None) -> str:
         lines.append("- Whether it serves young and old, women and men alike is not known.")
     else:
         lines.append("- Skin colour is not recorded; most people in public sets have light skin.")
-    if facts.opened.warning:
-        lines.append(f"- {facts.opened.warning}.")
-    if starts := _starts(facts.config):
-        files = named([start.weights for start in starts], most)
-        lines.append(f"- It learnt from external data too, by way of {files}; see Model.")
+    seen = f"{facts.opened.models} had seen the test part"
+    lines.append(f"- When this was written, {seen}: of several, the best figure is too good.")
+    if ways := _external(facts.config):
+        lines.append(f"- It learnt from external data too, by way of {named(ways, most)}; see Model.")
     if caveat(facts.config.provenance):
         lines.append("- Its rules were set on what single networks said of images; see Model.")
     return "## Limits\n" + "\n".join(lines)
 
 
-def _starts(config: Config) -> tuple[Start, ...]:
-    return starts_in(config.provenance, (member.settings for member in config.members))
+def _settings(config: Config) -> list[Mapping[str, Value]]:
+    return [member.settings for member in config.members]
+
+
+def _external(config: Config) -> list[str]:
+    """Files of weights, and photos that were trained on beside the data set's own."""
+    files = [start.weights for start in starts_in(config.provenance, _settings(config))]
+    return files + ["external photos"] * bool(told_in(config.provenance))
 
 
 def _subgroups(test: Candidate) -> list[Subgroup]:

@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from lesion.data.packed import PackedDataset
-from lesion.learnt import Learnt, of_weights
-from lesion.models.weights import SUFFIXES
+from lesion.learnt import Learnt, of_weights, weights_file
+from lesion.training import LEARNT as KEPT
 from search.errors import PromotionError
 
 LEARNT, STARTS = "learnt", "started_from"
@@ -38,15 +38,20 @@ class Start:
         return f"{self.weights}: has learnt from {self.learnt.in_words}{some}"
 
 
-def starts_of(settings: Iterable[Mapping[str, Any]]) -> tuple[Start, ...]:
-    """The files of weights that trials of these settings started from, as they are now."""
-    return tuple(Start(name, of_weights(Path(name))) for name in _files(settings))
+def start_of(settings: Mapping[str, Any], training: Mapping[str, Any]) -> Start | None:
+    """The file of weights that a trial started from, as its `training` state tells; None where it had none.
+
+    A state of an earlier release does not tell: there the file counts, as it is now.
+    """
+    if not (name := weights_file(settings)):
+        return None
+    return Start(name, Learnt.from_json(training[KEPT]) if KEPT in training else of_weights(Path(name)))
 
 
-def provenance_of(data: PackedDataset, starts: Sequence[Start]) -> dict[str, Any]:
-    """The entries of a model's provenance."""
+def provenance_of(data: PackedDataset, starts: Sequence[Start], external: float = 1.0) -> dict[str, Any]:
+    """The entries of a model's provenance; `external` is the largest share of external photos that a network took."""
     whole = all(start.learnt is not None for start in starts)
-    everything = reduce(or_, (start.learnt for start in starts if start.learnt), Learnt.of(data))
+    everything = reduce(or_, (start.learnt for start in starts if start.learnt), Learnt.of(data, external))
     kept = everything.to_json() | {"whole": everything.whole and whole}
     told = [{"weights": start.weights, **(start.learnt.to_json() if start.learnt else {})} for start in starts]
     # The photos are among those of `learnt`.
@@ -83,5 +88,4 @@ def refuse_seen(starts: Sequence[Start], photos: frozenset[str]) -> None:
 
 
 def _files(settings: Iterable[Mapping[str, Any]]) -> Iterator[str]:
-    named = {str(each.get(f"backbone.{each.get('backbone')}.weights", "")): None for each in settings}
-    return (name for name in named if name.endswith(SUFFIXES))
+    return (name for name in dict.fromkeys(map(weights_file, settings)) if name)

@@ -1,19 +1,22 @@
 """Own data: a folder or zip of images and a CSV manifest that names them.
 
 Columns ``image,label`` and, where known, ``part,lesion,patient,age,sex,site``. `image` is the path of a file within
-the folder or zip, or its name, with or without suffix; `part` is train, validation or test, for every image or none.
+the folder or zip, or its name, with or without suffix; `part` is train, validation or test, for every image or none;
+or external, for any: such a photo is learnt from alone (`lesion.data.external`).
 """
 
 from __future__ import annotations
 
 import csv
 from collections import Counter
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from lesion.data.archives import Member, images, members, read
 from lesion.data.listing import PARTS, Listing, assemble, plain_name
+from lesion.data.official import owner, refuse_piece
+from lesion.data.packed import EXTERNAL
 from lesion.data.records import UNKNOWN, Mistakes, Record, age, read_records, sex
-from lesion.errors import DataError
+from lesion.errors import DataError, counted, unknown
 
 MANIFEST_REQUIRED = ("image", "label")
 MANIFEST_OPTIONAL = ("part", "lesion", "patient", "age", "sex", "site")
@@ -27,7 +30,7 @@ _EXPECTED = (
 
 def read_manifest(source: Path) -> Listing:
     """Listing of a CSV file, or of a folder or zip with one CSV manifest in it."""
-    if source.suffix.lower() == ".csv":
+    if source.suffix.lower() == ".csv" and source.is_file():
         folder, manifest, data = source.parent, source, source.read_bytes()
         found, name = _everything(folder), plain_name(source.stem)
     elif source.is_dir() or source.suffix.lower() == ".zip":
@@ -75,6 +78,8 @@ def _find(source: Path, found: list[Member]) -> tuple[Path, bytes]:
     """The only CSV file of the top folders whose header has the required columns, or else the only one at all."""
     tables = [m for m in found if m.name.lower().endswith(".csv") and m.name.count("/") <= 1]
     fitting = [m for m in tables if _has_columns(read(m))]
+    if not fitting:
+        _refuse_official(source, found)
     chosen = fitting or tables
     if len(chosen) > 1:
         raise DataError(
@@ -83,6 +88,20 @@ def _find(source: Path, found: list[Member]) -> tuple[Path, bytes]:
     if not chosen:
         raise DataError(f"{source}: nothing known in here; {_EXPECTED}")
     return chosen[0].container / chosen[0].name, read(chosen[0])
+
+
+def _refuse_official(source: Path, found: list[Member]) -> None:
+    """Raise DataError for a piece of an official data set, and where one lies deeper than its reader looks."""
+    refuse_piece(source)
+    for member in found:
+        *folders, name = PurePosixPath(member.name).parts
+        at = next((i for i, part in enumerate([*folders, name]) if owner(part)), None)
+        if at is not None and (official := owner([*folders, name][at])):
+            inside = "/".join(folders[:at])
+            said = f"{source} holds {official.name}" + (f" in {inside}" if inside else "")
+            if source.is_dir():
+                raise DataError(f"{said}: give {source / inside} as the source")
+            raise DataError(f"{said}, in one zip: unpack it, and give the folder in which its files lie then")
 
 
 def _has_columns(data: bytes) -> bool:
@@ -116,8 +135,8 @@ def _places(photos: list[Member]) -> dict[str, list[Member]]:
 def _row(record: Record, classes: tuple[str, ...], mistakes: Mistakes) -> dict[str, object] | None:
     if record["label"] not in classes:
         return None
-    if record["part"] not in ("", *PARTS):
-        mistakes.add(record.file, f"part is {record['part']!r}; known: {', '.join(PARTS)}", record.line)
+    if record["part"] not in ("", *PARTS, EXTERNAL):
+        mistakes.add(record.file, unknown("part", record["part"], (*PARTS, EXTERNAL)), record.line)
         return None
     return {
         "image": record["image"],
@@ -136,8 +155,9 @@ def _known(value: str) -> str:
 
 
 def _check_parts(file: str, records: list[Record], mistakes: Mistakes) -> None:
-    counts = Counter(r["part"] for r in records)
+    counts = Counter(r["part"] for r in records if r["part"] != EXTERNAL)
     if counts[""] and len(counts) > 1:
-        mistakes.add(file, f"part is empty in {counts['']} lines: give it for every image or for none")
-    elif records and not counts[""] and not counts["train"]:
+        told = "give it for every image or for none, those of part external aside"
+        mistakes.add(file, f"part is empty in {counted(counts[''], 'line')}: {told}")
+    elif records and counts.keys() <= set(PARTS) and not counts["train"]:  # else a word that is none is told
         mistakes.add(file, "no image is of part train")

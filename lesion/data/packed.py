@@ -26,6 +26,8 @@ from lesion.errors import DataError, unknown
 FORMAT = 1
 IMAGES, TABLE, MANIFEST = "images.npy", "table.parquet", "manifest.json"
 AGAIN = "prepare the data set again with --replace (in Python: replace=True)"
+EXTERNAL = "external"
+"""The part of photos that every split trains on and none validates on; see `lesion.data.external`."""
 SEMANTIC = ("image", "label", "lesion", "patient", "part", "age", "sex", "site")
 """Columns that the content hash covers; `group`, `digest`, `holdout` and `fold` follow from them and the seed."""
 
@@ -49,9 +51,10 @@ class Split:
 class PackedDataset:
     """A packed data set, opened read-only.
 
-    `table` columns: image (id), label (int64), lesion and patient ("" if unknown), part ("train", "validation" or
-    "test", as the source gives it; "train" where it gives none), age (years, NaN if unknown), sex ("male",
-    "female", "unknown"), site, group (images that may not be torn apart), digest (sha256 of the source's file).
+    `table` columns: image (id), label (int64), lesion and patient ("" if unknown), part ("train", "validation",
+    "test" or "external", as the source gives it; "train" where it gives none), age (years, NaN if unknown), sex
+    ("male", "female", "unknown"), site, group (images that may not be torn apart), digest (sha256 of the source's
+    file).
     """
 
     path: Path
@@ -218,12 +221,18 @@ def split_hash(images: Sequence[str] | pd.Series, validates: NDArray[np.bool_]) 
 
 def content_hash(images: NDArray[np.uint8], table: pd.DataFrame, classes: Sequence[str], geometry: str) -> str:
     """Sha256 in hex over pixels, labels and what the table says about each image."""
-    head = {"classes": list(classes), "geometry": geometry, "shape": list(images.shape), "columns": SEMANTIC}
-    digest = hashlib.sha256(json.dumps(head, sort_keys=True).encode())
-    for row in table[list(SEMANTIC)].itertuples(index=False):
-        values = [None if isinstance(v, float) and math.isnan(v) else v for v in row]
-        digest.update(json.dumps(values, ensure_ascii=False).encode())
+    digest = begun_hash(images.shape, table, classes, geometry)
     step = max(1, _BLOCK // max(1, math.prod(images.shape[1:])))
     for start in range(0, len(images), step):
         digest.update(np.ascontiguousarray(images[start : start + step]).data)
     return digest.hexdigest()
+
+
+def begun_hash(shape: Sequence[int], table: pd.DataFrame, classes: Sequence[str], geometry: str) -> hashlib._Hash:
+    """The `content_hash` of images of `shape` (N, size, size, 3), to be updated with their pixels in order."""
+    head = {"classes": list(classes), "geometry": geometry, "shape": list(shape), "columns": SEMANTIC}
+    digest = hashlib.sha256(json.dumps(head, sort_keys=True).encode())
+    for row in table[list(SEMANTIC)].itertuples(index=False):
+        values = [None if isinstance(v, float) and math.isnan(v) else v for v in row]
+        digest.update(json.dumps(values, ensure_ascii=False).encode())
+    return digest

@@ -11,6 +11,7 @@ import json
 import os
 import platform
 from collections.abc import Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -22,10 +23,11 @@ from numpy.typing import NDArray
 
 from lesion.data.decode import Geometry
 from lesion.data.decoding import PIXELS, Decoded, Progress
-from lesion.data.findings import Finding, alike
+from lesion.data.external import leak, leaking, told_of
+from lesion.data.findings import Finding, alike, findings
 from lesion.data.listing import Listing
-from lesion.data.lookalikes import look_alike
-from lesion.data.packed import FORMAT, IMAGES, MANIFEST, SEMANTIC, TABLE, content_hash, split_hash
+from lesion.data.lookalikes import MOST, Pair, look_alike
+from lesion.data.packed import EXTERNAL, FORMAT, IMAGES, MANIFEST, SEMANTIC, TABLE, begun_hash, split_hash
 from lesion.data.sketches import sketch
 from lesion.data.splits import FOLDS, HOLDOUT, folds, group_rows, hold_out, lesions_by_class, require_lesions
 from lesion.errors import DataError
@@ -63,7 +65,7 @@ class Recipe:
         folds: int | None, test: float | None, seed: int, skip_broken: bool, look_alikes: bool,
     ) -> Recipe:  # fmt: skip
         """Recipe of a listing; raises DataError where splits are asked for that it cannot give."""
-        _check_splits(listing, folds, test)
+        check_splits(listing, folds, test)
         rows = listing.table[list(SEMANTIC)].to_csv(index=False)
         labels = hashlib.sha256(rows.encode()).hexdigest()
         return cls(
@@ -93,17 +95,23 @@ def pack(
     listing: Listing, decoded: Decoded, found: Sequence[Finding], recipe: Recipe, partial: Path, name: str,
     progress: Progress,
 ) -> None:  # fmt: skip
-    """Write ``partial/data`` and, if there is a test part, ``partial/test``."""
+    """Write ``partial/data`` and, if there is a test part, ``partial/test``; `found` is told besides what is seen."""
     rows = np.array(sorted(decoded.digests), dtype=np.int64)
     table = listing.table.iloc[rows].reset_index(drop=True)
     table["digest"] = [decoded.digests[row] for row in rows]
     pixels = np.memmap(
         partial / PIXELS, dtype=np.uint8, mode="r", shape=(len(listing.members), recipe.size, recipe.size, 3)
     )
-    pairs = look_alike(pixels, rows.tolist(), progress=progress) if recipe.look_alikes else []
-    found = [*found, *alike(table, pairs)]
-    same = [(a, b) for a, b, _ in pairs]
-    table["group"] = group_rows(table["lesion"], table["patient"], table["digest"], pairs=same)
+    compared = _compared(table) if recipe.look_alikes else 0
+    pairs = look_alike(pixels, rows[:compared].tolist(), progress=progress)
+    table["group"] = _groups(table, pairs)
+    leaks = leaking(table)
+    leaked = [str(image) for image in table["image"][leaks]]
+    rows, table, pairs = rows[~leaks], table[~leaks].reset_index(drop=True), _among(pairs, ~leaks)
+    found = [*findings(table, table["digest"].tolist(), listing.extra), *found, *alike(table, pairs), *leak(leaked)]
+    if 0 < compared < len(leaks):
+        found.append(Finding(EXTERNAL, f"external photos were not compared by looks: more than {MOST:,} images in all"))
+    table["group"] = _groups(table, pairs)  # two photos may have been one group by way of an external one
     is_test = _is_test(table, listing.classes, recipe)
     table["part"] = np.where(is_test, "test", table["part"].replace("", "train"))
     common: dict[str, Any] = {
@@ -127,7 +135,28 @@ def pack(
         "findings": [f.to_dict() for f in found],
         "test": told_of_test,
     }
+    if told := told_of(listing, data):
+        head[EXTERNAL] = told
     _write(partial / "data", pixels, rows[~is_test], data, head, "writing", progress)
+
+
+def _compared(table: pd.DataFrame) -> int:
+    """How many images, from the first on, are compared by looks: without the external ones, the last, if too many.
+
+    With them none would be, and the data set would be split otherwise than by itself.
+    """
+    return len(table) if len(table) <= MOST else int((table["part"] != EXTERNAL).sum())
+
+
+def _groups(table: pd.DataFrame, pairs: Sequence[Pair]) -> NDArray[np.int64]:
+    same = [(a, b) for a, b, _ in pairs]
+    return group_rows(table["lesion"], table["patient"], table["digest"], pairs=same)
+
+
+def _among(pairs: Sequence[Pair], kept: NDArray[np.bool_]) -> list[Pair]:
+    """Those `pairs` of rows (N,) of which both are `kept`, by their positions among these."""
+    place = np.cumsum(kept) - 1
+    return [(int(place[a]), int(place[b]), cosine) for a, b, cosine in pairs if kept[a] and kept[b]]
 
 
 def _counts(table: pd.DataFrame, classes: Sequence[str]) -> dict[str, int]:
@@ -135,14 +164,19 @@ def _counts(table: pd.DataFrame, classes: Sequence[str]) -> dict[str, int]:
     return dict(zip(classes, np.bincount(table["label"], minlength=len(classes)).tolist(), strict=True))
 
 
-def _check_splits(listing: Listing, count: int | None, test: float | None) -> None:
-    """Refuse before hours of decoding what the splits would refuse after."""
-    table = listing.table
+def check_splits(
+    listing: Listing, count: int | None = None, test: float | None = None, digests: Sequence[str] | None = None
+) -> None:
+    """Raise, before hours of decoding, the DataError that splits into `count` folds and a `test` part would raise.
+
+    `digests`, of each row's bytes ("" where they cannot be read), make one lesion of identical images, if known.
+    """
+    table = listing.table.assign(digest="" if digests is None else list(digests))
     official = (table["part"] == "test").any()
     if official and test is not None:
         raise DataError(f"source {listing.name} has a test part of its own: leave the test share ({test}) out")
-    rest = table[table["part"] != "test"]
-    groups = group_rows(rest["lesion"], rest["patient"])
+    rest = table[~table["part"].isin(("test", EXTERNAL))]
+    groups = group_rows(rest["lesion"], rest["patient"], rest["digest"])
     counts = lesions_by_class(rest["label"].to_numpy(), groups, listing.classes)
     carved = not official and test != 0
     require_lesions(counts, max(2, count or 2) + carved, "splitting")
@@ -153,19 +187,29 @@ def _is_test(table: pd.DataFrame, classes: Sequence[str], recipe: Recipe) -> NDA
     if official.any() or recipe.test == 0:
         return official
     share = TEST if recipe.test is None else recipe.test
-    labels, group = table["label"].to_numpy(), table["group"].to_numpy()
-    return hold_out(labels, group, share, seed=_seed(recipe, "test"), classes=classes)
+    searched, labels, group = _searched(table)
+    is_test = np.zeros(len(table), dtype=bool)
+    is_test[searched] = hold_out(labels, group, share, seed=_seed(recipe, "test"), classes=classes)
+    return is_test
 
 
 def _with_splits(table: pd.DataFrame, classes: Sequence[str], recipe: Recipe) -> pd.DataFrame:
-    labels, group = table["label"].to_numpy(), table["group"].to_numpy()
-    table["holdout"] = hold_out(labels, group, HOLDOUT, seed=_seed(recipe, "holdout"), classes=classes)
+    searched, labels, group = _searched(table)
+    table["holdout"] = False
+    table.loc[searched, "holdout"] = hold_out(labels, group, HOLDOUT, seed=_seed(recipe, "holdout"), classes=classes)
     count = recipe.folds
     if count is None:
         count = min(FOLDS, *lesions_by_class(labels, group, classes).values())
     if count:
-        table["fold"] = folds(labels, group, count, seed=_seed(recipe, "folds"), classes=classes)
+        table["fold"] = -1
+        table.loc[searched, "fold"] = folds(labels, group, count, seed=_seed(recipe, "folds"), classes=classes)
     return table
+
+
+def _searched(table: pd.DataFrame) -> tuple[NDArray[np.bool_], NDArray[np.int64], NDArray[np.int64]]:
+    """Which rows (N,) may be on any side of a split, and the labels and groups of these."""
+    searched = (table["part"] != EXTERNAL).to_numpy()
+    return searched, table["label"].to_numpy()[searched], table["group"].to_numpy()[searched]
 
 
 def _seed(recipe: Recipe, purpose: Literal["test", "holdout", "folds"]) -> int:
@@ -205,17 +249,23 @@ def _write(
 ) -> str:  # fmt: skip
     """Write one packed set and return its content hash."""
     folder.mkdir(exist_ok=True)
-    with (folder / IMAGES).open("wb") as file:
-        shape = (len(rows), *pixels.shape[1:])
+    shape = (len(rows), *pixels.shape[1:])
+    digest = begun_hash(shape, table, head["classes"], head["geometry"])
+    with (folder / IMAGES).open("wb") as file, ThreadPoolExecutor(2) as pool:
         np.lib.format.write_array_header_1_0(file, {"descr": "|u1", "fortran_order": False, "shape": shape})
+        under_way: list[Future[object]] = []
         for start in range(0, len(rows), _ROWS):
-            file.write(pixels[rows[start : start + _ROWS]].tobytes())
+            block = pixels[rows[start : start + _ROWS]]  # gathered while the one before is written and hashed
+            for each in under_way:
+                each.result()  # a full disk is told here
+            under_way = [pool.submit(file.write, block.data), pool.submit(digest.update, block.data)]
             progress(min(start + _ROWS, len(rows)), len(rows), what)
+        for each in under_way:
+            each.result()
         file.flush()
         os.fsync(file.fileno())  # the rename must not reach the disk before the pixels
     table.to_parquet(folder / TABLE, index=False)
-    written = np.load(folder / IMAGES, mmap_mode="r")
-    found = content_hash(written, table, head["classes"], head["geometry"])
+    found = digest.hexdigest()
     manifest = head | {"images": len(rows), "content_hash": found}
     (folder / MANIFEST).write_text(json.dumps(manifest, indent=1, ensure_ascii=False), "utf-8")
     return found

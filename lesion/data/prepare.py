@@ -18,12 +18,13 @@ import filelock
 from lesion.data.archives import checksum
 from lesion.data.decode import GEOMETRIES, Geometry
 from lesion.data.decoding import Decoded, Progress, decode_all, disk_full_explained, silent
-from lesion.data.findings import Finding, crossing, findings
+from lesion.data.external import ExternalSource, with_external
+from lesion.data.findings import Finding
 from lesion.data.layouts import read_listing
 from lesion.data.listing import Listing
 from lesion.data.packed import MANIFEST, PackedDataset, check_name
 from lesion.data.packing import Recipe, pack, same_recipe
-from lesion.errors import DataAccessError, DataError, unknown
+from lesion.errors import DataAccessError, DataError, counted, unknown
 
 _log = logging.getLogger(__name__)
 _SPARE = 1 << 26
@@ -43,6 +44,7 @@ def prepare(
     skip_broken: bool = False,
     look_alikes: bool = True,
     replace: bool = False,
+    external: ExternalSource | None = None,
     progress: Progress = silent,
 ) -> PackedDataset:
     """Pack `source` as ``workspace/data/<name>`` and its test part as ``workspace/test/<name>``.
@@ -51,13 +53,16 @@ def prepare(
     lesions, and to the official test part or else 0.15; 0 means none. If the same data set stands already, it is
     returned as it is. Raises DataError with everything that is wrong with the source at once; `skip_broken` leaves
     images out that cannot be decoded, and records them; `look_alikes` keeps photos that look the same on one side of
-    every split, as if they were of one lesion.
+    every split, as if they were of one lesion. Photos of an `external` source are packed to be trained on only, and the
+    default name says so.
     """
     _check_arguments(size, geometry, folds, test)
     listing = read_listing(Path(source))
-    name = name or listing.name
+    name = name or listing.name + ("_external" if external is not None else "")
     check_name(name)
-    _refuse(listing)
+    listing.refuse()
+    if external is not None:
+        listing = with_external(listing, external, seed=seed)
     data = Path(workspace) / "data"
     recipe = Recipe.of(
         listing, _checksums(listing, progress), size=size, geometry=geometry, folds=folds, test=test, seed=seed,
@@ -76,7 +81,7 @@ def prepare(
         )
         _refuse_broken(listing, decoded, skip_broken)
         with disk_full_explained(partial, len(listing.members) * size * size * 3):
-            pack(listing, decoded, _findings(listing, decoded), recipe, partial, name, progress)
+            pack(listing, decoded, _broken(listing, decoded), recipe, partial, name, progress)
         _publish(partial, workspace, name)
     return PackedDataset.open(data / name)
 
@@ -95,16 +100,6 @@ def _check_arguments(size: int, geometry: str, folds: int | None, test: float | 
         raise DataError(f"folds is {folds}, must be 0 (none) or from 2 to 20")
     if test is not None and not 0 <= test <= 0.5:
         raise DataError(f"test is {test}, must be a share from 0 (none) to 0.5")
-
-
-def _refuse(listing: Listing) -> None:
-    for line in listing.missing:
-        listing.mistakes.lines.append(line)
-    for who, parts in crossing(listing.table).items():
-        listing.mistakes.lines.append(f"{who} stands in parts {' and '.join(parts)}: move it to one of them")
-    listing.mistakes.refuse(f"source {listing.name}")
-    if listing.table.empty:
-        raise DataError(f"source {listing.name}: no image has a label")
 
 
 def _checksums(listing: Listing, progress: Progress) -> list[dict[str, object]]:
@@ -176,7 +171,7 @@ def _refuse_broken(listing: Listing, decoded: Decoded, skip: bool) -> None:
         raise DataError(
             "\n".join(
                 (
-                    f"source {listing.name}: {len(lines)} images cannot be used",
+                    f"source {listing.name}: {counted(len(lines), 'image')} cannot be used",
                     *lines,
                     "Mend or remove them, or leave them out with --skip-broken (skip_broken=True); "
                     "what is decoded is kept",
@@ -185,10 +180,8 @@ def _refuse_broken(listing: Listing, decoded: Decoded, skip: bool) -> None:
         )
 
 
-def _findings(listing: Listing, decoded: Decoded) -> list[Finding]:
-    rows = sorted(decoded.digests)
-    found = findings(listing.table.iloc[rows], [decoded.digests[r] for r in rows], listing.extra)
-    return found + [
+def _broken(listing: Listing, decoded: Decoded) -> list[Finding]:
+    return [
         Finding("broken", f"{listing.members[row]} {why}: left out", (str(listing.table["image"].iloc[row]),))
         for row, why in sorted(decoded.broken.items())
     ]

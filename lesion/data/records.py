@@ -9,13 +9,19 @@ import contextlib
 import csv
 import io
 import math
+import re
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from lesion.errors import DataError
+from lesion.errors import DataError, counted
 
 UNKNOWN = ("", "unknown")
 SEXES = ("male", "female")
+
+
+ALIKE, MOST = 5, 100
+"""Lines of a file that say the same, be it of other images, and lines in all, that are shown."""
 
 
 @dataclass
@@ -31,8 +37,26 @@ class Mistakes:
     def refuse(self, what: str) -> None:
         """Raise DataError with all of them, if there are any."""
         if self.lines:
-            count = f"{len(self.lines)} mistake{'s' if len(self.lines) > 1 else ''}"
-            raise DataError("\n".join([f"{what}: {count}", *self.lines]))
+            raise DataError("\n".join([f"{what}: {counted(len(self.lines), 'mistake')}", *self.told()]))
+
+    def told(self) -> list[str]:
+        """The lines a terminal has room for: the first `ALIKE` that say the same, `MOST` in all, and how many more."""
+        kinds = Counter(map(_kind, self.lines))
+        seen: Counter[str] = Counter()
+        kept = []
+        for line in self.lines:
+            kind = _kind(line)
+            seen[kind] += 1
+            if kinds[kind] <= ALIKE + 1 or seen[kind] <= ALIKE:
+                kept.append(line)
+            elif seen[kind] == ALIKE + 1:
+                kept.append(f"  and {kinds[kind] - ALIKE} more lines like these")
+        return kept if len(kept) <= MOST + 1 else [*kept[:MOST], f"and {len(kept) - MOST} more"]
+
+
+def _kind(line: str) -> str:
+    """A mistake without the number of its line and the word behind it, where the id of an image stands."""
+    return re.sub(r":\d+: \S+", ": ", line, count=1)
 
 
 @dataclass(frozen=True)

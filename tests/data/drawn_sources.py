@@ -79,6 +79,17 @@ def two_classes(folder: Path, count: int = 24) -> Path:
     return manifest(folder, rows, "image,label,lesion")
 
 
+def others(folder: Path, count: int = 12, parts: Sequence[str] = ()) -> Path:
+    """A manifest of `count` images b0.jpg, …, two of a lesion, that go round MEL, NV and DF."""
+    folder.mkdir(parents=True, exist_ok=True)
+    lines = ["image,label,lesion" + (",part" if parts else "")]
+    for i in range(count):
+        (folder / f"b{i}.jpg").write_bytes(jpeg(500 + i))
+        lines.append(f"b{i}.jpg,{('MEL', 'NV', 'DF')[i // 2 % 3]},B{i // 2}" + (f",{parts[i]}" if parts else ""))
+    (folder / "labels.csv").write_text("\n".join(lines) + "\n")
+    return folder
+
+
 def pack(source: Path, workspace: Path, **options: Any) -> PackedDataset:
     """Prepare at 16 pixels in this process, with two folds."""
     return prepare(source, workspace, **{"size": 16, "workers": 1, "folds": 2} | options)

@@ -74,6 +74,24 @@ def test_the_file_has_every_section_and_begins_with_what_nobody_may_miss(many: F
     assert card.splitlines()[1].endswith(", champion.")
 
 
+def test_lines_break_where_a_paragraph_ends_as_pages_show_them(many: Facts) -> None:
+    for text in (model_card(many), description(many, LONGEST_DESCRIPTION)):
+        for block in text.split("\n\n"):
+            plain = [line for line in block.splitlines() if line and not line.startswith(("#", "- ", "| "))]
+            assert len(plain) <= 1, plain
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_the_card_says_that_the_openings_are_those_of_its_day(many: Facts, count: int) -> None:
+    facts = replace(many, opened=Openings(count, {"again": 1}))
+    told = f"- When this was written, {facts.opened.models} had seen the test part: of several, the best figure is too "
+    for text in (model_card(facts), description(facts, LONGEST_DESCRIPTION)):
+        assert told in text[text.index("## Limits") :]
+    assert f"and had scored {facts.opened.models} when this was written." in model_card(facts)
+    alone = replace(many, opened=Openings(1))
+    assert "- When this was written, 1 model of this study had seen the test part: " in model_card(alone)
+
+
 def test_the_card_says_what_the_threshold_does_on_the_test_part(many: Facts) -> None:
     found = many.flagging
     shown = f"sensitivity {found.sensitivity.value:.3f} ({found.sensitivity.low:.3f} to {found.sensitivity.high:.3f})"

@@ -6,20 +6,23 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
 from drawn_study import NO_GATES, searched, workspace_with_data
 from reported_study import photos
+from safetensors.torch import save_file
 
 from lesion.data.packed import open_data, open_test
 from lesion.data.sketches import sketch
-from lesion.learnt import Learnt, of_weights, photos_in
+from lesion.learnt import Learnt, metadata_of, of_weights, photos_in
 from lesion.predictor import Predictor
 from search import proposal
 from search.cli import main
 from search.errors import PromotionError
+from search.members import Members
 from search.openings import Openings
 from search.promotion import model_folder, promote, rehearse
 from search.registered import Registry
-from search.starts import Start, learnt_by, provenance_of, refuse_seen, starts_in, starts_of
+from search.starts import Start, learnt_by, provenance_of, refuse_seen, start_of, starts_in
 from search.workspace import Workspace, open_workspace
 
 OTHERS = Learnt(("isic2018 (content 0123456789ab)",), frozenset({"a" * 16}), whole=True)
@@ -33,10 +36,20 @@ def test_files_are_told_from_names_and_each_once() -> None:
         {"backbone": "timm/resnet10t", "backbone.timm/resnet10t.weights": "theirs.pth"},
         {"backbone": "squeezenet1_1"},
     ]
-    found = starts_of(settings)
+    found = starts_in({}, settings)  # as a model of an earlier release tells
     assert found == (Start("gone.safetensors", None), Start("theirs.pth", None))
     assert found[1].in_words == "theirs.pth: what it has learnt from is not known, test photos may be among it"
-    assert starts_in({}, settings) == found  # as a model of an earlier release tells
+
+
+def test_what_the_training_kept_counts_and_without_it_the_file_as_it_is(tmp_path: Path) -> None:
+    file = tmp_path / "theirs.safetensors"
+    save_file({"a": torch.zeros(1)}, file, metadata_of(OTHERS))
+    settings = {"backbone": "squeezenet1_1", "backbone.squeezenet1_1.weights": str(file)}
+    before = Learnt(("isic2017",))
+    assert start_of(settings, {"learnt": before.to_json()}) == Start(str(file), before)
+    assert start_of(settings, {"learnt": None}) == Start(str(file), None)
+    assert start_of(settings, {}) == Start(str(file), OTHERS)
+    assert start_of({"backbone": "squeezenet1_1"}, {}) is None
 
 
 def test_what_a_model_of_an_earlier_release_has_learnt_from_is_its_data() -> None:
@@ -75,6 +88,7 @@ class TestFromOneSearchToTheNext:
 
         start = f"  backbone: {{squeezenet1_1: {{weights: {file}}}}}\n"
         searched(place, data, "second", states=("complete",), start=start)
+        file.unlink()  # what it said is kept with the trials
         second = promote("second", place, views=1, gates=NO_GATES)
         line = f"{file}: has learnt from drawn (content {data.content_hash[:12]})"
         assert f"external data: {line}" in second.notes
@@ -93,7 +107,7 @@ class TestFromOneSearchToTheNext:
         seen = photos_in(open_test(place.path, "drawn").table)
         assert len(sketch(open_test(place.path, "drawn").table["digest"])) == 16 * len(seen)
         start = Start("seen.safetensors", Learnt(("isic2018",), seen | OTHERS.photos, whole=True))
-        monkeypatch.setattr(proposal, "starts_of", lambda settings: (start,))
+        monkeypatch.setattr(Members, "starts_of", lambda self, rows: (start,))
         if manifest:
             monkeypatch.setattr(proposal, "open_test_of", lambda *_: pytest.fail("the test part was opened"))
         else:
@@ -108,7 +122,7 @@ class TestFromOneSearchToTheNext:
 def rehearsed_openings(place: Workspace) -> Openings:
     """How often the test part was opened, as a rehearsal without such weights says."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(proposal, "starts_of", lambda settings: ())
+        patch.setattr(Members, "starts_of", lambda self, rows: ())
         return rehearse("drawn", place, views=1, gates=NO_GATES).opened
 
 
