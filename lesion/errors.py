@@ -57,3 +57,12 @@ def unknown(what: str, given: str, known: Iterable[str]) -> str:
     hint = f" (did you mean {near[0]!r}?)" if near else ""
     shown = ", ".join(names) if len(names) <= 24 else ", ".join(names[:24]) + f", … ({len(names)} in all)"
     return f"no {what} {given!r}; known: {shown}{hint}"
+
+
+def counted(count: int, one: str) -> str:
+    """A number of things, whose plural ends in s.
+
+    >>> counted(1, "image"), counted(2000, "image")
+    ('1 image', '2,000 images')
+    """
+    return f"{count:,} {one}{'' if count == 1 else 's'}"

@@ -30,6 +30,12 @@ class PhotoList:
     people: pd.DataFrame | None = None
     labels: Mapping[Path, str] = field(default_factory=dict)
 
+    def require_any(self) -> None:
+        """Raise DataError where none of the files is there: a path was mistyped, and there is nothing to go on with."""
+        if self.files and all(map(_absent, self.files)):
+            rest = [f"and so it is with all {len(self.files)} photos that were given"] if len(self.files) > 1 else []
+            raise DataError("\n".join([f"{self.files[0]}: no such file or folder", *rest]))
+
 
 def gather(given: Iterable[Path], people: Path | None = None) -> PhotoList:
     """The photos that `given` files, folders (and all below them) and lists mean.
@@ -84,6 +90,16 @@ def _listed(path: Path) -> tuple[list[Path], dict[Path, str], dict[str, Person]]
     labels = {file: record["label"] for file, record in zip(files, records, strict=True) if record["label"]}
     tells = bool(records) and any(fact in records[0].values for fact in FACTS)
     return files, labels, people if tells else {}
+
+
+def _absent(file: Path) -> bool:
+    try:
+        file.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return True
+    except OSError:  # it may be there
+        return False
+    return False
 
 
 def _place(file: Path) -> str:

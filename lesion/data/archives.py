@@ -7,6 +7,7 @@ made such a file meant harm, and somebody will unpack it by hand one day.
 from __future__ import annotations
 
 import hashlib
+import lzma
 import re
 import zipfile
 import zlib
@@ -20,6 +21,9 @@ from lesion.errors import DataError
 IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".tif", ".tiff", ".bmp", ".webp"})
 MAX_BYTES = 1 << 29
 """An image file of more than half a gigabyte is refused unread."""
+
+DAMAGED = (zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError)
+"""What reading a damaged zip raises; bzip2 alone raises a plain OSError."""
 
 _CHUNK = 1 << 20
 _OUTSIDE = re.compile(r"^[/\\]|^[A-Za-z]:|(^|[/\\])\.\.([/\\]|$)")
@@ -62,7 +66,7 @@ def members(container: Path) -> list[Member]:
         outside = [e.filename for e in entries if _OUTSIDE.search(e.filename)]
         if outside:
             raise DataError(
-                f"{container}: {len(outside)} entries leave their folder ({', '.join(outside[:5])}): "
+                f"{container}: entries that leave their folder: {len(outside)} ({', '.join(outside[:5])}): "
                 "this is no archive to trust; get it from its source again"
             )
         found = [Member(container, e.filename, e.file_size) for e in entries]
@@ -82,7 +86,7 @@ def read(member: Member) -> bytes:
         if member.container.is_dir():
             return (member.container / member.name).read_bytes()
         return _zip(member.container).read(member.name)
-    except (zipfile.BadZipFile, zlib.error, EOFError) as error:
+    except DAMAGED as error:
         raise DataError(f"is damaged inside its zip ({error}); download the zip again") from error
     except (RuntimeError, NotImplementedError) as error:
         raise DataError(f"cannot be unpacked ({error}); unpack the zip yourself and give the folder") from error

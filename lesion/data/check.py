@@ -9,12 +9,16 @@ from typing import Any
 
 import pandas as pd
 
-from lesion.data.decoding import Progress, examine_all, silent
-from lesion.data.findings import conflicting, crossing, identical
+from lesion.data.decoding import Decoded, Progress, examine_all, silent
+from lesion.data.external import leaking
+from lesion.data.findings import Finding, conflicting, crossing, findings, identical
 from lesion.data.layouts import read_listing
-from lesion.data.listing import PARTS
-from lesion.data.packed import MANIFEST, PackedDataset
+from lesion.data.listing import PARTS, Listing
+from lesion.data.packed import EXTERNAL, MANIFEST, PackedDataset
+from lesion.data.packing import check_splits
 from lesion.data.prepare import cores
+from lesion.data.splits import group_rows
+from lesion.errors import DataError
 
 
 @dataclass(frozen=True)
@@ -23,7 +27,10 @@ class Report:
 
     `counts` is part → class → images that are there and labelled; `lesions` counts the known lesion ids. `mistakes`,
     `missing` (labels without an image) and `broken` (image, reason) keep a data set from being prepared, and so does
-    `crossing` (a lesion in several parts); `extra`, `identical` and `conflicting` become findings in its manifest.
+    `crossing` (a lesion in several parts); of `extra` (images without a label), `identical` and `conflicting` (by their
+    bytes) its manifest has findings, and so has it of lesions under different labels: `findings`, in its words.
+    `leaking` are external photos of a lesion, a patient or of bytes that other photos have too: `prepare` leaves them
+    out, and those that look like others.
     """
 
     source: str
@@ -39,10 +46,12 @@ class Report:
     extra: tuple[str, ...]
     identical: tuple[tuple[str, ...], ...]
     conflicting: tuple[tuple[str, ...], ...]
+    leaking: tuple[str, ...] = ()
+    findings: tuple[Finding, ...] = ()
 
     @property
     def ok(self) -> bool:
-        """Whether `prepare` would take it as it is."""
+        """Whether `prepare` would take it as it is, with the usual folds and test part."""
         return not (self.mistakes or self.missing or self.broken or self.crossing)
 
     def to_dict(self) -> dict[str, Any]:
@@ -64,9 +73,20 @@ def check(source: Path, *, workers: int | None = None, progress: Progress = sile
     broken = tuple((str(listing.members[row]), why) for row, why in sorted(seen.broken.items()))
     return _report(
         str(source), listing.layout, listing.classes, listing.table, listing.table.iloc[rows],
-        [seen.digests[row] for row in rows], mistakes=tuple(listing.mistakes.lines), missing=listing.missing,
-        broken=broken, extra=listing.extra,
+        [seen.digests[row] for row in rows], mistakes=(*listing.mistakes.lines, *_unsplittable(listing, seen)),
+        missing=listing.missing, broken=broken, extra=listing.extra,
     )  # fmt: skip
+
+
+def _unsplittable(listing: Listing, seen: Decoded) -> list[str]:
+    """Why there are too few lesions for the usual splits, once every label has its image and is understood."""
+    if listing.mistakes.lines or listing.missing:
+        return []
+    try:
+        check_splits(listing, digests=[seen.digests.get(row, "") for row in range(len(listing.members))])
+    except DataError as error:
+        return [str(error)]
+    return []
 
 
 def _check_packed(path: Path) -> Report:
@@ -94,13 +114,20 @@ def _report(
         extra=extra,
         identical=tuple(identical(readable, digests)),
         conflicting=tuple(conflicting(readable, digests)),
+        leaking=_leaking(readable, digests),
+        findings=tuple(findings(readable, digests, ())),
     )
+
+
+def _leaking(table: pd.DataFrame, digests: Sequence[str]) -> tuple[str, ...]:
+    grouped = table.assign(group=group_rows(table["lesion"], table["patient"], digests))
+    return tuple(str(image) for image in table["image"][leaking(grouped)])
 
 
 def _counts(table: pd.DataFrame, classes: Sequence[str]) -> dict[str, dict[str, int]]:
     """Images by part ("all" where the source has no parts) and class."""
     return {
         part or "all": {name: int((rows["label"] == i).sum()) for i, name in enumerate(classes)}
-        for part in ("", *PARTS)
+        for part in ("", *PARTS, EXTERNAL)
         if len(rows := table[table["part"] == part])
     }

@@ -65,7 +65,9 @@ def _explained(data: bytes) -> Iterator[None]:
         except UnidentifiedImageError as error:
             raise DataError(f"is no image that can be read (known: {', '.join(FORMATS)})") from error
         except Image.DecompressionBombError as error:
-            raise DataError(f"is too large to decode ({error}); the limit is {MAX_PIXELS:,} pixels") from error
+            raise DataError(
+                f"is too large to decode: it has more than {MAX_PIXELS:,} pixels: scale it down or leave it out"
+            ) from error
         except (OSError, SyntaxError, ValueError, EOFError, IndexError, KeyError, OverflowError) as error:
             raise DataError(f"is damaged ({error})") from error
 

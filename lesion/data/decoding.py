@@ -201,14 +201,17 @@ def _allocate(path: Path, length: int) -> None:
 
 
 @contextmanager
-def disk_full_explained(folder: Path, needed: int) -> Iterator[None]:
-    """Turn the disk's ENOSPC into a DataError that says how much is `needed` (bytes) and what to do."""
+def disk_full_explained(
+    folder: Path, needed: int, what: str = "of pixels",
+    then: str = "run the same command again, it continues; or prepare a smaller size",
+) -> Iterator[None]:  # fmt: skip
+    """Turn the disk's ENOSPC into a DataError that says how much is `needed` (bytes), of `what`, and what to do."""
     try:
         yield
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT):
             raise
         raise DataAccessError(
-            f"{folder}: the disk is full ({needed / 2**30:.2f} GiB of pixels are to be written): "
-            "free some space and run the same command again, it continues; or prepare a smaller size"
+            f"{folder}: the disk is full ({needed / 2**30:.2f} GiB {what} are to be written): "
+            f"free some space and {then}"
         ) from error

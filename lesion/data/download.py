@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import TypeVar
 from urllib.parse import urlsplit
 
+from lesion.data.archives import DAMAGED
 from lesion.data.decoding import Progress, disk_full_explained, silent
 from lesion.errors import DataAccessError, DataError, unknown
 
@@ -93,24 +94,67 @@ def download(
 
 
 def fetch(url: str, folder: Path, *, progress: Progress = silent, pause: Callable[[float], None] = time.sleep) -> Path:
-    """Fetch one file into `folder`, unless it is there with the SHA-256 noted beside it."""
+    """Fetch one file into `folder`, unless it is there with the SHA-256 noted beside it.
+
+    A file that somebody put there is taken if it is the server's. One that is not, and a ``.part`` that no download of
+    ours began, stay as they are: DataError says to move them away.
+    """
     target = folder / url.rsplit("/", 1)[1]
     sidecar = target.with_name(f"{target.name}.sha256")
-    if target.exists() and sidecar.exists():
-        _verify(target, sidecar)
-        progress(target.stat().st_size, target.stat().st_size, target.name)
-        return target
     part = target.with_name(f"{target.name}.part")
-    if target.exists() and not part.exists():
-        target.rename(part)  # put there by hand: it is taken if it is what the server has
-    remote = _persistently(lambda: _ask(url), url, pause)
-    with disk_full_explained(folder, remote.length):
-        _require_space(folder, part, remote)
-        _persistently(lambda: _append(remote, part, progress), url, pause)
-        _check(part, remote)
-        sidecar.write_text(f"{_hash(part, 'sha256')}  {target.name}\n", "ascii")
-    part.rename(target)
+    if not (target.exists() and sidecar.exists()):
+        remote = _persistently(lambda: _ask(url), url, pause)
+        if target.exists():
+            _require_same(target, remote)
+            sidecar.write_text(_noted(target, target.name), "ascii")
+        else:
+            _require_own(part)
+            _complete(remote, part, progress, pause)
+            sidecar.write_text(_noted(part, target.name), "ascii")
+            part.rename(target)
+            _note(part).unlink()
+    else:
+        _verify(target, sidecar)
+    progress(target.stat().st_size, target.stat().st_size, target.name)
     return target
+
+
+def _note(part: Path) -> Path:
+    """Where the ETag of the file that `part` is of stands: what marks it as ours."""
+    return part.with_name(f"{part.name}.etag")
+
+
+def _noted(path: Path, name: str) -> str:
+    return f"{_hash(path, 'sha256')}  {name}\n"
+
+
+def _require_same(target: Path, remote: _Remote) -> None:
+    """Raise DataError unless a file that was not fetched by us is what the server has; it is left as it is."""
+    problem = _problem(target, remote) if target.is_file() else "is a folder"
+    if problem:
+        raise DataError(
+            f"{target} was not downloaded by this command and is another file than {remote.url}: it {problem}. "
+            "It was left as it is: move it away and download again"
+        )
+
+
+def _require_own(part: Path) -> None:
+    if part.exists() and not (part.is_file() and _note(part).exists()):
+        raise DataError(
+            f"{part} was not begun by this command (there is no {_note(part).name} beside it), so it is not continued. "
+            "It was left as it is: move it away and download again"
+        )
+
+
+def _complete(remote: _Remote, part: Path, progress: Progress, pause: Callable[[float], None]) -> None:
+    then = "run the same command again, it continues"
+    with disk_full_explained(part.parent, remote.length, f"of {remote.url}", then):
+        _require_space(part.parent, part, remote)
+        _persistently(lambda: _append(remote, part, progress), remote.url, pause)
+    if problem := _problem(part, remote):
+        part.unlink()
+        _note(part).unlink()
+        raise DataAccessError(f"{remote.url}: what arrived {problem}; it was removed, download it again")
 
 
 def _persistently(action: Callable[[], T], url: str, pause: Callable[[float], None]) -> T:
@@ -155,8 +199,8 @@ def _ask(url: str) -> _Remote:
 
 def _append(remote: _Remote, part: Path, progress: Progress) -> None:
     """Fetch what is missing of `part`; starts over where the server's file is not the one that was begun."""
-    note = part.with_name(f"{part.name}.etag")
-    if part.exists() and note.exists() and note.read_text("utf-8") != remote.etag:
+    note = _note(part)
+    if part.exists() and note.read_text("utf-8") != remote.etag:
         part.unlink()
     note.write_text(remote.etag, "utf-8")
     have = part.stat().st_size if part.exists() else 0
@@ -175,28 +219,22 @@ def _append(remote: _Remote, part: Path, progress: Progress) -> None:
                 progress(have, remote.length, part.name.removesuffix(".part"))
     if have < remote.length:
         raise ConnectionError(f"cut off after {have:,} of {remote.length:,} bytes")
-    note.unlink()
 
 
-def _check(part: Path, remote: _Remote) -> None:
-    """Raise DataError, and remove the file, unless it is what the server has and its zip entries are whole."""
-    problem = None
-    if part.stat().st_size != remote.length:
-        problem = f"has {part.stat().st_size:,} bytes, the server says {remote.length:,}"
-    elif remote.md5 and (found := _hash(part, "md5")) != remote.md5:
-        problem = f"has MD5 {found}, the server says {remote.md5}"
-    elif remote.url.endswith(".zip"):
-        problem = _zip_problem(part)
-    if problem:
-        part.unlink()
-        raise DataAccessError(f"{remote.url}: what arrived {problem}; it was removed, download it again")
+def _problem(path: Path, remote: _Remote) -> str | None:
+    """In what a file differs from what the server says of its own, or which entry of a zip is damaged."""
+    if path.stat().st_size != remote.length:
+        return f"has {path.stat().st_size:,} bytes, the server says {remote.length:,}"
+    if remote.md5 and (found := _hash(path, "md5")) != remote.md5:
+        return f"has MD5 {found}, the server says {remote.md5}"
+    return _zip_problem(path) if remote.url.endswith(".zip") else None
 
 
 def _zip_problem(path: Path) -> str | None:
     try:
         with zipfile.ZipFile(path) as archive:
             damaged = archive.testzip()
-    except zipfile.BadZipFile as error:
+    except DAMAGED as error:
         return f"is no whole zip ({error})"
     return f"is damaged in {damaged}" if damaged else None
 

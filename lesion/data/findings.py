@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import pandas as pd
+
+from lesion.data.packed import EXTERNAL
+from lesion.errors import counted
 
 
 @dataclass(frozen=True)
@@ -34,6 +37,14 @@ def conflicting(table: pd.DataFrame, digests: Sequence[str]) -> list[tuple[str, 
     return [ids for ids in identical(table, digests) if len({label[i] for i in ids}) > 1]
 
 
+def disagreeing(table: pd.DataFrame) -> dict[str, tuple[str, ...]]:
+    """Known lesions whose images have different labels, with the ids of these images."""
+    known = table[table["lesion"] != ""]
+    labels = known.groupby("lesion")["label"].nunique()
+    rows = known[known["lesion"].isin(labels.index[labels > 1])]
+    return {str(name): tuple(map(str, ids)) for name, ids in rows.groupby("lesion")["image"]}
+
+
 def alike(table: pd.DataFrame, pairs: Sequence[tuple[int, int, float]]) -> list[Finding]:
     """Findings for pairs of rows that look alike and are not known to show one lesion."""
     found = []
@@ -42,18 +53,20 @@ def alike(table: pd.DataFrame, pairs: Sequence[tuple[int, int, float]]) -> list[
         if one["digest"] == other["digest"] or (one["lesion"] and one["lesion"] == other["lesion"]):
             continue
         ids = (str(one["image"]), str(other["image"]))
-        parts = sorted({one["part"], other["part"]})
-        where = f", in parts {' and '.join(parts)}" if len(parts) > 1 else ""
+        where = _where((one["part"], other["part"]))
         labels = "" if one["label"] == other["label"] else ", under different labels"
         found.append(Finding("alike", f"{' ~ '.join(ids)}: look alike ({cosine:.4f}){labels}{where}", ids))
     return found
 
 
 def crossing(table: pd.DataFrame) -> dict[str, tuple[str, ...]]:
-    """Lesions (and patients) that stand in more than one part, with these parts."""
+    """Lesions (and patients) that stand in more than one part, with these parts.
+
+    External photos are in none: those of a lesion that stands elsewhere are left out.
+    """
     found: dict[str, tuple[str, ...]] = {}
     for key in ("lesion", "patient"):
-        known = table[(table[key] != "") & (table["part"] != "")]
+        known = table[(table[key] != "") & ~table["part"].isin(("", EXTERNAL))]
         parts = known.groupby(key)["part"].unique()
         found |= {f"{key} {name}": tuple(p) for name, p in parts.items() if len(p) > 1}
     return found
@@ -64,13 +77,22 @@ def findings(table: pd.DataFrame, digests: Sequence[str], extra: Sequence[str]) 
     part = dict(zip(table["image"], table["part"], strict=True))
     found = []
     for ids in identical(table, digests):
-        parts = sorted({part[i] for i in ids})
-        where = f", in parts {' and '.join(parts)}" if len(parts) > 1 else ""
+        where = _where(part[i] for i in ids)
         found.append(Finding("identical", f"{' = '.join(ids)}: the same bytes under {len(ids)} ids{where}", ids))
     found += [
         Finding("conflict", f"{' = '.join(ids)}: the same bytes under different labels", ids)
         for ids in conflicting(table, digests)
     ]
+    found += [
+        Finding("conflict", f"{' and '.join(ids)}: one lesion ({name}) under different labels", ids)
+        for name, ids in disagreeing(table).items()
+    ]
     if extra:
-        found.append(Finding("extra", f"{len(extra)} images have no label and were left out", tuple(extra)))
+        found.append(Finding("extra", f"left out without a label: {counted(len(extra), 'image')}", tuple(extra)))
     return found
+
+
+def _where(parts: Iterable[str]) -> str:
+    """In which parts of a data set images stand, where these are several."""
+    names = sorted(set(parts))
+    return f", in parts {' and '.join(names)}" if len(names) > 1 else ""

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from lesion.data.listing import Listing
 from lesion.data.manifests import read_manifest
-from lesion.data.official import OFFICIAL, belongs, read_official
+from lesion.data.official import OFFICIAL, belongs, read_official, refuse_piece
 from lesion.errors import DataError
 
 
@@ -28,4 +28,6 @@ def read_listing(source: Path) -> Listing:
             raise DataError(f"{source} holds files of ISIC 2017 and of ISIC 2018: keep each in a folder of its own")
         if fitting:
             return read_official(source, fitting[0])
+    else:
+        refuse_piece(source)
     return read_manifest(source)

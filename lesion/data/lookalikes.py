@@ -8,7 +8,9 @@ bytes and six more; four of the twelve have one photo in the training part and o
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,7 +35,8 @@ def look_alike(
     """Pairs among `rows` of `images` (N, size, size, 3) that look alike: positions in `rows`, cosine; best first."""
     if not 2 <= len(rows) <= MOST:
         return []
-    small = np.stack([_shrunk(images[row]) for row in rows])  # (n, 16, 16, 3)
+    with ThreadPoolExecutor(os.cpu_count()) as pool:  # Pillow resizes without Python's lock
+        small = np.stack([*pool.map(lambda row: _shrunk(images[row]), rows)])  # (n, 16, 16, 3)
     coarse = small.reshape(len(rows), 8, 2, 8, 2, 3).mean((2, 4))
     ours = _unit(coarse)
     turned = [_unit(view) for view in _views(coarse)]

@@ -8,6 +8,7 @@ from pathlib import Path
 from lesion.data.archives import Member, images, members, read
 from lesion.data.listing import PARTS, Listing, assemble, by_id
 from lesion.data.records import Mistakes, Record, age, number, read_records, sex
+from lesion.errors import DataError, counted
 
 
 @dataclass(frozen=True)
@@ -65,6 +66,21 @@ def belongs(official: Official, name: str) -> bool:
     return any(bare in (p.images, p.truth.removesuffix(".csv")) for p in official.parts)
 
 
+def owner(name: str) -> Official | None:
+    """The official data set of which a file or folder of this name is one."""
+    beside = {LESIONS_2018: ISIC2018, METADATA_2018: ISIC2018}
+    return next((o for o in OFFICIAL.values() if belongs(o, name)), beside.get(name))
+
+
+def refuse_piece(source: Path) -> None:
+    """Raise DataError where `source` is called like one file or folder of an official data set."""
+    if official := owner(source.resolve().name):
+        raise DataError(
+            f"{source} is a piece of {official.name}: give the folder in which it lies, with the images and the "
+            "ground truth CSV of each part"
+        )
+
+
 def read_official(folder: Path, official: Official) -> Listing:
     """Listing of a folder that holds files of an official data set."""
     return _Reader(folder, official).listing()
@@ -92,7 +108,9 @@ class _Reader:
             if container is None:
                 self.mistakes.add(str(self.folder), f"{part.images}.zip (or folder {part.images}) is missing")
             if truth is None:
-                self.mistakes.add(str(self.folder), f"{part.truth} is missing")
+                emptily = (self.folder / part.truth).is_dir()
+                said = "is a folder without the file of that name" if emptily else "is missing"
+                self.mistakes.add(str(self.folder), f"{part.truth} {said}")
             if container is not None and truth is not None:
                 self._read_part(part, container, truth, lesions, people)
         self._check_lesions()
@@ -109,12 +127,15 @@ class _Reader:
         return folder if folder.is_dir() else archive if archive.exists() else None
 
     def _truth(self, name: str) -> tuple[Path, bytes] | None:
-        """A ground truth and the file it stands in: the CSV, or the zip or folder in which 2018's is offered."""
+        """A ground truth and the file it stands in: the CSV, or the zip or folder in which 2018's is offered.
+
+        Some programs unpack a zip into a folder that is called like the CSV.
+        """
         plain = self.folder / name
-        if plain.exists():
+        if plain.is_file():
             return plain, plain.read_bytes()
         bare = name.removesuffix(".csv")
-        for container in (self.folder / bare, self.folder / f"{bare}.zip"):
+        for container in (plain, self.folder / bare, self.folder / f"{bare}.zip"):
             inside = members(container) if container.exists() else []
             for member in inside:
                 if member.name.rsplit("/", 1)[-1] == name:
@@ -166,7 +187,7 @@ class _Reader:
         name = f"{container.name.removesuffix('.zip')}_metadata.csv"
         inside = next((m for m in found if m.name.rsplit("/", 1)[-1] == name), None)
         beside = self.folder / name
-        if inside is None and not beside.exists():
+        if inside is None and not beside.is_file():
             return {}
         data = read(inside) if inside else beside.read_bytes()
         records = read_records(name, data, ("image_id", "age_approximate", "sex"), (), self.mistakes)
@@ -180,7 +201,7 @@ class _Reader:
 
     def _lesions(self) -> dict[str, str]:
         path = self.folder / LESIONS_2018
-        if not path.exists():
+        if not path.is_file():
             return {}
         self.files.append(path)
         columns = ("image", "lesion_id")
@@ -189,7 +210,7 @@ class _Reader:
 
     def _people_2018(self) -> dict[str, dict[str, object]]:
         path = self.folder / METADATA_2018
-        if not path.exists():
+        if not path.is_file():
             return {}
         self.files.append(path)
         columns = ("image_id", "age", "sex", "localization")
@@ -209,7 +230,11 @@ class _Reader:
         if self.official is not ISIC2018:
             return
         bare = [str(row["image"]) for row, _ in self.rows if row["part"] == "train" and not row["lesion"]]
-        if bare and not (self.folder / LESIONS_2018).exists():
+        if bare and not (self.folder / LESIONS_2018).is_file():
             self.mistakes.add(str(self.folder), f"{LESIONS_2018} is missing: without it one lesion gets on both sides")
         elif bare:
-            self.mistakes.add(LESIONS_2018, f"{len(bare)} images have no line, among them {', '.join(bare[:5])}")
+            self.mistakes.add(
+                LESIONS_2018,
+                f"has no line for {counted(len(bare), 'image')}: {', '.join(bare[:5])}"
+                + (" …" if len(bare) > 5 else ""),
+            )

@@ -12,11 +12,12 @@ import zipfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 from PIL import Image
 
-from lesion.data.decoding import Progress, silent
+from lesion.data.decoding import Progress, disk_full_explained, silent
 from lesion.data.drawing import draw_lesion
 from lesion.data.listing import PARTS
 from lesion.data.official import LESIONS_2018, METADATA_2018, OFFICIAL, Official
@@ -55,36 +56,50 @@ def synthesise(
     zipped: bool = True,
     progress: Progress = silent,
 ) -> Path:
-    """Draw a data set into the empty or new `folder` and return that.
+    """Draw a data set into the empty or new `folder` and return that; a drawing that fails leaves it empty.
 
     `images` counts the training, validation and test part, 0 leaves a part out; `pixels` is (width, height). The same
     seed draws the same bytes. Raises DataError for an unknown layout, a folder in use, or fewer images than it takes
-    to show every class twice.
+    to show every class twice, and where the disk is full.
     """
     if layout not in OFFICIAL:
         raise DataError(unknown("layout", layout, OFFICIAL))
     official, folder = OFFICIAL[layout], Path(folder)
     counts = images or DEFAULT_IMAGES[layout]
     _check(folder, official, counts)
-    folder.mkdir(parents=True, exist_ok=True)
     photos = _photos(official, counts, seed)
-    done = 0
+    most = 3 * pixels[0] * pixels[1] * sum(counts)
+    then = "run the same command again; or draw fewer or smaller images"
+    with disk_full_explained(folder, most, "at most", then):
+        folder.mkdir(parents=True, exist_ok=True)
+        with TemporaryDirectory(prefix=".drawing-", dir=folder) as drawn:
+            _draw(Path(drawn), official, photos, seed, pixels, zipped, progress)
+            for path in sorted(Path(drawn).iterdir()):
+                path.rename(folder / path.name)
+    return folder
+
+
+def _draw(
+    folder: Path, official: Official, photos: list[list[_Photo]], seed: int, pixels: tuple[int, int], zipped: bool,
+    progress: Progress,
+) -> None:  # fmt: skip
+    """Draw the `photos` of each part into `folder`, with their tables."""
+    done, count = 0, sum(map(len, photos))
     for part, mine in zip(official.parts, photos, strict=True):
         if not mine:
             continue
         entries: dict[str, bytes] = {}
         for photo in mine:
             entries |= _files(photo, official, seed, pixels, entries, mask=len(entries) < 2 * _MASKS)
-            progress(done := done + 1, sum(counts), "drawing")
-        if layout == "isic2017":
+            progress(done := done + 1, count, "drawing")
+        if official.name == "isic2017":
             rows = [("image_id", "age_approximate", "sex"), *((p.id, p.age, p.sex) for p in mine)]
             entries[f"{part.images}_metadata.csv"] = _csv(rows)
         entries["ATTRIBUTION.txt"] = b"Drawn by a program; no person is shown. CC-0.\n"
         _store(folder, part.images, entries, zipped)
         (folder / part.truth).write_bytes(_csv(_truth(official, mine)))
-    if layout == "isic2018":
+    if official.name == "isic2018":
         _write_2018(folder, photos)
-    return folder
 
 
 def _check(folder: Path, official: Official, counts: Sequence[int]) -> None:

@@ -14,6 +14,7 @@ from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from numpy.typing import NDArray
 
+from lesion.exploration.measures import by_side
 from lesion.figures import COLOURS, bare, canvas
 from lesion.metadata import UNKNOWN
 
@@ -31,8 +32,8 @@ CHANNELS = {"R": "#D55E00", "G": "#009E73", "B": "#0072B2"}
 
 
 def class_counts_figure(found: Mapping[str, Any], name: str, test: Mapping[str, int] | None = None) -> Figure:
-    """Draw the images of each class, on both sides of the default split and, where they are known, of the test part."""
-    counts = {side: found[side] for side in ("train", "validation")} | ({} if test is None else {"test": test})
+    """Draw the images of each class, on the sides of the default split and, where they are known, of the test part."""
+    counts = by_side(found) | ({} if test is None else {"test": dict(test)})
     sides = {f"{side} ({sum(each.values()):,})": list(each.values()) for side, each in counts.items()}
     return grouped_bars(list(found["train"]), sides, "images", f"{name}: images of each class, split {found['split']}")
 

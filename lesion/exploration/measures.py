@@ -11,9 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lesion.data.decoding import Progress, silent
-from lesion.data.packed import PackedDataset
+from lesion.data.packed import EXTERNAL, PackedDataset
 
 GREYS = 256
+SIDES = ("train", "validation", EXTERNAL)
+"""Sides of a split as they are shown: external photos are trained on too, and counted apart."""
 SHARE = (0.05, 0.25, 0.5, 0.75, 0.95)
 """Quantiles of the sharpness that are reported."""
 
@@ -75,22 +77,34 @@ def parts(data: PackedDataset) -> dict[str, NDArray[np.bool_]]:
 
 
 def divisions(data: PackedDataset) -> dict[str, NDArray[np.bool_]]:
-    """Which rows (N,) are of each part of the source or, where it has only one, on each side of the default split."""
+    """Which rows (N,) are of each part of the source or, where it has only one, on each side of the default split.
+
+    External photos are beside either.
+    """
     found = parts(data)
-    if len(found) > 1:
-        return found
-    validates = np.isin(np.arange(len(data)), data.split().validation)
-    return {"train": ~validates, "validation": validates}
+    return found if len(found.keys() - {EXTERNAL}) > 1 else sides(data)
+
+
+def sides(data: PackedDataset, split_name: str | None = None) -> dict[str, NDArray[np.bool_]]:
+    """Which rows (N,) are on each of `SIDES` of a split, the default one unless named."""
+    validates = np.isin(np.arange(len(data)), data.split(split_name).validation)
+    external = parts(data).get(EXTERNAL, np.zeros(len(data), dtype=bool))
+    found = {"train": ~validates & ~external, "validation": validates}
+    return found | ({EXTERNAL: external} if external.any() else {})
+
+
+def by_side(counted: Mapping[str, Any]) -> dict[str, dict[str, int]]:
+    """Of what `class_counts` gives, the images of each class on each side."""
+    return {side: counted[side] for side in SIDES if side in counted}
 
 
 def class_counts(data: PackedDataset, split_name: str | None = None) -> dict[str, Any]:
     """Images of each class, by part of the source and by side of a split, the default one unless named."""
-    labels, split = data.labels, data.split(split_name)
+    labels = data.labels
     return {
         "parts": {part: counts(labels[chosen], data.classes) for part, chosen in parts(data).items()},
-        "split": split.name,
-        "train": counts(labels[split.train], data.classes),
-        "validation": counts(labels[split.validation], data.classes),
+        "split": data.split(split_name).name,
+        **{side: counts(labels[chosen], data.classes) for side, chosen in sides(data, split_name).items()},
     }
 
 

@@ -22,7 +22,7 @@ from lesion.data.archives import Member, read
 from lesion.data.decode import decode_whole
 from lesion.data.decoding import Progress, silent
 from lesion.data.layouts import read_listing
-from lesion.data.packed import PackedDataset
+from lesion.data.packed import EXTERNAL, PackedDataset
 from lesion.errors import DataError
 from lesion.exploration.measures import to_grey, variance_of_laplacian
 
@@ -84,9 +84,10 @@ def _look(member: Member) -> tuple[str, tuple[int, int], float]:
 
 def _refuse_absent(data: PackedDataset, source: Path, absent: Sequence[str]) -> None:
     if absent:
+        several = "its external photos are of another source, so leave --source out"
+        hint = several if data.manifest.get(EXTERNAL) else "give the source that it was prepared from"
         raise DataError(
-            f"{source}: {len(absent)} photos of data set {data.name} are not in it ({some(absent)}): "
-            "give the source that it was prepared from"
+            f"{source}: {len(absent)} photos of data set {data.name} are not in it ({some(absent)}): {hint}"
         )
 
 

@@ -11,8 +11,9 @@ import numpy as np
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from lesion.data.packed import PackedDataset
+from lesion.data.packed import EXTERNAL, PackedDataset
 from lesion.exploration.charts import FOLD
+from lesion.exploration.measures import by_side
 from lesion.exploration.pictures import by_sharpness, pair_label
 from lesion.pages import inline_svg, style, template, thumbnail
 
@@ -84,7 +85,7 @@ def _notes(report: Mapping[str, Any]) -> Iterator[str]:
     lesions = report["groups"]["lesion"]
     if lesions["on_both_sides"]:
         yield f"Images on both sides of the split: {_some(lesions['on_both_sides'], 'lesion')}."
-    if not lesions["groups"]:
+    if not any(counted for part, counted in lesions["parts"].items() if part != EXTERNAL):
         yield "The source names no lesions: only photos that look alike are known to be of one."
     counts = [count for count in report["counts"]["train"].values() if count]
     if counts and max(counts) >= FOLD * min(counts):
@@ -93,11 +94,11 @@ def _notes(report: Mapping[str, Any]) -> Iterator[str]:
 
 def _tiles(report: Mapping[str, Any]) -> Rows:
     counts, test = report["counts"], report["test_images"]
-    sides = [sum(counts[side].values()) for side in ("train", "validation")]
+    sides = ", ".join(f"{sum(counted.values()):,} {side}" for side, counted in by_side(counts).items())
     lesions = report["groups"]["lesion"]["groups"]
     blurred = report["blur"].get("originals", report["blur"]["packed"])
     return [
-        ("images", f"{sides[0]:,} train, {sides[1]:,} validation"),
+        ("images", sides),
         ("test part", f"{test:,} images, not opened" if test else "none"),
         ("classes", str(len(report["classes"]))),
         ("lesions", f"{lesions:,}" if lesions else "not named"),
@@ -118,7 +119,7 @@ def _counts(report: Mapping[str, Any]) -> tuple[Sequence[str], Rows]:
     The test part's are those that the manifest has; in data packed by an older version they are not recorded.
     """
     counts = report["counts"]
-    sides = {side: counts[side] for side in ("train", "validation")}
+    sides = by_side(counts)
     own = {} if counts["parts"] == sides or len(counts["parts"]) == 1 else counts["parts"]
     columns: dict[str, Mapping[str, int]] = {f"part {part}": counted for part, counted in own.items()} | sides
     rows = [(name, *(_share(each[name], sum(each.values())) for each in columns.values()))

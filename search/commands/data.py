@@ -5,13 +5,14 @@ from __future__ import annotations
 import argparse
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from search.commands.exploration import add_augmentations, add_explore
 from search.commands.options import again, command, json_option, natural, whole, workspace_option
 
 if TYPE_CHECKING:
     from lesion.data.check import Report
+    from lesion.data.external import ExternalSource
     from lesion.data.packed import PackedDataset
     from search.commands.options import Commands
 
@@ -23,6 +24,8 @@ def add(commands: Commands) -> None:
     """The group ``data``."""
     sentence = "Prepare, check, explore, draw and download data sets."
     group = commands.add_parser("data", help="prepare, check, explore and download data sets", description=sentence)
+    examples = ("download isic2017 downloads/isic2017", "check downloads/isic2017", "prepare downloads/isic2017")
+    group.epilog = "examples:\n" + "\n".join(f"  {group.prog} {example}" for example in examples)
     inner = group.add_subparsers(title="commands", metavar="COMMAND", required=True)
     _add_prepare(inner)
     _add_check(inner)
@@ -40,7 +43,8 @@ def _add_prepare(commands: Commands) -> None:
         "(columns image, label, and optionally part, lesion, patient, age, sex, site). Interrupted, it continues.",
         "../shared/data/isic2017",
         "~/photos --name clinic --size 384 --geometry pad --folds 5 --test 0.2",
-        "isic2018.zip --name isic2018 --replace",
+        "photos.zip --name clinic --replace",
+        "~/photos --external ~/isic2018 --as mole=NV --as melanoma=MEL",
     )  # fmt: skip
     parser.add_argument("source", type=Path, metavar="SOURCE", help="folder, zip or CSV manifest")
     parser.add_argument("--name", help="what the data set is called (default: from the source)")
@@ -59,7 +63,31 @@ def _add_prepare(commands: Commands) -> None:
         "--no-look-alikes", action="store_true", help="do not look for photos that look the same, to keep them together"
     )
     parser.add_argument("--replace", action="store_true", help="replace another data set of this name")
+    _external_options(parser)
     workspace_option(parser)
+
+
+def _external_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--external", type=Path, metavar="SOURCE",
+        help="another source, to be trained on only; the data set is then called NAME_external unless --name is given",
+    )  # fmt: skip
+    parser.add_argument(
+        "--as", action="append", default=[], metavar="OURS=THEIRS", dest="classes", type=_pair,
+        help="a class, and what the external source calls it; may be repeated, classes not named are left out",
+    )  # fmt: skip
+    parser.add_argument(
+        "--most", type=whole, metavar="N",
+        help="at most N lesions of each class of the external source, one photo of each, drawn with --seed "
+        "(default: every photo)",
+    )  # fmt: skip
+
+
+def _pair(text: str) -> tuple[str, str]:
+    ours, _, theirs = text.partition("=")
+    if not ours or not theirs:
+        raise argparse.ArgumentTypeError(f"{text!r} is not OURS=THEIRS, e.g. melanoma=MEL")
+    return ours, theirs
 
 
 def _add_check(commands: Commands) -> None:
@@ -115,22 +143,40 @@ def prepare(args: argparse.Namespace) -> int:
     from search.display import bar  # noqa: PLC0415
     from search.workspace import open_workspace  # noqa: PLC0415
 
+    external = _external_source(args)
     workspace = open_workspace(args.workspace)
     with bar() as progress:
         data = pack(
             args.source.expanduser(), workspace.path, name=args.name, size=args.size, geometry=args.geometry,
             folds=args.folds, test=args.test, seed=args.seed, workers=args.workers, skip_broken=args.skip_broken,
-            replace=args.replace, look_alikes=not args.no_look_alikes, progress=progress,
+            replace=args.replace, look_alikes=not args.no_look_alikes, external=external, progress=progress,
         )  # fmt: skip
     _show_prepared(data, args)
     return 0
 
 
+def _external_source(args: argparse.Namespace) -> ExternalSource | None:
+    from lesion.data.external import ExternalSource as Source  # noqa: PLC0415
+    from lesion.errors import DataError  # noqa: PLC0415
+
+    if args.external is None:
+        given = [option for option, value in (("--as", args.classes), ("--most", args.most)) if value]
+        if given:
+            raise DataError(f"{' and '.join(given)} without --external: name the source of the external photos with it")
+        return None
+    classes: dict[str, str] = {}
+    for ours, theirs in args.classes:
+        if classes.setdefault(theirs, ours) != ours:
+            raise DataError(f"--as: {theirs} cannot be {classes[theirs]} and {ours}")
+    return Source(args.external.expanduser(), classes, args.most)
+
+
 def _show_prepared(data: PackedDataset, args: argparse.Namespace) -> None:
+    from lesion.data.packed import EXTERNAL  # noqa: PLC0415
     from lesion.data.packed import PackedDataset as Packed  # noqa: PLC0415
     from search.display import console, say, table  # noqa: PLC0415
 
-    parts = {part: data.labels[(data.table["part"] == part).to_numpy()] for part in ("train", "validation")}
+    parts = {part: data.labels[(data.table["part"] == part).to_numpy()] for part in ("train", "validation", EXTERNAL)}
     test = data.path.parents[1] / "test" / data.name
     if test.exists():
         parts["test"] = Packed.open(test).labels
@@ -146,9 +192,23 @@ def _show_prepared(data: PackedDataset, args: argparse.Namespace) -> None:
         for s in splits
     ]
     console().print(table(("split", "train", "validation"), rows, right="train validation"))
+    for each in data.manifest.get(EXTERNAL, []):
+        say(*_external_lines(each))
     _show_messages("findings", [str(found["message"]) for found in data.manifest.get("findings", [])], "yellow")
     say(f"in {data.path}")
     say(f"next: write a space file with data: {data.name}, then {again(args, 'check', 'SPACE')}", style="dim")
+
+
+def _external_lines(told: Mapping[str, Any]) -> list[str]:
+    """What the manifest says of one source of external photos, in words."""
+    classes = ", ".join(f"{theirs} as {ours}" for theirs, ours in told["classes"].items())
+    left_out = ", ".join(f"{count:,} {why}" for why, count in told["left_out"].items())
+    return [
+        f"external: {told['photos']:,} photos of {told['source']}, trained on in every split and never validated on"
+        + (f" ({classes})" if classes else ""),
+        *([f"  left out of {told['source']}: {left_out}"] if left_out else []),
+        "  figures of a model that learns from them are figures with external data: say so beside them",
+    ]
 
 
 def check(args: argparse.Namespace) -> int:
@@ -166,10 +226,11 @@ def check(args: argparse.Namespace) -> int:
 
 
 def _show_report(report: Report) -> None:
+    from lesion.errors import counted  # noqa: PLC0415
     from search.display import console, say  # noqa: PLC0415
 
-    lesions = f", {report.lesions} lesions" if report.lesions else ""
-    title = f"{report.source}: {report.layout}, {report.images} images{lesions}"
+    lesions = f", {counted(report.lesions, 'lesion')}" if report.lesions else ""
+    title = f"{report.source}: {report.layout}, {counted(report.images, 'image')}{lesions}"
     console().print(_counts_table(report.classes, report.counts, title))
     _show_messages("mistakes", report.mistakes, "red")
     _show_messages("labels without an image", report.missing, "red")
@@ -177,10 +238,10 @@ def _show_report(report: Report) -> None:
     crossing = [f"{who}: {' and '.join(parts)}" for who, parts in report.crossing.items()]
     _show_messages("in more than one part", crossing, "red")
     _show_messages("images without a label, which are left out", report.extra, "yellow")
-    _show_messages("the same bytes under several ids", [" = ".join(ids) for ids in report.identical], "yellow")
-    _show_messages("the same bytes under different labels", [" = ".join(ids) for ids in report.conflicting], "yellow")
+    _show_messages("findings", [found.message for found in report.findings], "yellow")
+    _show_messages("external photos of lesions of other parts, which are left out", report.leaking, "yellow")
     if report.ok:
-        say("it can be prepared", style="green")
+        say("it is prepared" if report.layout == "packed" else "it can be prepared", style="green")
     else:
         say("it cannot be prepared as it is: mend what is red", style="red")
 

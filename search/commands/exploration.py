@@ -110,16 +110,17 @@ def _data_and_folder(args: argparse.Namespace, what: str) -> tuple[PackedDataset
 
 
 def _show(report: Mapping[str, Any], folder: Path) -> None:
+    from lesion.exploration.measures import by_side  # noqa: PLC0415
     from search.display import console, say, table  # noqa: PLC0415
 
     counts = report["counts"]
-    sides = {side: counts[side] for side in ("train", "validation")}
+    sides = by_side(counts)
     if report["test_classes"] is not None:
         sides["test"] = report["test_classes"]
     rows = [(name, *(f"{side[name]:,}" for side in sides.values())) for name in report["classes"]]
     rows.append(("all", *(f"{sum(side.values()):,}" for side in sides.values())))
     title = f"{report['data']}: {report['images']:,} images, split {counts['split']}"
-    console().print(table(("class", *sides), rows, title, right="train validation test"))
+    console().print(table(("class", *sides), rows, title, right="train validation external test"))
     if report["test_images"] and report["test_classes"] is None:
         say(f"test part: {report['test_images']:,} images; their classes were not recorded", style="dim")
     for blur in report["blur"].values():

@@ -60,6 +60,43 @@ def test_a_packed_set_is_checked_too(tmp_path):
     assert report.counts == {"train": {"0": 12, "1": 12}}
 
 
+@pytest.mark.parametrize("copied", [False, True], ids=["too few lesions", "too few after identical images"])
+def test_what_the_splits_refuse_is_a_mistake(tmp_path, copied):
+    rows = [f"a{i},{'x' if i < 3 - (not copied) else 'y'}" for i in range(12)]
+    source = manifest(tmp_path / "own", rows)
+    if copied:
+        shutil.copy(source / "a0.jpg", source / "a1.jpg")
+    report = check(source, workers=1)
+    assert not report.ok
+    assert len(report.mistakes) == 1
+    said = "splitting needs at least 3 lesions of every class; x has 2: add images, leave the class out"
+    assert report.mistakes[0].startswith(said)
+    with pytest.raises(DataError) as caught:
+        prepare(source, tmp_path / "w", size=16, workers=1)
+    assert "lesions of every class; x has" in str(caught.value)
+
+
+def test_a_lesion_under_two_labels_is_found_by_both(tmp_path):
+    rows = [f"a{i},{'xy'[i % 2]},{'L' if i in (2, 5, 8) else f'L{i}'}" for i in range(24)]
+    source = manifest(tmp_path / "own", rows, "image,label,lesion")
+    report = check(source, workers=1)
+    told = "a2 and a5 and a8: one lesion (L) under different labels"
+    assert [found.message for found in report.findings] == [told]
+    assert report.ok
+    packed = prepare(source, tmp_path / "w", size=16, workers=1, test=0, look_alikes=False)
+    assert told in [found["message"] for found in packed.manifest["findings"]]
+
+
+def test_identical_images_are_told_in_the_words_of_prepare(tmp_path):
+    rows = [f"a{i},{'xy'[i % 2]},{('train', 'test')[i > 15]}" for i in range(24)]
+    source = manifest(tmp_path / "own", rows, "image,label,part")
+    shutil.copy(source / "a0.jpg", source / "a20.jpg")
+    told = "a0 = a20: the same bytes under 2 ids, in parts test and train"
+    assert [found.message for found in check(source, workers=1).findings] == [told]
+    packed = prepare(source, tmp_path / "w", size=16, workers=1, look_alikes=False)
+    assert told in [found["message"] for found in packed.manifest["findings"]]
+
+
 @pytest.mark.slow
 def test_byte_identical_images_of_the_real_sets(shared):
     report = check(shared / "data" / "isic2017", workers=1)

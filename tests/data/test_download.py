@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -131,6 +132,60 @@ def test_a_file_put_there_by_hand_is_taken_if_it_is_the_servers(archive, tmp_pat
     (tmp_path / "a.bin").write_bytes(DATA)
     assert get(archive, tmp_path, pauses).read_bytes() == DATA
     assert archive.requests == ["HEAD"]
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["a.bin", "a.bin.sha256"]
+
+
+@pytest.mark.parametrize("own", [DATA[:-9], DATA + DATA, DATA[:-1] + b"?"], ids=["smaller", "larger", "same length"])
+@pytest.mark.parametrize("begun", [False, True])
+def test_another_file_of_that_name_stays_as_it_is(archive, tmp_path, pauses, own, begun):
+    archive.files["a.bin"] = DATA
+    archive.etag = f'"{hashlib.md5(DATA).hexdigest()}"'
+    if begun:
+        archive.cuts = ATTEMPTS
+        with pytest.raises(DataError, match="run it again"):
+            get(archive, tmp_path, pauses)
+    (tmp_path / "a.bin").write_bytes(own)
+    before = {p.name: p.read_bytes() for p in tmp_path.iterdir()}
+    with pytest.raises(DataError, match=r"a\.bin was not downloaded by this command and is another .*: move it away"):
+        get(archive, tmp_path, pauses)
+    assert {p.name: p.read_bytes() for p in tmp_path.iterdir()} == before
+
+
+def test_another_zip_of_the_same_length_stays_as_it_is(archive, tmp_path, pauses):
+    data = write_zip(tmp_path / "x.zip", {"photo.jpg": jpeg(0)}).read_bytes()
+    archive.files["a.zip"] = data
+    own = bytearray(data)
+    own[100] ^= 0xFF
+    (tmp_path / "a.zip").write_bytes(own)
+    with pytest.raises(DataError, match=r"it is damaged in photo\.jpg\. It was left as it is"):
+        get(archive, tmp_path, pauses, "a.zip")
+    assert (tmp_path / "a.zip").read_bytes() == own
+
+
+def test_what_was_put_there_keeps_its_name_while_nobody_answers(archive, tmp_path, pauses):
+    archive.files["a.bin"], archive.busy = DATA, ATTEMPTS
+    (tmp_path / "a.bin").write_bytes(DATA)
+    with pytest.raises(DataError, match=r"a\.bin: failed 5 times"):
+        get(archive, tmp_path, pauses)
+    assert [(p.name, p.read_bytes()) for p in tmp_path.iterdir()] == [("a.bin", DATA)]
+
+
+def test_a_part_of_another_program_is_not_continued(archive, tmp_path, pauses):
+    archive.files["a.bin"] = DATA
+    (tmp_path / "a.bin.part").write_bytes(b"of a browser")
+    with pytest.raises(DataError, match=r"a\.bin\.part was not begun by this command .*: move it away"):
+        get(archive, tmp_path, pauses)
+    assert [(p.name, p.read_bytes()) for p in tmp_path.iterdir()] == [("a.bin.part", b"of a browser")]
+
+
+def test_a_packed_zip_entry_that_is_damaged_is_refused(archive, tmp_path, pauses):
+    with zipfile.ZipFile(tmp_path / "x.zip", "w", zipfile.ZIP_LZMA) as made:
+        made.writestr("photo.jpg", jpeg(0))
+    data = bytearray((tmp_path / "x.zip").read_bytes())
+    data[43] ^= 0xFF  # in the properties of the entry's stream, behind a header of 39 bytes
+    archive.files["a.zip"] = bytes(data)
+    with pytest.raises(DataError, match=r"a\.zip: what arrived is no whole zip"):
+        get(archive, tmp_path, pauses, "a.zip")
 
 
 def test_a_whole_data_set_can_be_read_after(archive, tmp_path):

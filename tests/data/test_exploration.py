@@ -110,7 +110,7 @@ def test_files_against_labels_both_ways(tmp_path: Path) -> None:
     data = pack(source, tmp_path / "workspace", test=0.0)
     before = files_and_labels(data, None)
     assert before["images_without_label"] == ["own/a12.jpg", "own/a13.jpg"]
-    assert before["findings"] == {"extra": ["2 images have no label and were left out"]}
+    assert before["findings"] == {"extra": ["left out without a label: 2 images"]}
     (source / "labels.csv").write_text("\n".join(["image,label,lesion", *rows, "gone.jpg,a,L99"]))
     files = files_and_labels(data, read_originals(data, source))
     assert [line.partition(": ")[2] for line in files["labels_without_image"]] == ["gone.jpg has no image in own"]

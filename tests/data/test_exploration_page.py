@@ -12,7 +12,7 @@ import pytest
 from drawn_sources import manifest, pack
 
 from lesion.data.packed import PackedDataset
-from lesion.exploration import describe
+from lesion.exploration import describe, explore
 from lesion.exploration.charts import class_counts_figure, colours_figure, grouped_bars, groups_figure, values_figure
 from lesion.exploration.measures import measure
 from lesion.exploration.page import Look, render
@@ -193,6 +193,30 @@ def test_charts_keep_their_ids_apart() -> None:
 
 def test_the_same_data_give_the_same_page(data: PackedDataset, text: str, tmp_path: Path) -> None:
     assert render(look(data)) == text
+
+
+def test_external_photos_have_a_column_of_their_own(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    from search.commands.exploration import _show
+
+    rows = [f"a{i},{'xy'[i % 2]},{part},L{i // 2}" for i, part in enumerate([""] * 24 + ["external"] * 6)]
+    data = pack(manifest(tmp_path / "own", rows, "image,label,part,lesion"), tmp_path / "w", test=0)
+    report = explore(data, tmp_path / "out")
+    split = data.split()
+    counts = report["counts"]
+    assert counts["external"] == counts["parts"]["external"] == {"x": 3, "y": 3}
+    assert sum(counts["train"].values()) == len(split.train) - 6
+    assert sum(counts["validation"].values()) == len(split.validation)
+    for found in (report["groups"]["lesion"], report["colours"], report["people"]["sex"]):
+        assert list(found["parts"]) == ["train", "validation", "external"]
+    assert report["groups"]["lesion"]["on_both_sides"] == 0
+    words = " ".join(re.sub("<[^>]+>", " ", (tmp_path / "out" / "exploration.html").read_text()).split())
+    assert f"{len(split.train) - 6} train, {len(split.validation)} validation, 6 external" in words
+    assert "The source names no lesions" not in words
+    # What is known of external photos alone is not known of these.
+    data.table.loc[data.table["part"] != "external", "lesion"] = ""
+    assert "The source names no lesions" in render(look(data))
+    _show(report, tmp_path)
+    assert "class train validation external" in " ".join(capsys.readouterr().out.split())
 
 
 def test_what_the_terminal_says(data: PackedDataset, capsys: pytest.CaptureFixture[str]) -> None:

@@ -116,7 +116,7 @@ def test_a_truncated_zip_says_so(tmp_path):
 def test_a_zip_entry_that_leaves_its_folder_is_refused(tmp_path, name):
     isic2017(tmp_path)
     write_zip(tmp_path / "ISIC-2017_Training_Data.zip", {name: jpeg(0)})
-    with pytest.raises(DataError, match="1 entries leave their folder"):
+    with pytest.raises(DataError, match="entries that leave their folder: 1 "):
         read_listing(tmp_path)
 
 
@@ -131,8 +131,12 @@ def test_zip_and_folder_side_by_side_are_refused(tmp_path):
         (["a0,mole", "a1,"], "image,label", "labels.csv:3: a1: label is empty"),
         (["a0,mole", "a1,nan"], "image,label", "labels.csv:3: a1: label is nan"),
         (["a0,mole", "a1,mole"], "image,label", "labels.csv: has one class only (mole)"),
-        (["a0,x,train", "a1,y,dev"], "image,label,part", "labels.csv:3: part is 'dev'; known: train, validation, test"),
-        (["a0,x,train", "a1,y,"], "image,label,part", "labels.csv: part is empty in 1 lines"),
+        (
+            ["a0,x,train", "a1,y,dev"],
+            "image,label,part",
+            "labels.csv:3: no part 'dev'; known: external, test, train, v",
+        ),
+        (["a0,x,train", "a1,y,"], "image,label,part", "labels.csv: part is empty in 1 line: "),
         (["a0,x,test", "a1,y,test"], "image,label,part", "labels.csv: no image is of part train"),
         (["a0,x,300", "a1,y,50"], "image,label,age", "labels.csv:2: age is 300, must be from 0 to 120"),
         (["a0,x,m", "a1,y,male"], "image,label,sex", "labels.csv:2: sex is 'm'; known: male, female, unknown"),
@@ -143,6 +147,35 @@ def test_zip_and_folder_side_by_side_are_refused(tmp_path):
 )
 def test_mistakes_of_a_manifest_have_file_and_line(tmp_path, rows, header, message):
     assert message in refused(manifest(tmp_path / "own", rows, header))
+
+
+def test_a_word_that_is_wrong_in_a_whole_column_is_told_five_times(tmp_path):
+    said = refused(
+        manifest(tmp_path / "own", [f"a{n},x,training" for n in range(300)], "image,label,part")
+    ).splitlines()
+    wrong = "no part 'training'; known: external, test, train, validation (did you mean 'train'?)"
+    assert said[0].endswith(": 301 mistakes")  # with the class, of which there is one only
+    assert [line for line in said if wrong in line] == [f"labels.csv:{n}: {wrong}" for n in range(2, 7)]
+    assert "  and 295 more lines like these" in said
+    assert len(said) == 8
+    assert not any("no image is of part train" in line for line in said)
+
+
+def test_an_official_folder_without_its_images_is_told_five_times(tmp_path):
+    source = isic2017(tmp_path / "s")
+    write_zip(source / "ISIC-2017_Training_Data.zip", {"ATTRIBUTION.txt": b"none"})
+    said = refused(source).splitlines()
+    wrong = "has no image in ISIC-2017_Training_Data.zip"
+    assert said[1:6] == [f"{TRUTH}:{i + 2}: ISIC_{i:07d} {wrong}" for i in range(5)]
+    assert said[6:] == ["  and 19 more lines like these"]
+
+
+def test_no_error_is_longer_than_a_hundred_lines(tmp_path):
+    rows = [f"a{n},{'xy'[n % 2]},{n + 200}" for n in range(300)]
+    said = refused(manifest(tmp_path / "own", rows, "image,label,age")).splitlines()
+    assert said[0].endswith(": 300 mistakes")
+    assert said[-1] == "and 200 more"
+    assert len(said) == 102
 
 
 def test_a_manifest_may_stand_in_a_zip_or_be_named_itself(tmp_path):
@@ -164,6 +197,62 @@ def test_numbered_classes_are_in_the_order_of_their_numbers(tmp_path):
 def test_a_source_that_is_none(tmp_path, make, message):
     with pytest.raises(DataError, match=message):
         read_listing(make(tmp_path))
+
+
+@pytest.mark.parametrize("name", ["ISIC-2017_Training_Data.zip", TRUTH])
+def test_one_official_file_is_no_source(tmp_path, name):
+    source = isic2017(tmp_path / "s") / name
+    with pytest.raises(DataError, match=r"is a piece of isic2017: give the folder in which it lies, with the images"):
+        read_listing(source)
+
+
+def test_one_unpacked_official_folder_is_no_source(tmp_path):
+    source = tmp_path / "ISIC-2017_Training_Data"
+    with zipfile.ZipFile(isic2017(tmp_path / "s") / "ISIC-2017_Training_Data.zip") as archive:
+        archive.extractall(tmp_path)
+    with pytest.raises(DataError, match=r"is a piece of isic2017: give the folder in which it lies, with the images"):
+        read_listing(source)
+
+
+@pytest.mark.parametrize("top", ["", "isic2017/"])
+def test_official_files_in_one_zip_are_told_to_be_unpacked(tmp_path, top):
+    made = isic2017(tmp_path / "s")
+    source = write_zip(tmp_path / "all.zip", {f"{top}{p.name}": p.read_bytes() for p in sorted(made.iterdir())})
+    where = " in isic2017" if top else ""
+    with pytest.raises(DataError, match=rf"all\.zip holds isic2017{where}, in one zip: unpack it, and give the folder"):
+        read_listing(source)
+
+
+def test_an_official_set_in_a_folder_deeper_is_named(tmp_path):
+    made = isic2017(tmp_path / "downloads" / "first")
+    with pytest.raises(DataError, match=f"holds isic2017 in first: give {made} as the source"):
+        read_listing(tmp_path / "downloads")
+
+
+def test_own_images_in_a_folder_called_like_an_official_one_are_read(tmp_path):
+    entries = {f"ISIC-2017_Training_Data/a{i}.jpg": jpeg(i) for i in range(4)}
+    rows = "image,label\n" + "".join(f"a{i},{'xy'[i % 2]}\n" for i in range(4))
+    source = write_zip(tmp_path / "own.zip", {"labels.csv": rows.encode()} | entries)
+    assert len(read_listing(source).table) == 4
+
+
+def test_a_folder_called_like_a_csv_is_read_as_a_folder(tmp_path):
+    rows = [f"a{i},{'xy'[i % 2]}" for i in range(4)]
+    assert len(read_listing(manifest(tmp_path / "own.csv", rows)).table) == 4
+    (tmp_path / "empty.csv").mkdir()
+    with pytest.raises(DataError, match="nothing known in here"):
+        read_listing(tmp_path / "empty.csv")
+
+
+def test_a_ground_truth_may_lie_in_a_folder_of_its_own_name(tmp_path):
+    source = isic2017(tmp_path / "s")
+    before = read_listing(source).table
+    text = (source / TRUTH).read_text()
+    (source / TRUTH).unlink()
+    (source / TRUTH).mkdir()
+    assert f"{TRUTH} is a folder without the file of that name" in refused(source)
+    (source / TRUTH / TRUTH).write_text(text)
+    assert read_listing(source).table.equals(before)
 
 
 def test_2018_without_lesion_ids_is_refused(tmp_path):

@@ -9,6 +9,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 
 import filelock
@@ -244,3 +245,19 @@ def test_a_damaged_entry_of_a_zip_is_named(tmp_path):
     path.write_bytes(data)
     with pytest.raises(DataError, match=r"ISIC_0000000\.jpg is damaged inside its zip \(Bad CRC-32"):
         pack(source, tmp_path / "w")
+
+
+def test_a_damaged_entry_of_an_lzma_zip_is_named(tmp_path):
+    rows = "image,label\n" + "".join(f"a{i},{'xy'[i % 2]}\n" for i in range(12))
+    path = tmp_path / "own.zip"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_LZMA) as made:
+        made.writestr("labels.csv", rows)
+        for i in range(12):
+            made.writestr(f"a{i}.jpg", jpeg(i))
+    data = bytearray(path.read_bytes())
+    data[data.index(b"a3.jpg") + len("a3.jpg") + 4] ^= 0xFF  # in the properties of the entry's stream
+    path.write_bytes(data)
+    with pytest.raises(
+        DataError, match=r"source own: 1 image cannot be used\nown\.zip/a3\.jpg is damaged inside its zip"
+    ):
+        pack(path, tmp_path / "w")

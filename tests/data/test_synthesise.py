@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import errno
+from pathlib import Path
+
 import numpy as np
 import pytest
 from sklearn.ensemble import RandomForestClassifier
@@ -89,3 +92,22 @@ def test_nothing_is_drawn_over(tmp_path):
     (tmp_path / "mine.txt").write_text("")
     with pytest.raises(DataError, match="is not an empty folder"):
         synthesise(tmp_path)
+
+
+@pytest.mark.parametrize("zipped", [True, False])
+def test_a_disk_that_fills_up_is_told_and_leaves_nothing_half_drawn(tmp_path, monkeypatch, zipped):
+    folder, written = tmp_path / "drawn", []
+
+    def full(path: Path, data: bytes) -> int:
+        written.append(path)
+        if len(written) > 1:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return len(data)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "write_bytes", full)
+        with pytest.raises(DataError, match=r"drawn: the disk is full .*: free some space and run the same command"):
+            synthesise(folder, images=(12, 3, 3), pixels=(16, 12), zipped=zipped)
+    assert list(folder.iterdir()) == []
+    synthesise(folder, images=(12, 3, 3), pixels=(16, 12), zipped=zipped)
+    assert len(list(folder.iterdir())) == 6
