@@ -96,8 +96,10 @@ class ExplanationFolder:
 
     def _remember(self, stem: str, why: Explanation, facts: Mapping[str, Any]) -> None:
         true = f"\ntrue: {facts['true']}" if facts["true"] else ""
-        target = f"\nshown: {why.target}" if why.target != facts["predicted"] else ""
-        label = f"{stem}{true}\nsays: {facts['predicted']}\n{facts['confidence']:.2f}{target}"
+        other = why.target != facts["predicted"]
+        target = f"\nshown: {why.target} {facts['probabilities'][why.target]:.2f}" if other else ""
+        silent = "" if why.map.any() else "\nnothing speaks for it"
+        label = f"{stem}{true}\nsays: {facts['predicted']}\n{facts['confidence']:.2f}{target}{silent}"
         pictures = [why.photo, overlay(why.photo, why.map), colours(why.map)]
         pictures += [overlay(why.photo, seen) for look in why.attention for seen in look.maps]
         small = [cv2.resize(each, (SIDE, SIDE), interpolation=cv2.INTER_AREA).astype(np.uint8) for each in pictures]

@@ -23,6 +23,14 @@ from lesion.explain import Map, explain
 from lesion.models import Model
 from lesion.predictor import Predictor
 
+ALIKE = 0.5
+"""Correlation from which on maps of a random model are told to be like the true ones: a quarter of the ranks' variance.
+
+The paper names no bound; it compares curves by eye.
+"""
+ENOUGH = 5
+"""Photos from which on the mean is told as a verdict: the maps of one photo are alike by chance now and then."""
+
 
 @dataclass(frozen=True)
 class Cascade:
@@ -34,6 +42,25 @@ class Cascade:
 
     correlations: Mapping[str, float]
     compared: int
+
+    @property
+    def in_words(self) -> str:
+        """What the correlations say of the maps, in one line, by the one where all weights are random.
+
+        >>> Cascade({"nothing": 1.0, "head": 0.3, "stage 1": 0.04}, 40).in_words
+        'the maps depend on the model: their correlation is 0.04 when all is random, and 1 would be the same maps'
+        """
+        if not self.compared:
+            return "nothing to compare: no photo has a map that is not the same everywhere"
+        end = list(self.correlations.values())[-1]
+        if self.compared < ENOUGH:
+            photos = "1 photo" if self.compared == 1 else f"{self.compared} photos"
+            return f"{photos} can tell little (give {ENOUGH} or more): the correlation is {end:.2f} when all is random"
+        if abs(end) < ALIKE:
+            told = f"the maps depend on the model: their correlation is {end:.2f} when all is random"
+            return f"{told}, and 1 would be the same maps"
+        told = f"the maps hardly depend on the model: their correlation is still {end:.2f} when all is random"
+        return f"{told}, as if they showed the photo alone"
 
 
 def cascade(

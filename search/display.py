@@ -151,7 +151,7 @@ def number(value: Value) -> str:
 
 def score(value: float | None) -> str:
     """A metric, or a dash where there is none."""
-    return "–" if value is None or math.isnan(value) else f"{value:.4f}"
+    return "–" if value is None or math.isnan(value) else f"{value:z.4f}"
 
 
 def duration(seconds: float | None) -> str:

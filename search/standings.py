@@ -190,9 +190,9 @@ def _folds(standing: Standing) -> list[int]:
 def _left_over(found: Sequence[Standing]) -> Variance | None:
     """Of a single run beside what its fold and its setting make of it; None of fewer than two of either."""
     values = _table(found) if found else np.zeros((0, 0))
-    freedom = (values.shape[0] - 1) * (values.shape[-1] - 1)
-    if freedom < 1:
+    if min(values.shape) < 2:
         return None
+    freedom = (values.shape[0] - 1) * (values.shape[1] - 1)
     left = values - values.mean(axis=0) - values.mean(axis=1, keepdims=True) + values.mean()
     return Variance(float((left**2).sum()) / freedom, freedom)
 

@@ -33,7 +33,7 @@ def show_finalists(series: Series, standings: Sequence[Standing]) -> None:
             score(each.deviation),
             f"{len(each.runs)}/{each.planned}",
             "–" if each is standings[0] else _signed_range(each.behind),
-            "–" if each.drop is None else f"{each.drop:+.4f}",
+            "–" if each.drop is None else f"{each.drop:+z.4f}",
         )
         for each in standings
     ]
@@ -78,8 +78,8 @@ def flattery(series: Series, standings: Sequence[Standing]) -> list[str]:
     if expected is not None:
         count = len(dropped(standings, on_folds=series.on_folds))
         lines.append(
-            f"expected drop from search score to fresh score: {expected.value:+.4f} "
-            f"({expected.low:+.4f} to {expected.high:+.4f}) over {count} settings"
+            f"expected drop from search score to fresh score: {expected.value:+z.4f} "
+            f"({expected.low:+z.4f} to {expected.high:+z.4f}) over {count} settings"
         )
     sound = [(place, each) for place, each in enumerate(standings, 1) if each.drop is not None]
     if sound:
@@ -135,10 +135,10 @@ def _counted(rows: Sequence[TrialRow]) -> str:
 def _range(interval: Interval | None) -> str:
     if interval is None or not math.isfinite(interval.low):
         return "–"
-    return f"{interval.low:.4f}–{interval.high:.4f}"
+    return f"{interval.low:z.4f}–{interval.high:z.4f}"
 
 
 def _signed_range(interval: Interval | None) -> str:
     if interval is None or not math.isfinite(interval.low):
         return "–"
-    return f"{interval.value:.4f} ({interval.low:.4f} to {interval.high:.4f})"
+    return f"{interval.value:z.4f} ({interval.low:z.4f} to {interval.high:z.4f})"

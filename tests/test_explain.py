@@ -10,7 +10,8 @@ from PIL import Image
 from small_models import CLASSES, member
 from torch import nn
 
-from lesion import sanity
+from lesion import explanation_files, sanity
+from lesion.contact_sheets import contact_sheet
 from lesion.data.decode import decode
 from lesion.errors import SettingError
 from lesion.explain import Explanation, explain
@@ -193,6 +194,25 @@ def test_photos_on_which_nothing_speaks_for_the_target_are_not_compared(photo, t
         assert cascade(model, photos, target="melanoma") == Cascade({}, 0)  # warnings are errors: no mean of nothing
 
 
+@pytest.mark.parametrize(
+    ("end", "compared", "told"),
+    [
+        (0.04, 40, "the maps depend on the model: their correlation is 0.04 when all is random"),
+        (-0.31, 40, "the maps depend on the model: their correlation is -0.31 when all is random"),
+        (0.93, 40, "the maps hardly depend on the model: their correlation is still 0.93 when all is random, as if"),
+        (-0.93, 40, "the maps hardly depend on the model: their correlation is still -0.93 when all is random"),
+        (0.04, 2, "2 photos can tell little (give 5 or more): the correlation is 0.04 when all is random"),
+        (0.93, 1, "1 photo can tell little (give 5 or more): the correlation is 0.93 when all is random"),
+    ],
+)
+def test_what_the_correlations_mean_is_said(end, compared, told):
+    assert Cascade({"nothing": 1.0, "head": 0.6, "stage 1": end}, compared).in_words.startswith(told)
+
+
+def test_correlations_of_nothing_mean_nothing():
+    assert "nothing to compare" in Cascade({}, 0).in_words
+
+
 def test_files_of_each_photo_and_a_contact_sheet(photo, tmp_path):
     (tmp_path / "other").mkdir()
     twin = tmp_path / "other" / "photo.png"
@@ -225,6 +245,28 @@ def test_files_of_each_photo_and_a_contact_sheet(photo, tmp_path):
     assert [(tmp_path / "why" / name).exists() for name in spelled["pictures"]] == [True] * len(spelled["words"])
     with Image.open(tmp_path / "why" / "contact_sheet.png") as sheet:
         assert sheet.height > 2 * 176
+
+
+def test_the_sheet_says_how_probable_the_class_shown_is_and_where_nothing_speaks_for_it(tmp_path, monkeypatch):
+    drawn = []
+
+    def recorded(rows, labels, *args, **settings):
+        drawn.extend(labels)
+        return contact_sheet(rows, labels, *args, **settings)
+
+    monkeypatch.setattr(explanation_files, "contact_sheet", recorded)
+    said = {"decision": "nevus", "confidence": 0.93, "p_melanoma": 0.04, "p_nevus": 0.96}
+    grey, dark, bright = np.full((32, 32, 3), 90, np.uint8), np.zeros((32, 32), np.float32), np.eye(32, dtype="f4")
+    shown = [("a.jpg", "melanoma", dark), ("b.jpg", "melanoma", bright), ("c.jpg", "nevus", bright)]
+    write_explanations(
+        tmp_path, [Explanation(name, grey, target, map_, said, (0.0,), ((1, 1),), 1) for name, target, map_ in shown]
+    )
+    says = "says: nevus\n0.93"
+    assert drawn == [
+        f"a\n{says}\nshown: melanoma 0.04\nnothing speaks for it",
+        f"b\n{says}\nshown: melanoma 0.04",
+        f"c\n{says}",
+    ]
 
 
 def test_no_photo_s_files_are_written_over_by_another_s(tmp_path):

@@ -8,7 +8,7 @@ PosixPath('…/workspace/reports/isic2017/report/report.html')
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from lesion.writing import write_atomically
@@ -18,6 +18,7 @@ from search.reporting.gather import Reading, gather
 from search.reporting.logged import environment_of, log_report, scored_elsewhere
 from search.reporting.page import page
 from search.reporting.pictures import write_sheet
+from search.reporting.versions import versions_by_promotion
 from search.study import study_status
 from search.workspace import Workspace, open_workspace
 
@@ -57,6 +58,9 @@ def report(
     opened = openings(place, study, part, elsewhere)
     notes = [*filter(None, (unknown, unasked))]
     reading = gather(place, status, environment, notes=notes, opened=opened, seed=seed, say=progress)
+    if reading.promotions:
+        versions, untold = versions_by_promotion(place, study, tracking_uri)
+        reading = replace(reading, versions=versions, notes=(*reading.notes, *filter(None, (untold,))))
     folder = place.reports / study / "report"
     progress("writing the page")
     files = write_tables(reading, folder)

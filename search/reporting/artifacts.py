@@ -140,7 +140,8 @@ class Shown:
             (folder / "confusion_by_epoch.csv").write_text(_confusions(judge, row, told))
             if epochs := judge.epochs(row):
                 (folder / "epochs.csv").write_text(_epochs(epochs))
-            (folder / "wide.csv").write_text(_wide(self.status.name, row, told))
+            wide = wide_row(self.status.name, row, told.metrics)
+            (folder / "wide.csv").write_text(as_csv(list(wide), [list(wide.values())]))
             judged = (told.probabilities, told.labels, told.classes)
             (folder / "curves.csv").write_text(as_csv(CURVE_COLUMNS, curve_rows(*judged)))
             (folder / "reliability.csv").write_text(as_csv(RELIABILITY_COLUMNS, reliability_rows(*judged)))
@@ -218,12 +219,12 @@ def _epochs(epochs: Mapping[int, Mapping[str, float]]) -> str:
     )
 
 
-def _wide(study: str, row: TrialRow, told: Evaluation) -> str:
-    """One row of everything: what ran, with which settings, and every metric after its last epoch."""
+def wide_row(study: str, row: TrialRow, metrics: Mapping[str, float]) -> dict[str, object]:
+    """Everything of a trial in one row: what ran, with which settings, and every metric after its last epoch."""
     again = {} if row.finalist_of is None else {"finalist_of": row.finalist_of, "run": row.index, "split": row.split}
-    of_training = {name: value for name, value in row.metrics.items() if name.startswith("train_")}
-    wide: dict[str, object] = {
-        **{"study": study, "trial": row.number, **again, "seed": row.seed, "epochs": row.epoch},
-        **{"seconds": row.seconds, "examples": row.examples, **row.settings, **of_training, **told.metrics},
-    }
-    return as_csv(list(wide), [list(wide.values())])
+    ran: dict[str, object] = {"study": study, "trial": row.number, **again, "seed": row.seed, "epochs": row.epoch}
+    ran |= {"seconds": row.seconds, "examples": row.examples}
+    found = {name: value for name, value in row.metrics.items() if name.startswith("train_")} | dict(metrics)
+    # A setting of somebody's own component may be called like a fact.
+    settings = {f"setting {k}" if k in ran or k in found else k: value for k, value in row.settings.items()}
+    return ran | settings | found

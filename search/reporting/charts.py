@@ -21,13 +21,15 @@ Chart = dict[str, Any]
 STATES = {"complete": COLOURS[2], "pruned": COLOURS[4], "failed": COLOURS[1], "running": COLOURS[5]}
 VERDICTS = {BETTER: COLOURS[2], WORSE: COLOURS[1]}
 PLAIN = "#7F7F7F"
+LEGEND = {"orientation": "h", "x": 0, "xanchor": "left", "y": 1, "yanchor": "bottom"}
+"""Above what is drawn: the margin makes room for it, however many rows a narrow screen breaks it into."""
 HIGHLIGHTED = 5
 """Trials whose learning curves are coloured."""
 
 
 def chart(traces: list[Chart], height: int, **layout: Any) -> Chart:
     """A chart with the layout that all have in common."""
-    base = {"height": height, "margin": {"l": 56, "r": 16, "t": 16, "b": 48}, "legend": {"orientation": "h", "y": 1.12}}
+    base = {"height": height, "margin": {"l": 56, "r": 16, "t": 16, "b": 48}, "legend": LEGEND}
     return {"data": traces, "layout": {**base, **layout}}
 
 
@@ -106,8 +108,11 @@ def effects(stage: Stage, direction: str) -> Chart:
     points: Chart = {
         "type": "scatter", "mode": "markers", "x": [each.effect for each in told], "y": list(range(len(told))),
         "marker": {"color": colours, "size": 9}, "showlegend": False,
-        "text": [f"{name}: {each.trials} trials, {each.verdict}" for name, each in zip(names, told, strict=True)],
-        "hovertemplate": "%{text}<br>%{x:+.4f}<extra></extra>",
+        "text": [
+            f"{name}: {each.trials} trials, {each.verdict}<br>{each.effect:+z.4f}"
+            for name, each in zip(names, told, strict=True)
+        ],
+        "hovertemplate": "%{text}<extra></extra>",
     }  # fmt: skip
     whiskers: list[Chart] = [
         {"type": "line", "x0": each.low, "x1": each.high, "y0": place, "y1": place,
@@ -140,9 +145,8 @@ def importance(found: Sequence[Importance]) -> Chart:
         )
         if shares
     ]  # fmt: skip
-    # What is shuffled may be many times the whole, and would leave no room for the rest.
     longest = max((x for bar in bars for x in bar["x"] if x is not None), default=1.0)
-    axis = {"tickformat": ".0%", "range": [0, 1.05 * min(longest, 1.0)], "nticks": 6}
+    axis = {"tickformat": ".0%", "range": [0, 1.05 * longest], "nticks": 6}
     height = 110 + (14 + 12 * len(bars)) * len(names)
     return chart(bars, height, xaxis=axis, yaxis={"automargin": True}, barmode="group")
 

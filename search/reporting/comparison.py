@@ -109,9 +109,10 @@ def _aligned(first: Judgement, other: Judgement) -> Judgement:
         raise ReportError(f"{where} {len(wrong)} labels differ, {first.images[wrong[0]]} among them")
     probabilities, decisive = (each[order][:, columns] for each in (other.probabilities, other.decisive))
     groups = tuple(other.groups[place] for place in order)
-    return Judgement(
-        other.name, other.part, first.classes, first.images, labels, groups, probabilities, decisive, other.chosen
-    )
+    return replace(
+        other, classes=first.classes, images=first.images, labels=labels, groups=groups, probabilities=probabilities,
+        decisive=decisive,
+    )  # fmt: skip
 
 
 def _of_the_same_lesions(everyone: Sequence[Judgement]) -> tuple[Judgement, ...]:
@@ -160,7 +161,7 @@ def _lesions(told: Judgement) -> int:
 def _notes(everyone: Sequence[Judgement]) -> list[str]:
     first = everyone[0]
     lesions = _lesions(first)
-    notes = []
+    notes = [each.note for each in everyone if each.note]
     if lesions < len(first.images):
         notes.append(
             f"{len(first.images)} photos of {lesions} lesions: every test takes the photos of a lesion together, so "

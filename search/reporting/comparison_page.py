@@ -25,18 +25,26 @@ HERE = Path(__file__).parent
 def cells(each: Tested) -> tuple[str, ...]:
     """One row of `COLUMNS`."""
     test = each.result
-    interval = f"{test.low:+.4f} to {test.high:+.4f}" if math.isfinite(test.low) else "–"
-    numbers = (f"{test.first:.4f}", f"{test.second:.4f}", f"{test.difference:+.4f}", interval)
+    interval = f"{test.low:+z.4f} to {test.high:+z.4f}" if math.isfinite(test.low) else "–"
+    numbers = (f"{test.first:.4f}", f"{test.second:.4f}", f"{test.difference:+z.4f}", interval)
     return each.score, *numbers, f"{test.p:.3g}", f"{each.holm:.3g}", test.test, each.verdict
 
 
 def short_cells(each: Tested) -> tuple[str, ...]:
     """One row of `SHORT`."""
     test = each.result
-    interval = f"{test.low:+.3f} to {test.high:+.3f}" if math.isfinite(test.low) else "–"
+    interval = f"{test.low:+z.3f} to {test.high:+z.3f}" if math.isfinite(test.low) else "–"
     better = each.verdict.removesuffix(" is better") if "better" in each.verdict else "–"
-    numbers = (f"{test.first:.3f}", f"{test.second:.3f}", f"{test.difference:+.3f}", interval)
+    numbers = (f"{test.first:.3f}", f"{test.second:.3f}", f"{test.difference:+z.3f}", interval)
     return each.score, *numbers, f"{each.holm:.2g}", better
+
+
+def tests_in_words(pair: Pair) -> str:
+    """By which test each p of a pair is, such as "p by DeLong: auc_nevus; by bootstrap: mean_auc"."""
+    scores: dict[str, list[str]] = {}
+    for each in pair.tests:
+        scores.setdefault(each.result.test, []).append(each.score)
+    return "p " + "; ".join(f"by {test}: {', '.join(names)}" for test, names in scores.items())
 
 
 def as_json(found: Comparison) -> dict[str, Any]:
@@ -94,8 +102,8 @@ def _differences(pair: Pair) -> Chart:
     points: Chart = {
         "type": "scatter", "mode": "markers", "x": [each.result.difference for each in told],
         "y": list(range(len(told))), "marker": {"color": colours, "size": 9}, "showlegend": False,
-        "text": [f"{each.score}: p {each.result.p:.3g}" for each in told],
-        "hovertemplate": "%{text}<br>%{x:+.4f}<extra></extra>",
+        "text": [f"{each.score}: p {each.result.p:.3g}<br>{each.result.difference:+z.4f}" for each in told],
+        "hovertemplate": "%{text}<extra></extra>",
     }  # fmt: skip
     whiskers = [
         {"type": "line", "x0": each.result.low, "x1": each.result.high, "y0": place, "y1": place,

@@ -33,7 +33,7 @@ Floats = npt.NDArray[np.float64]
 
 FEWEST = 8
 """Fewer trials than this are not compared: an interval would say more about the model than about them."""
-BETTER, WORSE, EQUAL, ABSENT = "better", "worse", "not distinguishable", "not tried"
+BETTER, WORSE, EQUAL, ABSENT, ALONE = "better", "worse", "not distinguishable", "not tried", "only one tried"
 
 
 @dataclass(frozen=True)
@@ -167,7 +167,8 @@ def _effect(
     effects = []
     for index, option in enumerate(factor.options):
         numbers: dict[str, Any] = dict.fromkeys(("effect", "low", "high", "best"))
-        verdict = EQUAL if counts[index] else ABSENT
+        # Of options that were tried side by side the trials may yet be too few to compare.
+        verdict = ABSENT if not counts[index] else ALONE if len(tried) == 1 else EQUAL
         if drawn is not None and counts[index] and len(tried) > 1:
             numbers, verdict = _contrast(drawn[:, tried], tried.index(index), direction)
         effects.append(Effect(factor.name, option, counts[index], failures[index], **numbers, verdict=verdict))

@@ -22,6 +22,7 @@ from search.reporting.effects import ComponentEffects, component_effects
 from search.reporting.importance import Importance, importances
 from search.reporting.judged import Hard, Judge, Ranked, evaluated, hardest, judge_of, ranked
 from search.reporting.promoted import Promoted, promotions
+from search.reporting.versions import RegisteredAs
 from search.rows import TrialRow
 from search.series import Series
 from search.standings import Standing
@@ -36,7 +37,10 @@ AGREED = 5
 
 @dataclass(frozen=True, eq=False)
 class Reading:
-    """A study, read. `trials` are best first; `judge` is None where the data are gone."""
+    """A study, read. `trials` are best first; `judge` is None where the data are gone.
+
+    `versions` are what its promotions were registered as, by their key.
+    """
 
     status: StudyStatus
     trials: tuple[TrialRow, ...]
@@ -53,6 +57,7 @@ class Reading:
     notes: tuple[str, ...] = ()
     finalists: tuple[tuple[Series, tuple[Standing, ...]], ...] = ()
     opened: Openings = field(default_factory=Openings)
+    versions: Mapping[str, tuple[RegisteredAs, ...]] = field(default_factory=dict)
 
     @property
     def told(self) -> list[TrialRow]:
@@ -98,8 +103,7 @@ def gather(
     complete = [row for row in trials if row.state == "complete"]
     effects = component_effects(status, place, seed=seed, progress=say)
     missing = [*notes, *(f"component effects: {note}" for note in effects.notes)]
-    say("importances")
-    found = tuple(importances(status, seed=seed))
+    found = tuple(importances(status, seed=seed, say=say))
     if not found:
         missing.append("importances need more trials")
     say("validation images")

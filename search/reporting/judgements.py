@@ -5,7 +5,7 @@ isic2017:12                  trial 12, on the same part
 isic2017:12/1                the first fresh seed of trial 12 among the finalists, "12 seed 1" in the tables
 isic2017:12/fold-0           its run on that fold, on the fold's validation part
 isic2017:12/1/20             where finalists were run for several numbers of epochs, that of 20
-isic2017:test                the promoted model on the test part, as the last promotion scored it
+isic2017:test                the promoted model on the test part; of several promotions the champion, else the newest
 isic2017:test-bea5875e       another promotion, by the beginning of its key
 folder/per_image.csv         any table of image, truth and p_<class>
 """
@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -26,7 +27,8 @@ from lesion.submission import image_ids
 from search.errors import ReportError, SearchError
 from search.reopened import data_of, open_test_of, through_task
 from search.reporting.judged import Judge, judge_of
-from search.reporting.promoted import promotions, read_per_image
+from search.reporting.promoted import Promoted, promotions, read_per_image
+from search.reporting.versions import versions_by_promotion
 from search.rows import TrialRow
 from search.series import Series, series_of
 from search.standings import predictions_of
@@ -41,7 +43,7 @@ class Judgement:
     """Probabilities (N, classes) of images with labels (N,); `groups` are lesion ids, "" where unknown.
 
     `decisive` (N, classes) is largest where it was decided, by whatever rules; `chosen` says that the model was chosen
-    by these very images.
+    by these very images. `note` says which of several was taken where the name did not.
     """
 
     name: str
@@ -53,6 +55,7 @@ class Judgement:
     probabilities: npt.NDArray[np.float64]
     decisive: npt.NDArray[np.float64]
     chosen: bool = False
+    note: str = ""
 
 
 def judgement_named(place: Workspace, name: str) -> Judgement:
@@ -149,7 +152,7 @@ def _tested(place: Workspace, status: StudyStatus, name: str, key: str) -> Judge
     if not found:
         known = ", ".join(f"{status.name}:test-{each.key}" for each in promotions(place, status.name))
         raise ReportError(f"no promotion {name!r}; known: {known or 'none: its test part was never opened'}")
-    last = found[-1]
+    last, note = _taken(place, status.name, name, found)
     return Judgement(
         f"{status.name}:test-{last.key[:8]}",
         f"test part of {status.identity.data}",
@@ -159,7 +162,22 @@ def _tested(place: Workspace, status: StudyStatus, name: str, key: str) -> Judge
         _lesions(place, status, last.images),
         last.probabilities,
         last.decisive,
+        note=note,
     )
+
+
+def _taken(place: Workspace, study: str, name: str, found: Sequence[Promoted]) -> tuple[Promoted, str]:
+    """The promotion that is meant by a name that fits several, oldest first, and in words which and why."""
+    if len(found) == 1:
+        return found[0], ""
+    known, unknown = versions_by_promotion(place, study)
+    champions = [each for each in found if any(version.champion for version in known.get(each.key, ()))]
+    taken, why = found[-1], "the newest of"
+    if champions:
+        taken, why = champions[-1], "the champion among" if len(champions) == 1 else "the newest champion among"
+    others = " or ".join(f"{study}:test-{each.key[:8]}" for each in found if each is not taken)
+    told = f"{name} is promotion {taken.key[:8]}, {why} {len(found)}; name another as {others}"
+    return taken, told + (f" ({unknown})" if unknown else "")
 
 
 def _lesions(place: Workspace, status: StudyStatus, images: tuple[str, ...]) -> tuple[str, ...]:

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from lesion.data.external import in_words
 from lesion.metrics import Interval
 from lesion.pages import style, template, thumbnail
 from lesion.tasks import described
@@ -18,6 +19,7 @@ from search.reporting.gather import Reading
 from search.reporting.importance import HELD, Importance
 from search.reporting.judged import Hard
 from search.reporting.parts import Part, parts_of
+from search.reporting.promoted import Promoted
 from search.reporting.tables import effect_cells, ordered, per_class
 from search.series import Series
 from search.space.domains import show
@@ -146,7 +148,7 @@ def _finalists(series: Series, standings: Sequence[Standing]) -> dict[str, Any]:
             score(each.deviation),
             f"{len(each.runs)} of {each.planned}",
             score(each.trial.value),
-            "–" if each.drop is None else f"{each.drop:+.4f}",
+            "–" if each.drop is None else f"{each.drop:+z.4f}",
         )
         for place, each in enumerate(standings)
     ]
@@ -157,13 +159,12 @@ def _finalists(series: Series, standings: Sequence[Standing]) -> dict[str, Any]:
 
 def _part(reading: Reading, part: Part, figure: Any) -> dict[str, Any]:
     """One section: how the images of a part were judged."""
-    title = f"Validation part, {len(part.labels)} images, judged by {part.judge}"
+    title, link = f"Validation part, {len(part.labels)} images, judged by {part.judge}", "Validation part"
     note = "Trials were chosen by these very images: the figures are too good. Decisions: the largest probability."
     hard_note = "the mean of the five best complete trials"
     if part.promotion is not None:
-        title, hard_note = f"Test part, {len(part.labels)} images", "the promoted model"
-        who = ", ".join(map(str, part.promotion.trials))
-        note = f"Promotion {part.promotion.key} of trials {who}. Decisions: by the promoted model's rules."
+        title, link, note = _tested(reading, part.promotion)
+        hard_note = "the promoted model"
         if reading.opened.warning:
             note += f" {reading.opened.warning}."
     images = part.data
@@ -171,10 +172,25 @@ def _part(reading: Reading, part: Part, figure: Any) -> dict[str, Any]:
         **_judgement(part, figure),
         **_scored(part.scores, part.classes),
         "title": title,
+        "link": link,
         "note": note,
         "hard": [] if images is None else [_shown(each, thumbnail(images.images[each.row])) for each in part.hard],
         "hard_note": hard_note,
     }
+
+
+def _tested(reading: Reading, promotion: Promoted) -> tuple[str, str, str]:
+    """Heading, link and note of a promotion: as which version it was registered, and what the gates said of it."""
+    versions = reading.versions.get(promotion.key, ())
+    who = ", ".join(each.name for each in versions) or f"promotion {promotion.key[:8]}"
+    link = "Test part"
+    if len(reading.promotions) > 1:
+        link += f", {', '.join(each.in_short for each in versions) or promotion.key[:8]}"
+    trials = ", ".join(map(str, promotion.trials))
+    note = f"Promotion {promotion.key} of trial{'' if len(promotion.trials) == 1 else 's'} {trials}"
+    note += "".join(f"; gates of version {each.number}: {each.judged}" for each in versions if each.judged)
+    title = f"Test part, {len(promotion.labels)} images, {who}"
+    return title, link, f"{note}. Decisions: by the promoted model's rules."
 
 
 def _judgement(part: Part, figure: Any) -> dict[str, Any]:
@@ -228,6 +244,8 @@ def _facts(reading: Reading) -> list[tuple[str, str]]:
         data = reading.judge.data
         counts = ", ".join(f"{int((reading.judge.labels == k).sum())} {name}" for k, name in enumerate(data.classes))
         facts.insert(1, ("validation", f"{len(reading.judge.rows)} of {len(data)} images: {counts}"))
+        if photos := in_words(data):
+            facts.insert(1, ("external data", f"{photos}, trained on by the share that the setting external says"))
     return facts + [(name, str(value)) for name, value in reading.environment.items()]
 
 
@@ -248,10 +266,10 @@ def _interval(cells: Sequence[float | None]) -> str:
     value, low, high = cells
     if value is None or low is None or high is None or not math.isfinite(value):
         return "undefined"
-    return f"{value:.3f} ({low:.3f}–{high:.3f})"
+    return f"{value:z.3f} ({low:z.3f}–{high:z.3f})"
 
 
 def _value(interval: Interval) -> str:
-    return f"{interval.value:.4f}" + (
-        f" ({interval.low:.4f} to {interval.high:.4f})" if math.isfinite(interval.low) else ""
+    return f"{interval.value:z.4f}" + (
+        f" ({interval.low:z.4f} to {interval.high:z.4f})" if math.isfinite(interval.low) else ""
     )

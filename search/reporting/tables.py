@@ -64,7 +64,7 @@ def effect_cells(effect: Effect) -> tuple[str, ...]:
     """One row of `EFFECT_COLUMNS`."""
     told, interval, best = "–", "–", "–"
     if effect.effect is not None and effect.low is not None and effect.high is not None:
-        told, interval = f"{effect.effect:+.4f}", f"{effect.low:+.4f} to {effect.high:+.4f}"
+        told, interval = f"{effect.effect:+z.4f}", f"{effect.low:+z.4f} to {effect.high:+z.4f}"
         best = f"{effect.best:.0%}"
     counts = (str(effect.trials), str(effect.failed) if effect.failed else "")
     return effect.component, show(effect.option), *counts, told, interval, best, effect.verdict

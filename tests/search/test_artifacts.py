@@ -17,8 +17,9 @@ from lesion.data.packed import open_data
 from search.identity import Identity
 from search.interrupts import Interrupts
 from search.mirror import deliver_all, mirror_of
-from search.reporting.artifacts import DRAWN, PICTURED, TABLED, log_series, log_study, policies_of
+from search.reporting.artifacts import DRAWN, PICTURED, TABLED, log_series, log_study, policies_of, wide_row
 from search.reporting.judged import judge_of
+from search.rows import TrialRow
 from search.showing import show
 from search.study import StudyStatus, study_status, sync
 from search.tracking import PARENT, StudyRuns
@@ -228,3 +229,13 @@ def test_the_policies_of_a_study_are_those_of_its_space() -> None:
     assert policies_of(identity()) == ["dihedral"]
     told = identity(augmentation={"strong": {}, "colour": {}}, balancing={"none": {}, "copies+cap": {}})
     assert policies_of(told) == ["colour", "strong", "copies"]
+
+
+def test_a_setting_that_is_called_like_a_fact_hides_none() -> None:
+    settings = {"loss": "focal", "seed": 11, "mean_auc": "rank"}
+    row = TrialRow(3, "complete", 0.8, 4, settings, {4: 0.8}, {"seed": 5})
+    wide = wide_row("photos", row, {"mean_auc": 0.8})
+    assert (wide["seed"], wide["setting seed"]) == (5, 11)
+    assert (wide["mean_auc"], wide["setting mean_auc"]) == (0.8, "rank")
+    assert wide["loss"] == "focal"
+    assert "setting loss" not in wide

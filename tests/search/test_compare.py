@@ -1,7 +1,9 @@
 """Comparing judgements: by name, of the same images or not at all, and saying what the tests do not know."""
 
 import json
+import os
 import re
+import shutil
 from dataclasses import replace
 
 import numpy as np
@@ -9,6 +11,7 @@ import pandas as pd
 import pytest
 from optuna.trial import TrialState, create_trial
 from reported_study import CLASSES, reported
+from wide_tables import cards
 
 from lesion.data.packed import MANIFEST, PackedDataset
 from lesion.metrics import delong
@@ -18,6 +21,7 @@ from search.ledger import open_ledger
 from search.predictions import PREDICTIONS, save_predictions
 from search.reporting.judged import judge_of
 from search.reporting.judgements import judgement_named
+from search.reporting.versions import RegisteredAs
 from search.series import series_identity
 from search.study import study_status
 from search.workspace import Workspace
@@ -197,6 +201,35 @@ def test_a_clear_difference_is_told_whichever_way_is_better(place, tmp_path):
     assert verdicts["mean_auc"] == verdicts["log_loss"] == verdicts["accuracy"] == "second is better"
 
 
+@pytest.mark.parametrize(
+    ("champion", "taken", "words"),
+    [
+        ("older-promo", "older-pr", "the champion among 2; name another as photos:test-newer-pr"),
+        ("", "newer-pr", "the newest of 2; name another as photos:test-older-pr"),
+    ],
+)
+def test_of_several_promotions_the_champion_s_is_taken_and_said(place, tmp_path, monkeypatch, champion, taken, words):
+    one = judgement_named(place, "photos:0")
+    copy = Workspace(tmp_path / "workspace")
+    shutil.copytree(place.path, copy.path)
+    for age, key in enumerate(("newer-promo", "older-promo")):
+        folder = copy.reports / "photos" / f"promotion-{key}"
+        (folder / "test").mkdir(parents=True)
+        path = write_table(folder / "test" / "per_image.csv", one)
+        os.utime(path, (2e9 - age, 2e9 - age))
+        (folder / "metrics.json").write_text("{}")
+        (folder / "selection.json").write_text("{}")
+    known = {champion: (RegisteredAs("lesions", 1, True, "passed"),)}
+    monkeypatch.setattr("search.reporting.judgements.versions_by_promotion", lambda *asked: (known, ""))
+    table = str(write_table(tmp_path / "table.csv", one))
+    found = compare(["photos:test", table], copy)
+    assert found.judgements[0].name == f"photos:test-{taken}"
+    assert f"photos:test is promotion {taken}, {words}" in found.notes
+    # Whoever names one is told of none.
+    named = compare(["photos:test-older", table], copy)
+    assert not [note for note in named.notes if "promotion" in note]
+
+
 def test_other_images_labels_and_classes_are_refused(place, tmp_path):
     one = judgement_named(place, "photos:0")
     part = write_table(tmp_path / "part.csv", one, np.arange(100))
@@ -236,8 +269,12 @@ def test_the_command(place, tmp_path, capsys):
     text = capsys.readouterr().out
     assert "photos:0 (first) against photos:3 (second)" in text
     assert "auc_seborrheic_keratosis" in text
+    tests = "p by bootstrap: mean_auc, balanced_accuracy, "
+    assert tests in text
+    assert "; by DeLong: auc_melanoma, auc_seborrheic_keratosis, auc_nevus" in text
     own = re.sub(r"<script.*?</script>", "", page.read_text(), flags=re.S)
     assert own.count("data-figure=") == 4
+    assert [columns[-1] for columns in cards(own)] == ["verdict"]
     assert not re.findall(r'(?:src|href)="', own)
     assert cli.main([*arguments, "--json"]) == 0
     told = json.loads(capsys.readouterr().out)

@@ -102,5 +102,8 @@ def test_sanity_compares_the_photos_that_could_be_read(folder: Path, capsys: pyt
     assert told["sanity"]["nothing"] == 1.0
     assert abs(told["sanity"]["stage 1"]) < 0.6
     shown = " ".join(said.err.split())
-    assert f"of {told['sanity_photos']} of {len(short) - 1} photos" in shown
+    sound = len(short) - 2  # the head of the list, and the torn one
+    assert f"of {told['sanity_photos']} of {sound} photos" in shown
+    assert told["sanity_told"] in shown
+    assert f"{told['sanity']['stage 1']:.2f} when all is random" in told["sanity_told"]
     assert "weights made random from the head downwards" in " ".join(said.err.split())

@@ -5,11 +5,13 @@ import json
 import re
 import shutil
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import optuna
 import pytest
 from reported_study import CLASSES, reported
+from wide_tables import cards
 
 from lesion.data.packed import PackedDataset
 from lesion.evaluation import evaluate
@@ -19,6 +21,9 @@ from search.mirror import deliver_all, mirror_of
 from search.reporting import Report, report
 from search.reporting.importance import importances
 from search.reporting.judged import judge_of, ranked
+from search.reporting.page import page as html
+from search.reporting.promoted import Promoted
+from search.reporting.versions import RegisteredAs
 from search.series import series_identity
 from search.study import study_status
 from search.tracking import PARENT
@@ -63,6 +68,10 @@ def test_the_page_is_whole_and_asks_nobody(made):
     assert own.count("data:image/jpeg;base64,") == 24
     assert "prefers-color-scheme: dark" in own
     assert "non-finite" in own
+    wide = cards(own)
+    assert ["trial", "mean_auc", "behind", "epochs", "time", "settings"] in wide
+    assert {columns[-1] for columns in wide} == {"settings", "verdict", "specificity"}
+    assert ".cards td::before { content: attr(data-label)" in own
     assert "not opened" in own
 
 
@@ -118,7 +127,10 @@ def test_behind_is_by_how_much_the_first_is_better(place, objective, direction):
 
 
 def test_importances_find_what_was_planted(place):
-    found = importances(study_status(place, "photos"))
+    said: list[str] = []
+    found = importances(study_status(place, "photos"), say=said.append)
+    assert said[0] == f"importances, {found[0].trials} trials"
+    assert any(text.startswith("importances where loss is focal, ") for text in said)
     assert [(each.branch, each.method) for each in found][:2] == [("", "PED-ANOVA"), ("", "fANOVA")]
     assert "loss is focal" in {each.branch for each in found}
     for each in found:
@@ -282,15 +294,39 @@ def test_a_second_promotion_of_one_look_is_no_second_opening(place, tmp_path):
         (folder / "test").mkdir(parents=True)
         told.per_image().to_csv(folder / "test" / "per_image.csv", index=False)
         (folder / "metrics.json").write_text("{}")
-        (folder / "selection.json").write_text("{}")
+        (folder / "selection.json").write_text('{"trials": {"7": {}}}')
     np.save(copy.reports / "photos" / "tested-0a0a.npy", told.probabilities)
     made = report("photos", copy)
     assert len(made.reading.promotions) == 2
     page = made.page.read_text()
     assert "opened once" in page
     assert "have seen the test part" not in page
+    # No version is known here: the promotions are told by their keys.
+    for key in ("one-rule", "another-rule"):
+        assert f">Test part, {key[:8]}</a>" in page
+        assert f"<h2>Test part, 2 images, promotion {key[:8]}</h2>" in page
+    assert "Promotion one-rule of trial 7." in page
     written = json.loads((copy.reports / "photos" / "report" / "report.json").read_text())
     assert written["test_part_opened"] == {"own": 1, "others": {}}
+
+
+def test_promotions_are_told_by_their_versions_and_what_the_gates_said(made):
+    p = np.eye(3)
+    one = Promoted(Path("promotion-0a"), CLASSES, ("a", "b", "c"), np.arange(3), p, p, {}, ("4",))
+    other = replace(one, folder=Path("promotion-0b"), trials=("4", "7"))
+    versions = {
+        "0a": (RegisteredAs("lesions", 1, True, "passed"),),
+        "0b": (RegisteredAs("lesions", 2, False, "stopped by ece"),),
+    }
+    page = html(replace(made.reading, promotions=(one, other), versions=versions))
+    for told in (
+        ">Test part, version 1 (champion)</a>",
+        ">Test part, version 2 (stopped)</a>",
+        "<h2>Test part, 3 images, lesions version 1, champion</h2>",
+        "Promotion 0a of trial 4; gates of version 1: passed. ",
+        "Promotion 0b of trials 4, 7; gates of version 2: stopped by ece. ",
+    ):
+        assert told in page, told
 
 
 def test_a_study_that_has_just_begun(tmp_path):

@@ -11,10 +11,11 @@ from typing import Any
 import pytest
 
 from search.identity import Identity
-from search.reporting.charts import learning_curves, progress
+from search.reporting.charts import importance, learning_curves, progress
 from search.reporting.effects import ComponentEffects
 from search.reporting.files import write_tables
 from search.reporting.gather import Reading
+from search.reporting.importance import Importance
 from search.rows import TrialRow
 from search.study import StudyStatus
 
@@ -71,3 +72,10 @@ def test_settings_are_told_from_the_columns_of_every_trial(tmp_path: Path) -> No
     assert {name: found[name] for name in ("epoch", "seed", "setting epoch", "setting seed", "metric mean_auc")} == {
         "epoch": "2", "seed": "0", "setting epoch": "full", "setting seed": "7", "metric mean_auc": "0.8",
     }  # fmt: skip
+
+
+def test_a_legend_grows_away_from_what_is_drawn() -> None:
+    """On a narrow screen it has three rows: a legend that hangs from a fixed height would lie upon the first bars."""
+    chart = importance([Importance("", "PED-ANOVA", 40, {"loss": 1.0}, {"loss": 0.2})])
+    legend = chart["layout"]["legend"]
+    assert (legend["y"], legend["yanchor"]) == (1, "bottom")

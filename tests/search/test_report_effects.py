@@ -10,6 +10,7 @@ from reported_study import reported
 from search import cli, component_effects
 from search.reporting.additive import posterior
 from search.reporting.design import Factor, Number, factors, numbers, taken
+from search.reporting.effects import _effect
 from search.reporting.tables import effects_markdown
 from search.workspace import Workspace
 
@@ -139,3 +140,18 @@ def test_report_effects_as_markdown_and_json(place, capsys):
     assert stages[0]["effects"][0]["component"] == "head"
     assert cli.main(["report", "none", "--effects", "--workspace", str(place.path)]) == 2
     assert "no study 'none'" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("tried", "verdicts"),
+    [
+        ({"focal": 9}, ["not tried", "only one tried"]),
+        ({"focal": 9, "cross_entropy": 9}, ["not distinguishable", "not distinguishable"]),
+        ({}, ["not tried", "not tried"]),
+    ],
+)
+def test_a_lone_option_is_not_called_equal_to_others(tried, verdicts):
+    settings = [{"loss": option} for option, count in tried.items() for _ in range(count)]
+    drawn = np.random.default_rng(0).normal(size=(100, 2))
+    found = _effect(Factor("loss", ("cross_entropy", "focal")), settings, [], drawn, "maximize")
+    assert [each.verdict for each in found] == verdicts

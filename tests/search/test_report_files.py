@@ -89,7 +89,7 @@ def told(folder: Path) -> dict:
 
 @pytest.fixture(scope="module")
 def drawn(made: Report) -> dict:
-    text = made.page.read_text()
+    text = plain(made)
     return json.loads(re.search(r'<script id="figures" type="application/json">(.*?)</script>', text)[1])
 
 
@@ -132,8 +132,13 @@ def test_reliability_and_confusion_are_in_both_files(folder, told, drawn, part):
     assert sum(map(sum, cells)) == judged["images"]
 
 
+def plain(made):
+    """The page, its cells without the names of their columns, which stand in them for phones."""
+    return re.sub(r' data-label="[^"]*"', "", made.page.read_text())
+
+
 def test_the_test_part_is_told_as_on_the_page(made, folder, told):
-    page, (tested,) = made.page.read_text(), told["test"]
+    page, (tested,) = plain(made), told["test"]
     section = page.partition('<section id="test-abc">')[2].partition("</section>")[0]
     assert "Test part, 40 images" in section
     for name in CLASSES:
@@ -163,10 +168,10 @@ def _evidence(made: Report) -> Path:
 
 
 def test_the_ranking_is_that_of_the_page(made, folder):
-    page, ranking = made.page.read_text(), rows(folder, "ranking")
+    page, ranking = plain(made), rows(folder, "ranking")
     assert len(ranking) == len(made.reading.ranked) == 8
     first, second = numbers(ranking[:2], "score", "score_low", "score_high", "behind", "behind_low", "behind_high")
-    assert f'<td class="number">{made.reading.ranked[0].score}</td>' in page
+    assert f"<td>{made.reading.ranked[0].score}</td>" in page
     assert first[:3].tolist() == list(vars(made.reading.ranked[0].score).values())[:3]
     assert np.isnan(first[3:]).all()
     assert second[3] >= 0
@@ -175,7 +180,7 @@ def test_the_ranking_is_that_of_the_page(made, folder):
 
 
 def test_finalists_are_those_of_the_page(made, folder, told):
-    page, found = made.page.read_text(), rows(folder, "finalists")
+    page, found = plain(made), rows(folder, "finalists")
     assert len(found) == 2
     for row in found:
         cells = [row["trial"], f"{float(row['mean']):.4f}", f"{float(row['drop']):+.4f}"]
@@ -217,7 +222,7 @@ def test_charts_of_the_search_are_in_the_files(folder, drawn):
 
 
 def test_data_code_and_environment_are_on_the_page(made, place, told):
-    page = made.page.read_text()
+    page = plain(made)
     section = page.partition('<section id="origin">')[2].partition("</section>")[0]
     facts = dict(re.findall(r"<tr><td>(.*?)</td><td>(.*?)</td></tr>", section))
     data = PackedDataset.open(place.data / "photos")

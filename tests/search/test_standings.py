@@ -227,6 +227,14 @@ def test_a_single_run_that_has_nothing_to_borrow_from_is_said_to_have_no_interva
     assert single_runs(SERIES, ranked(SERIES, SEARCHED, None)) == ["trials 2, 3: a single run, and no interval yet"]
 
 
+def test_before_any_run_has_ended_nothing_is_known_of_what_runs_differ_by():
+    """Warnings are errors here: nothing is averaged over no run."""
+    begun = replace(SERIES, rows=(), identity=replace(IDENTITY, split="folds"))
+    assert ranked(begun, SEARCHED, Draws({}, 0)) == ()
+    running = replace(begun, rows=(run(0, 1, 0, None, "running"),))
+    assert ranked(running, SEARCHED, Draws({}, 0)) == ()
+
+
 def test_a_mean_calibration_error_has_what_chance_adds_taken_off():
     rng = np.random.default_rng(0)
     rows = tuple(run(n, n % 2, n // 2, 0.07) for n in range(4))
