@@ -102,6 +102,10 @@ class ReportError(SearchError):
     """What is to be reported on or compared is not there, or not of the same images."""
 
 
+class LackingError(SearchError):
+    """A package is not installed that judging photos does without and this command needs."""
+
+
 class SimulationError(SearchError):
     """Recorded curves cannot be read, or are too few to simulate with."""
 

@@ -44,9 +44,14 @@ class Openings:
 
         >>> Openings(2, {"again": 1}).in_words
         'opened 2 times, and once by other studies'
+        >>> Openings(0, {"again": 5}).in_words
+        'not opened by this study, 5 times by others'
         """
-        own = f"opened {_times(self.own)}" if self.own else "not opened"
-        return own + (f", and {_times(self.by_others)} by other studies" if self.others else "")
+        if not self.own:
+            return f"not opened by this study, {_times(self.by_others)} by others" if self.others else "not opened"
+        return f"opened {_times(self.own)}" + (
+            f", and {_times(self.by_others)} by other studies" if self.others else ""
+        )
 
     @property
     def models(self) -> str:

@@ -27,7 +27,7 @@ from search.errors import PromotionError
 from search.gates import Candidate, Gates, Verdict, judge, passed, summed_up
 from search.gates.champion import present_champion
 from search.gates.judging import champion_rule
-from search.model_card import CARD, Facts, description, model_card
+from search.model_card import CARD, MODEL, Facts, description, model_card
 from search.moves import champion_of, complete_move, give_up_move, make_champion, rival_of, unfinished
 from search.openings import Openings
 from search.proposal import Made, Proposal, built, found_again, make
@@ -52,8 +52,9 @@ class Promotion:
     `metrics` holds every test score as [value, low, high]; `repeated`: the same trials had been promoted before, and
     the test part was not opened again. `opened` counts the models that the test part has scored, this one among them:
     of several, the best figure is too good. `verdicts` are the gates'; `champion` is whether this version is now the
-    champion. `notes` say what is not as usual: trials passed over, decisions that are not balanced. `point` is the
-    operating point that was set on validation, `flagging` what it does on the test part.
+    champion, `rival` the one that is it instead, None where there is none. `notes` say what is not as usual: trials
+    passed over, decisions that are not balanced. `point` is the operating point that was set on validation, `flagging`
+    what it does on the test part.
     """
 
     model: str
@@ -66,6 +67,7 @@ class Promotion:
     validation: Evaluation
     verdicts: tuple[Verdict, ...]
     champion: bool
+    rival: int | None
     repeated: bool
     opened: Openings
     notes: tuple[str, ...] = ()
@@ -95,13 +97,18 @@ class Promotion:
         who = f"trial {self.members[0].label}" if len(self.members) == 1 else f"{len(self.members)} trials"
         text = f"{self.model} version {self.version} ({who}) is {self.uri}"
         if not self.passed:
-            stays = "it was the champion before and stays it" if self.champion else "the champion stays what it was"
-            text += f"; {self.told}: {stays}"
+            text += f"; {self.told}: {self._stays}"
         elif self.verdicts:
             text += f"; gates {self.told}"
         if self.repeated:
             text += "; it was promoted before, and the test part was not opened again"
         return f"{text}. {self.opened.warning}" if self.opened.warning else text
+
+    @property
+    def _stays(self) -> str:
+        if self.champion:
+            return "it was the champion before and stays it"
+        return "there is no champion yet" if self.rival is None else "the champion stays what it was"
 
 
 @dataclass(frozen=True, eq=False)
@@ -224,10 +231,11 @@ def _close(asked: Proposal, selection: Selection, made: Made, *, repeated: bool)
     complete_move(registry, name)
     if passed(verdicts):
         make_champion(registry, name, number, f"promoted from {asked.status.name}")
+    now = champion_of(registry, name)
     return Promotion(
         name, number, selection.rows, made.registered.run_id, made.registered.metrics, made.registered.test_images,
-        made.test.evaluation, made.validation.evaluation, verdicts, champion_of(registry, name) == number, repeated,
-        opened, tuple(asked.notes), made.config.rules.operating_point, facts.flagging,
+        made.test.evaluation, made.validation.evaluation, verdicts, now == number, None if now == number else now,
+        repeated, opened, tuple(asked.notes), made.config.rules.operating_point, facts.flagging,
     )  # fmt: skip
 
 
@@ -266,6 +274,7 @@ def _write_down(asked: Proposal, made: Made, facts: Facts) -> None:
     each = {tag_of(verdict.gate): verdict.in_words for verdict in verdicts}
     registry.tag(name, number, tags_of(asked.gates, verdicts, facts.judgements, LONGEST_TAG) | each)
     registry.describe(name, number, description(facts, LONGEST_DESCRIPTION))
+    registry.introduce(name, MODEL)
 
 
 def judgement_file(judgement: Judgement) -> str:

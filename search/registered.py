@@ -198,6 +198,12 @@ class Registry:
         with self._asked():
             self.client.update_model_version(name, str(number), text)
 
+    def introduce(self, name: str, text: str) -> None:
+        """Write the description of a registered model that has none; what somebody wrote of it stays."""
+        if not self.model(name).description:
+            with self._asked():
+                self.client.update_registered_model(name, text)
+
     def evidence(self, run_id: str, path: str) -> Path:
         """A file of the evidence that was logged with a version, here; PromotionError where it is lost."""
         from mlflow.exceptions import MlflowException  # noqa: PLC0415

@@ -106,8 +106,18 @@ def promote(args: argparse.Namespace) -> int:
     _show_gates(promotion.verdicts)
     say(*(f"note: {text}" for text in promotion.notes), style="yellow")
     say(promotion.message, style="bold")
-    say(f"next: {again(args, 'predict', promotion.uri, 'PHOTO')}", style="dim")
+    say(*_next(args, promotion), style="dim")
     return 0 if promotion.passed else 1
+
+
+def _next(args: argparse.Namespace, promotion: Promotion) -> list[str]:
+    """How to go on: with the model, or, where a gate stopped it, with what could make another one pass."""
+    if promotion.passed:
+        return [f"next: {again(args, 'predict', promotion.uri, 'PHOTO')}"]
+    return [
+        f"next: {again(args, 'history', promotion.model)}   (evidence/model_card.md of its run says what it lacks)",
+        "  a better model takes a longer search, other settings or finalists; other gates are given with --gates FILE",
+    ]
 
 
 def rollback(args: argparse.Namespace) -> int:

@@ -133,6 +133,7 @@ def _asked(args: argparse.Namespace) -> tuple[PhotoList, Predictor]:
 
     photos = gather(args.images, args.people)
     predictor = Predictor.load(model_of(args))
+    photos.require_any()
     if args.views:
         say(*filter(None, [other_views(predictor, args.views)]), style="yellow", stderr=True)
         predictor = replace(predictor, views=args.views)
@@ -224,17 +225,16 @@ def _sanity(
         target=target or (*suspected(predictor.classes), *predictor.classes)[0],
         people=None if photos.people is None else photos.people.iloc[sound],
     )
-    facts: dict[str, object] = {"sanity": dict(found.correlations), "sanity_photos": found.compared}
-    if not found.compared:
-        say("nothing to compare for --sanity: no photo has a map that is not the same everywhere", stderr=True)
-        return facts
     rows = [(part, f"{value:.3f}") for part, value in found.correlations.items()]
     title = (
         "rank correlation with the true maps, weights made random from the head downwards, of "
-        f"{found.compared} of {len(photos.files)} photos"
+        f"{found.compared} of {len(sound)} photos"
     )
-    console(stderr=True).print(table(("down to", "correlation"), rows, title, right="correlation"))
-    return facts
+    if rows:
+        console(stderr=True).print(table(("down to", "correlation"), rows, title, right="correlation"))
+    told = found.in_words
+    say(f"--sanity: {told}", stderr=True)
+    return {"sanity": dict(found.correlations), "sanity_photos": found.compared, "sanity_told": told}
 
 
 def _show_predictions(found: PredictionTable, limit: int) -> None:

@@ -45,13 +45,14 @@ def _add_compare(commands: Commands) -> None:
         commands, "compare", compare,
         "Set judgements of the same images side by side, with paired tests. Each is a study (its best trial), a trial "
         "as STUDY:12, one of its finalists as STUDY:12/1 (fresh seed 1) or STUDY:12/fold-0, a promoted model's test "
-        "part as STUDY:test, or a per_image.csv; the first is compared with each of the others.",
+        "part as STUDY:test (of several promotions the champion's, else the newest; STUDY:test-KEY is another, by the "
+        "beginning of its key), or a per_image.csv; the first is compared with each of the others.",
         "isic2017 isic2017-second",
         "isic2017:24 isic2017:16 isic2017:0 --html comparison.html",
         "isic2017:24/1 isic2017:24/2",
         "isic2017:test theirs/per_image.csv --json",
     )  # fmt: skip
-    named = "study, STUDY:TRIAL, STUDY:TRIAL/RUN, STUDY:test, or a CSV file"
+    named = "study, STUDY:TRIAL, STUDY:TRIAL/RUN, STUDY:test, STUDY:test-KEY, or a CSV file"
     begins_anew(parser)
     parser.add_argument("names", nargs="+", metavar="NAME", help=named)
     parser.add_argument("--html", type=Path, metavar="FILE", help="write a page that needs no network")
@@ -108,7 +109,13 @@ def compare(args: argparse.Namespace) -> int:
 
     with console(stderr=True).status("reading what is compared") as spinner:
         from search.reporting.comparison import compare as compared  # noqa: PLC0415
-        from search.reporting.comparison_page import SHORT, as_json, page, short_cells  # noqa: PLC0415
+        from search.reporting.comparison_page import (  # noqa: PLC0415
+            SHORT,
+            as_json,
+            page,
+            short_cells,
+            tests_in_words,
+        )  # fmt: skip
 
         found = compared(args.names, args.workspace, progress=spinner.update)
     if args.html:
@@ -123,6 +130,7 @@ def compare(args: argparse.Namespace) -> int:
         title = f"{pair.first.name} (first) against {pair.second.name} (second)"
         numbers = "first second difference p_(Holm)"
         console().print(table(SHORT, map(short_cells, pair.tests), title, right=numbers))
+        say(tests_in_words(pair), style="dim")
     say(*(f"note: {note}" for note in found.notes), style="yellow")
     say(*([f"a page of it: {args.html}"] if args.html else []), style="dim")
     return 0

@@ -155,7 +155,7 @@ def _subgroups(gate: SubgroupGate, candidate: Candidate) -> list[Verdict]:
         return verdicts
     name = f"subgroups by {', '.join(unknown)}" if found else "subgroups"
     why = f"nothing is known of {', '.join(unknown)} of these people"
-    return [*verdicts, Verdict(name, "not judged", None, f"≥ {-gate.below_all:.3f} against all", why)]
+    return [*verdicts, Verdict(name, "not judged", None, f"≥ {-gate.below_all:z.3f} against all", why)]
 
 
 def _subgroup(gate: SubgroupGate, group: Subgroup, classes: tuple[str, ...]) -> list[Verdict]:
@@ -173,7 +173,7 @@ def _subgroup(gate: SubgroupGate, group: Subgroup, classes: tuple[str, ...]) -> 
         return [Verdict(name, "not judged", score, rule, few)]
     told = f"balanced accuracy {group.balanced_accuracy.value:.3f} on {group.images} images"
     over = f"of {', '.join(group.classes)}"
-    below = f"{told}, {-group.gap.value:.3f} below all images ({over})"
+    below = f"{told}, {-group.gap.value:z.3f} below all images ({over})"
     # A group passes whatever the model does with classes of which it has few images: the rule names them.
     few_of = [name for name in classes if name not in group.classes]
     over += f" (not judged, fewer than {gate.per_class} images: {', '.join(few_of)})" if few_of else ""
@@ -218,14 +218,16 @@ def champion_rule(gate: ChampionGate) -> str:
 
     >>> champion_rule(ChampionGate(("accuracy",), 0.02, by="low"))
     '≥ -0.020 at the low end against the champion'
+    >>> champion_rule(ChampionGate(("accuracy",), 0.0))
+    '≥ 0.000 against the champion'
     """
-    return f"≥ {-gate.margin:.3f}{ENDS[gate.by]} against the champion"
+    return f"≥ {-gate.margin:z.3f}{ENDS[gate.by]} against the champion"
 
 
 def _worse(difference: Interval) -> str:
     if difference.value >= 0:
         return f"not worse than the champion, but that is not shown: {difference}"
-    return f"worse than the champion by {-difference.value:.3f} ({-difference.high:.3f} to {-difference.low:.3f})"
+    return f"worse than the champion by {-difference.value:z.3f} ({-difference.high:z.3f} to {-difference.low:z.3f})"
 
 
 def _sampled(evaluation: Evaluation, samples: Floats) -> Mapping[str, Floats]:

@@ -27,14 +27,21 @@ def _mistakes(gates: Gates, classes: Sequence[str]) -> Iterator[str]:
     for part, gate in (("operating_point", gates.operating_point), ("sensitivity", gates.sensitivity)):
         for name in (gate and gate.of) or ():
             if name not in classes:
-                yield f"{part}, of: {_no_class(name, classes)}"
+                yield f"{_place(gates, part, name)}{part}, of: {_no_class(name, classes)}"
     for metric in gates.metrics:
-        yield from _metric("metrics", metric.metric, classes)
-        if metric.kind == "above_chance" and metric.bound + (guessed := chance(metric.metric, classes)) > 1:
+        name, place = metric.metric, _place(gates, "metrics", metric.metric)
+        yield from _metric(f"{place}metrics", name, classes)
+        if metric.kind == "above_chance" and metric.bound + (guessed := chance(name, classes)) > 1:
             most = f"guessing reaches {guessed:.3f} of {len(classes)} classes: no model is more than {1 - guessed:.3f}"
-            yield f"metrics, {metric.metric}: above_chance is {metric.bound:g}, and {most} above"
+            yield f"{place}metrics, {name}: above_chance is {metric.bound:g}, and {most} above"
     for name in () if gates.champion is None else gates.champion.metrics:
-        yield from _metric("champion, metrics", name, classes)
+        yield from _metric(f"{_place(gates, 'champion', name)}champion, metrics", name, classes)
+
+
+def _place(gates: Gates, part: str, name: str) -> str:
+    """File and line of a name, as mistakes of a file begin; "" for gates that were read of none."""
+    place = gates.places.get((part, name))
+    return f"{place.file}:{place.line}: " if place else ""
 
 
 def _metric(part: str, name: str, classes: Sequence[str]) -> Iterator[str]:

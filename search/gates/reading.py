@@ -6,8 +6,9 @@ A part that a file leaves out is not judged; the file that comes with the packag
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from importlib.resources import files
 from pathlib import Path
 from typing import Literal, TypeVar, cast, get_args
@@ -16,9 +17,11 @@ from lesion.errors import unknown
 from lesion.metrics import METRICS
 from lesion.metrics.catalogue import PER_CLASS
 from search.gates.bounds import Kind, why_not
-from search.space.yaml_tree import Mistakes, Node, read
+from search.space.yaml_tree import FileKind, Mistakes, Node, Place, read
 
 DEFAULT = Path(str(files("search.gates") / "default.yaml"))
+
+GATES_FILE = FileKind("gates file", "metrics: …, sensitivity: …, subgroups: …, champion: …")
 
 By = Literal["value", "low", "high"]
 Column = Literal["age", "sex", "site"]
@@ -87,7 +90,10 @@ class Point:
 
 @dataclass(frozen=True)
 class Gates:
-    """A gates file; parts that it does not have are None or empty. `digest` is the hash of its text."""
+    """A gates file; parts that it does not have are None or empty. `digest` is the hash of its text.
+
+    `places` tells by part and name where a class or a score stands: whether it is known shows only with the data.
+    """
 
     file: str
     digest: str
@@ -98,13 +104,14 @@ class Gates:
     sensitivity: SensitivityGate | None = None
     subgroups: SubgroupGate | None = None
     champion: ChampionGate | None = None
+    places: Mapping[tuple[str, str], Place] = field(default_factory=dict, compare=False, repr=False)
 
 
 def read_gates(path: Path | str | None = None) -> Gates:
     """The gates of a file, or the ones that come with the package; SpaceError lists every mistake with its line."""
     file = Path(path) if path is not None else DEFAULT
-    mistakes = Mistakes()
-    whole = _Part(read(file, mistakes), mistakes)
+    mistakes, places = Mistakes(), dict[tuple[str, str], Place]()
+    whole = _Part(read(file, mistakes, GATES_FILE), mistakes, places)
     gates = Gates(
         file=str(path) if path is not None else "default",
         digest=hashlib.sha256(file.read_bytes()).hexdigest(),
@@ -115,6 +122,7 @@ def read_gates(path: Path | str | None = None) -> Gates:
         sensitivity=whole.part("sensitivity", _sensitivity),
         subgroups=whole.part("subgroups", _subgroups),
         champion=whole.part("champion", _champion),
+        places=places,
     )
     whole.refuse_others()
     mistakes.raise_any()
@@ -127,8 +135,10 @@ Read = TypeVar("Read")
 class _Part:
     """A mapping of the file that is asked for its keys; those that nobody asked for are mistakes."""
 
-    def __init__(self, node: Node, mistakes: Mistakes) -> None:
-        self.node, self.mistakes = node, mistakes
+    def __init__(
+        self, node: Node, mistakes: Mistakes, places: dict[tuple[str, str], Place], name: str = "the file"
+    ) -> None:
+        self.node, self.mistakes, self.places, self.name = node, mistakes, places, name
         self._asked: list[str] = []
 
     def child(self, key: str) -> Node | None:
@@ -142,7 +152,7 @@ class _Part:
         if node.mapping is None:
             self.mistakes.add(node.place, f"{key} must be a mapping, is {_shown(node)}")
             return None
-        inner = _Part(node, self.mistakes)
+        inner = _Part(node, self.mistakes, self.places, key)
         built = build(inner)
         inner.refuse_others()
         return built
@@ -155,7 +165,8 @@ class _Part:
         if isinstance(value, bool) or not isinstance(value, int | float) or not low <= value <= high:
             given = "is missing" if node is None else f"is {_shown(node)}"
             place = self.node.place if node is None else node.place
-            self.mistakes.add(place, f"{key} {given}, must be a number from {low:g} to {high:g}")
+            within = f" from {low:g} to {high:g}" if math.isfinite(high - low) else ""
+            self.mistakes.add(place, f"{key} {given}, must be a number{within}")
             return low
         return float(value)
 
@@ -208,8 +219,15 @@ class _Part:
 
     def classes(self) -> tuple[str, ...] | None:
         """`of`: class names, or None for auto."""
-        names = tuple(word for word, _ in self.words("of"))
+        found = self.words("of")
+        for word, node in found:
+            self.keep(word, node.place)
+        names = tuple(word for word, _ in found)
         return None if names in ((), (AUTO,)) else names
+
+    def keep(self, name: str, place: Place) -> None:
+        """Keep where a name of this part stands."""
+        self.places[self.name, name] = place
 
     def by(self) -> By:
         return cast(By, self.word("by", get_args(By), "value"))
@@ -233,6 +251,7 @@ def _metrics(part: _Part) -> tuple[MetricGate, ...]:
             part.mistakes.add(part.node.key_place(name), unknown("metric", name, known))
         elif gate := part.part(name, lambda inner, name=name: _metric(name, inner)):  # type: ignore[misc]
             found.append(gate)
+            part.keep(name, part.node.key_place(name))
     return tuple(found)
 
 
@@ -244,9 +263,11 @@ def _metric(name: str, part: _Part) -> MetricGate:
         part.child(REQUIRED)
         why = f"{REQUIRED} is for {', '.join(MAY_BE_REQUIRED)}: a score that is not defined fails without it"
         part.mistakes.add(part.node.key_place(REQUIRED), why)
-    bounds = {kind: part.number(kind, -1e9, 1e9, 0.0) for kind in get_args(Kind)}
+    known = len(part.mistakes.found)
+    bounds = {kind: part.number(kind, -math.inf, math.inf, 0.0) for kind in get_args(Kind)}
+    numbers = len(part.mistakes.found) == known
     kind = cast(Kind, given[0] if given else "at_least")
-    if given and (why := why_not(name, kind, bounds[kind])):
+    if given and numbers and (why := why_not(name, kind, bounds[kind])):
         part.mistakes.add(part.node.mapping[kind].place if part.node.mapping else part.node.place, why)
     return MetricGate(name, kind, bounds[kind], part.by())
 
@@ -280,6 +301,7 @@ def _champion(part: _Part) -> ChampionGate:
     for word, node in part.some("metrics", "a score or a list of scores"):
         if _is_metric(word):
             names.append(word)
+            part.keep(word, node.place)
         else:
             part.mistakes.add(node.place, unknown("metric", word, METRICS))
     return ChampionGate(tuple(names), part.number("margin", default=0.0), part.flag(REQUIRED), part.by())

@@ -78,11 +78,11 @@ def summed_up(verdicts: Sequence[Verdict], most: int | None = None) -> str:
 def bounded(name: str, score: Interval, bound: float, by: By, *, least: bool = True) -> Verdict:
     """A score against a bound, the least that it must be or the most; an end of the interval where the gate says so."""
     number = {"value": score.value, "low": score.low, "high": score.high}[by]
-    rule = f"{'≥' if least else '≤'} {bound:.3f}{ENDS[by]}"
+    rule = f"{'≥' if least else '≤'} {bound:z.3f}{ENDS[by]}"
     if math.isnan(number):
         return Verdict(name, "failed", score, rule, "it is not defined on these images, so it cannot be shown")
     good = number >= bound if least else number <= bound
     if good:
         return Verdict(name, "passed", score, rule)
     which = "" if by == "value" else f", the {by} end of its interval,"
-    return Verdict(name, "failed", score, rule, f"{number:.3f}{which} is {'below' if least else 'above'} {bound:.3f}")
+    return Verdict(name, "failed", score, rule, f"{number:z.3f}{which} is {'below' if least else 'above'} {bound:z.3f}")

@@ -411,9 +411,13 @@ def test_every_name_of_other_classes_is_told_with_the_one_that_is_meant(tmp_path
     wrong = gates(
         tmp_path,
         "operating_point: {of: MEL, sensitivity: 0.9}\n"
-        "metrics: {auc_MEL: {at_least: 0.5}, specificity_at_82_nevi: {at_least: 0.5}, accuracy: {at_least: 0.5}}\n"
+        "metrics:\n"
+        "  auc_MEL: {at_least: 0.5}\n"
+        "  specificity_at_82_nevi: {at_least: 0.5}\n"
+        "  accuracy: {above_chance: 0.9}\n"
         "sensitivity: {of: [nevus, warts], specificity: 0.8, at_least: 0.4}\n"
-        "champion: {metrics: [mean_auc, f1_melanom]}\n",
+        "champion:\n"
+        "  metrics: [mean_auc, f1_melanom]\n",
     )
     with pytest.raises(PromotionError) as error:
         require_known(wrong, CLASSES)
@@ -421,12 +425,15 @@ def test_every_name_of_other_classes_is_told_with_the_one_that_is_meant(tmp_path
     assert head.endswith("judged for the classes melanoma, seborrheic_keratosis, nevus; nothing was opened")
     assert str(tmp_path / "gates.yaml") in head
     known = "known: melanoma, nevus, seborrheic_keratosis"
+    file = tmp_path / "gates.yaml"
+    most = "guessing reaches 0.333 of 3 classes: no model is more than 0.667 above"
     assert lines == [
-        f"operating_point, of: no class 'MEL'; {known} (did you mean 'melanoma'?)",
-        f"sensitivity, of: no class 'warts'; {known}",
-        f"metrics, auc_MEL: no class 'MEL'; {known} (did you mean 'melanoma'?)",
-        f"metrics, specificity_at_82_nevi: no class 'nevi'; {known} (did you mean 'nevus'?)",
-        f"champion, metrics, f1_melanom: no class 'melanom'; {known} (did you mean 'melanoma'?)",
+        f"{file}:1: operating_point, of: no class 'MEL'; {known} (did you mean 'melanoma'?)",
+        f"{file}:6: sensitivity, of: no class 'warts'; {known}",
+        f"{file}:3: metrics, auc_MEL: no class 'MEL'; {known} (did you mean 'melanoma'?)",
+        f"{file}:4: metrics, specificity_at_82_nevi: no class 'nevi'; {known} (did you mean 'nevus'?)",
+        f"{file}:5: metrics, accuracy: above_chance is 0.9, and {most}",
+        f"{file}:8: champion, metrics, f1_melanom: no class 'melanom'; {known} (did you mean 'melanoma'?)",
     ]
     require_known(ALL, CLASSES)
 
@@ -535,6 +542,22 @@ def test_mistakes_of_a_file_are_told_with_their_line(tmp_path, text, message):
         gates(tmp_path, text + "\n")
     lines = [line for line in str(error.value).splitlines() if all(part in line for part in message.split(" .* "))]
     assert lines, str(error.value)
+
+
+@pytest.mark.parametrize("text", ["- metrics\n", "accuracy\n"])
+def test_a_file_that_is_no_mapping_is_told_to_be_no_gates_file(tmp_path, text):
+    with pytest.raises(SpaceError, match=r"gates.yaml:1: a gates file is a mapping: metrics: …, sensitivity: …, "):
+        gates(tmp_path, text)
+    with pytest.raises(SpaceError, match="this is a folder; give a gates file in it"):
+        read_gates(tmp_path)
+
+
+@pytest.mark.parametrize("bound", ["much", ".nan", ".inf", "true", "1e12"])
+def test_a_bound_that_is_none_is_told_once(tmp_path, bound):
+    with pytest.raises(SpaceError) as error:
+        gates(tmp_path, f"metrics: {{ece: {{at_most: {bound}}}}}\n")
+    (line,) = str(error.value).splitlines()
+    assert line.split(": ", 1)[1].startswith("at_most is ")
 
 
 def test_the_file_of_the_package_says_what_each_part_is():

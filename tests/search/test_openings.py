@@ -126,7 +126,7 @@ def test_a_record_that_is_torn_counts_for_every_part(place: Workspace) -> None:
         (Openings(1), "opened once", ""),
         (
             Openings(0, {"b": 2}),
-            "not opened, and 2 times by other studies",
+            "not opened by this study, 2 times by others",
             "0 models of this study and 2 of others (b)",
         ),
         (Openings(2), "opened 2 times", "2 models of this study have seen the test part"),

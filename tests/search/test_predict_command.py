@@ -57,6 +57,24 @@ def test_what_cannot_be_written_is_said_before_a_photo_is_judged(
     assert {path: path.read_bytes() for path in tmp_path.iterdir() if path.is_file()} == before
 
 
+@pytest.mark.parametrize("command", [["predict"], ["explain", "--out", "why"]])
+def test_photos_of_which_none_is_there_are_wrong_input(
+    command: list[str], folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Path("moved.csv").write_text("image\nc.jpg\nd.jpg\n")
+    words = [*command, "model"]
+    assert main([*words, "nowhere.jpg"]) == 2
+    assert capsys.readouterr().err == "nowhere.jpg: no such file or folder\n"
+    assert main([*words, "moved.csv"]) == 2
+    assert capsys.readouterr().err == "c.jpg: no such file or folder\nand so it is with all 2 photos that were given\n"
+    assert not Path("why").exists()
+    # One that is there is judged, and one that is there and is no photo is told of, as ever.
+    assert main([*words, "nowhere.jpg", "a.jpg"]) == 1
+    assert "nowhere.jpg cannot be read: No such file" in capsys.readouterr().err
+    Path("torn.jpg").write_bytes(b"")
+    assert main([*words, "torn.jpg"]) == 1
+
+
 def test_the_table_does_not_wait_for_the_official_file(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("lesion.judgements.write_submission", lambda *_: (_ for _ in ()).throw(OSError(28, "full")))
     assert main(["predict", "model", "a.jpg", "b.jpg", "--table", "t.csv", "--output", "o.csv"]) == 1

@@ -88,7 +88,7 @@ def sure_of(labels: np.ndarray) -> np.ndarray:
 def test_a_gate_that_fails_leaves_the_alias_where_it_is_and_a_later_judgement_opens_nothing(place, files, monkeypatch):
     stopped = promote("drawn", place, model="judged", views=2, gates=files["closed"])
     assert (stopped.passed, stopped.champion, stopped.uri) == (False, False, "models:/judged/1")
-    assert "stopped by accuracy: the champion stays what it was" in stopped.message
+    assert "stopped by accuracy: there is no champion yet" in stopped.message
     assert aliases(place, "judged") == {}
     version = client_of(place).get_model_version("judged", "1")
     assert version.tags["lesion.gates"] == "stopped by accuracy"
@@ -260,6 +260,18 @@ def test_the_card_is_whole_as_evidence_and_a_description_that_is_cut_says_so(pla
     assert (len(cut), cut.endswith("x\n\n[cut here: MLflow holds no more]")) == (5000, True)
 
 
+def test_a_registered_model_says_what_it_is_and_keeps_what_somebody_wrote(place, files, settled):
+    client = client_of(place)
+    told = client.get_registered_model(settled).description
+    assert "not a medical device" in told.lower()
+    assert "`evidence/model_card.md`" in told
+    again = {"model": settled, "views": 2, "gates": files["open"]}
+    for before, after in (("", told), ("Ours, for teaching.", "Ours, for teaching.")):
+        client.update_registered_model(settled, before)
+        assert promote("drawn", place, **again).repeated
+        assert client.get_registered_model(settled).description == after
+
+
 def test_a_version_that_no_gate_has_judged_is_not_rolled_back_to(place, files, monkeypatch):
     """`promote` killed between registration and judgement."""
     promote("drawn", place, model="unjudged", views=2, gates=files["open"])
@@ -381,6 +393,19 @@ def test_a_rehearsal_says_that_it_cannot_compare_with_the_champion(place, files,
     for more in (["--views", "2", "--model", settled], ["--views", "1", "--model", "nobody"]):
         assert cli.main([*words, *more]) == 0
         assert "champion: not judged, there is no other model to compare with" in capsys.readouterr().out
+
+
+def test_a_first_model_that_is_stopped_is_not_offered_for_use(place, files, capsys):
+    words = ["promote", "drawn", "--model", "offered", "--views", "2", "--workspace", str(place.path), "--gates"]
+    assert cli.main([*words, str(files["closed"])]) == 1
+    said = " ".join(capsys.readouterr().out.split())
+    assert "is models:/offered/1; stopped by accuracy: there is no champion yet" in said
+    assert f"next: lesion-search history offered --workspace {place.path}" in said
+    assert "evidence/model_card.md" in said
+    assert "next: lesion-search predict" not in said
+    assert cli.main([*words, str(files["open"])]) == 0
+    said = " ".join(capsys.readouterr().out.split())
+    assert "next: lesion-search predict models:/offered@champion PHOTO" in said
 
 
 def test_the_commands_end_with_1_where_a_gate_stops(place, files, settled, capsys):
