@@ -111,6 +111,11 @@ class Component:
     corrects: Callable[[Mapping[str, Value]], bool] = _never
     """Whether it corrects class imbalance under these settings, which may leave out what has a default."""
 
+    @property
+    def neutral(self) -> bool:
+        """Whether it corrects no class imbalance, whatever its settings."""
+        return self.corrects is _never
+
     @cached_property
     def settings(self) -> Mapping[str, Setting]:
         """What a space file may set, by name: the keyword-only arguments."""

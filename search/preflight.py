@@ -4,20 +4,26 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator, Mapping
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 
 from lesion import metrics
+from lesion.data.external import SETTINGS, in_words
 from lesion.data.packed import PackedDataset, Split, open_data
 from lesion.errors import DataError, SettingError, WeightsError, unknown
 from lesion.registry import Value
 from lesion.tasks import Task
 from search.errors import WorkspaceError
 from search.space import Choice, Domain, Fixed, Space
+from search.space.memory import Memory
+from search.space.paper import stamp
 from search.workspace import existing_workspace
 
 SUFFIXES = (".pth", ".pt", ".safetensors")
+USUAL = ("imagenet", "DEFAULT")
+"""Names of weights that every backbone of torchvision has."""
 
 
 def find_data(workspace: Path | None, name: str) -> tuple[PackedDataset | None, str]:
@@ -60,13 +66,16 @@ def require_judge(space: Space, data: PackedDataset) -> None:
     known = metrics.objectives(data.classes)
     for name in judges(space):
         if name not in known:
-            raise SettingError(f"objective: {unknown('metric', name, known)}")
-    split = data.split(space.split)
+            raise SettingError(f"{space.where('objective')}: objective: {unknown('metric', name, known)}")
+    try:
+        split = data.split(space.split)
+    except DataError as problem:
+        raise DataError(f"{space.where('split')}: {problem}") from None
     if undefined := undefined_on(data, split, judges(space)):
         missing = "; ".join(absent_classes(data, split))
         raise DataError(
-            f"{space.path}: {', '.join(undefined)} is undefined on the validation part ({missing}); choose another "
-            "split or prepare the data with one, or be judged by balanced_accuracy"
+            f"{space.where('objective')}: {', '.join(undefined)} is undefined on the validation part ({missing}); "
+            "choose another split or prepare the data with one, or be judged by balanced_accuracy"
         )
 
 
@@ -77,6 +86,19 @@ def undefined_on(data: PackedDataset, split: Split, names: Iterable[str]) -> lis
     some = np.random.default_rng(0).dirichlet(np.ones(len(data.classes)), len(rows))
     scores = metrics.summary(some, data.labels[rows], data.classes)
     return [name for name in names if not math.isfinite(scores[name])]
+
+
+def require_external(space: Space, data: PackedDataset) -> None:
+    """Raise SettingError where `space` searches `external` or `external_epochs` on `data` without external photos."""
+    for name in SETTINGS:
+        domain = dict(space.tree.general).get(name)
+        if domain is None or isinstance(domain, Fixed) or in_words(data):
+            continue
+        values = ", ".join(f"{value:g}" for value in values_of(domain))
+        raise SettingError(
+            f"{space.where(name)}: {name} is searched ({values}), but data set {data.name} has no external photos, so "
+            f"every value trains the same: leave it out (--set {name}=1.0), or prepare the data with --external SOURCE"
+        )
 
 
 def judges(space: Space) -> list[str]:
@@ -124,36 +146,57 @@ def named_texts(space: Space) -> list[str]:
 def missing_weights(space: Space) -> list[str]:
     """Weights files that are not there, in words."""
     return [
-        f"{space.path}: backbone {name}: no weights file {file} (looked in {Path.cwd()})"
+        f"{_where(space, name)}: backbone {name}: no weights file {file} (looked in {Path.cwd()})"
         for name, file in named_weights(space)
         if file.endswith(SUFFIXES) and not Path(file).is_file()
     ]
 
 
-def misfit_weights(space: Space, *, fetch: bool = False) -> list[str]:
-    """Weights that do not fit their backbone, in words; each is loaded once.
+def misfit_weights(space: Space, *, fetch: bool = False, memory: Memory | None = None) -> list[str]:
+    """Weights that do not fit their backbone, and names that torchvision does not have, in words.
 
-    With `fetch` torchvision's own are downloaded too, so that no trial finds out that there is no connection.
+    Each file is loaded once, and not at all where `memory` knows that it fits. With `fetch` torchvision's own are
+    downloaded too, so that no trial finds out that there is no connection.
     """
-    loaded = [
-        (name, file)
-        for name, file in named_weights(space)
-        if (Path(file).is_file() if file.endswith(SUFFIXES) else fetch)
-    ]
-    if not loaded:
-        return []
+    known = memory or Memory()
+    sizes = {name: domain.probes[0] for name, domain in space.tree.general if name == "image_size"}
+    found = []
+    for name, given in named_weights(space):
+        is_file = given.endswith(SUFFIXES)
+        if (is_file and not Path(given).is_file()) or (given in USUAL and not fetch):
+            continue
+        try:
+            if is_file or fetch:
+                question = ("fits", name, str(Path(given).absolute()), stamp(Path(given)), sizes)
+                known.require(question, partial(_require_fit, name, given, sizes))
+            else:
+                known.require(("named", name, given), partial(_require_known, name, given))
+        except WeightsError as problem:
+            found.append(f"{_where(space, name)}: {problem}")
+    return found
+
+
+def _require_fit(backbone: str, weights: str, sizes: Mapping[str, Value]) -> None:
+    """Raise WeightsError unless the weights can be loaded into the backbone."""
     from lesion.models import build_model  # noqa: PLC0415 - torch takes seconds
     from lesion.settings import resolve  # noqa: PLC0415
 
-    found = []
-    sizes = {name: domain.probes[0] for name, domain in space.tree.general if name == "image_size"}
-    for name, file in loaded:
-        needed = {"backbone": name, f"backbone.{name}.weights": file}
-        try:
-            build_model(resolve({**sizes, **needed}), 2, pretrained=True)
-        except WeightsError as problem:
-            found.append(f"{space.path}: backbone {name}: {problem}")
-    return found
+    try:
+        build_model(resolve({**sizes, "backbone": backbone, f"backbone.{backbone}.weights": weights}), 2)
+    except WeightsError as problem:
+        raise WeightsError(f"backbone {backbone}: {problem}") from None
+
+
+def _require_known(backbone: str, weights: str) -> None:
+    """Raise WeightsError unless torchvision has weights of this name."""
+    from lesion.models.weights import why_unknown  # noqa: PLC0415 - torch takes seconds
+
+    if why := why_unknown(backbone, weights):
+        raise WeightsError(why)
+
+
+def _where(space: Space, backbone: str) -> str:
+    return space.where(f"backbone.{backbone}.weights")
 
 
 def require_weights(space: Space) -> None:

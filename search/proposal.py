@@ -19,7 +19,7 @@ from lesion.flagging import Flagging, flagged_on
 from lesion.learnt import photos_in
 from lesion.model_folder import Config, read_config
 from lesion.predictor import Predictor
-from search import evidence
+from search import evidence, external
 from search.basis import SET_ON, caveat, set_on
 from search.errors import PromotionBlockedError, PromotionError
 from search.gates import Candidate, Gates, read_gates
@@ -31,7 +31,7 @@ from search.registered import TESTED, Registered, Registry
 from search.reopened import data_of, open_test_of, through_task
 from search.rows import TrialRow
 from search.selection import Selection, select
-from search.starts import provenance_of, refuse_seen, starts_in, starts_of
+from search.starts import provenance_of, refuse_seen
 from search.study import StudyStatus, study_status
 from search.test_parts import content_of, part_in, photos_of, tags_of_part
 from search.workspace import Workspace, checked_name, existing_workspace
@@ -165,7 +165,7 @@ def make(asked: Proposal, selection: Selection) -> Made:
     asked.say(f"building a model of {_named(selection)}")
     predictor, validation = built(asked, selection)
     data = asked.open_test()
-    refuse_seen(starts_of(row.settings for row in selection.rows), photos_in(data.table))
+    refuse_seen(asked.members.starts_of(selection.rows), photos_in(data.table))
     asked.say(f"scoring the test part, {len(data)} images, once")
     tested = asked.tested_as(selection)
     plain = evidence.tested(predictor, data, asked.reports, tested, asked.test_part)
@@ -203,8 +203,8 @@ def found_again(asked: Proposal, known: Registered) -> Made:
     config = read_config(asked.registry.download(f"models:/{asked.name}/{known.version}"))
     if why := caveat(config.provenance):
         asked.note(why)
-    for start in starts_in(config.provenance, (member.settings for member in config.members)):
-        asked.note(f"external data: {start.in_words}")
+    for told in external.external_data(config.provenance, [member.settings for member in config.members]):
+        asked.note(f"external data: {told}")
     return Made(known, test, validation, config)
 
 
@@ -217,12 +217,14 @@ def built(asked: Proposal, selection: Selection) -> tuple[Predictor, Candidate]:
         "identity": replace(status.identity, location="").to_json(),
         "trials": [{"number": _name(row), "value": row.value, "seed": row.seed} for row in selection.rows],
     }
-    starts = starts_of(row.settings for row in selection.rows)
+    starts = asked.members.starts_of(selection.rows)
     refuse_seen(starts, digests_in(photos_of(asked.test_part)))  # by those that the manifest names: nothing is opened
-    for start in starts:
-        asked.note(f"external data: {start.in_words}")
-    provenance |= provenance_of(data, starts)
     members = tuple(map(asked.members.of, selection.rows))
+    settings = [member.settings for member in members]
+    provenance |= external.provenance_of(data, settings)
+    provenance |= provenance_of(data, starts, max(map(external.share_of, settings)))
+    for told in external.external_data(provenance, settings):
+        asked.note(f"external data: {told}")
     plain = Predictor(members, data.classes, asked.views, None, data.name, provenance)
     splits = (
         [status.identity.split] if selection.judged is None else sorted({row.split or "" for row in selection.rows})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import secrets
 from pathlib import Path
 
 import pytest
@@ -48,6 +49,12 @@ def _nobody_else_s_workspace(monkeypatch: pytest.MonkeyPatch) -> None:
     """No test may write to the workspace, ledger or tracking server of whoever runs it."""
     for name in ("LESION_WORKSPACE", "LESION_LEDGER", "MLFLOW_TRACKING_URI", "MLFLOW_REGISTRY_URI"):
         monkeypatch.delenv(name, raising=False)
+
+
+@pytest.fixture(autouse=True)
+def _nobody_else_s_memory(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> None:
+    """What `check` remembers in the cache folder of whoever runs the tests is neither believed nor added to."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.getbasetemp() / "caches" / secrets.token_hex(8)))
 
 
 @pytest.fixture(autouse=True)

@@ -56,9 +56,8 @@ def load_pretrained(model: nn.Module, name: str, weights: str) -> None:
         return
     known = models.get_model_weights(name)
     choice = "DEFAULT" if weights == "imagenet" else weights
-    if choice not in known.__members__:
-        names = [*known.__members__, "imagenet", "none"]
-        raise WeightsError(unknown(f"weights of {name}", weights, names) + f"; a file ends in {', '.join(SUFFIXES)}")
+    if why := why_unknown(name, weights):
+        raise WeightsError(why)
     try:
         state = known[choice].get_state_dict(progress=False, check_hash=True, map_location="cpu", weights_only=True)
     except Exception as problem:  # no connection, another hash, a full disk, a torn file of an earlier download
@@ -67,6 +66,16 @@ def load_pretrained(model: nn.Module, name: str, weights: str) -> None:
             f"on a machine with a connection and copy {Path(torch.hub.get_dir(), 'checkpoints')}"
         ) from problem
     adapt(model, name, state, body=body_of(model), where=f"torchvision's {weights}")
+
+
+def why_unknown(name: str, weights: str) -> str:
+    """Why torchvision's backbone `name` has no weights called so; "" where it has, or is none of torchvision's."""
+    if name not in models.list_models():
+        return ""
+    names = [*models.get_model_weights(name).__members__, "imagenet", "none"]
+    if weights in names:
+        return ""
+    return unknown(f"weights of {name}", weights, names) + f"; a file ends in {', '.join(SUFFIXES)}"
 
 
 def read_state(path: Path) -> dict[str, torch.Tensor]:

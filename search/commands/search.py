@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING
 
+from lesion.errors import DataError, SettingError
 from search.commands.cluster import file_option
 from search.commands.options import (
     again,
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
     from lesion.data.packed import PackedDataset
     from search.commands.options import Commands
     from search.space import Space
+    from search.space.checking import Problem
+    from search.space.vocabulary import Vocabulary
     from search.study import StudyResult
 
 TOP = 5
@@ -116,20 +119,36 @@ def check(args: argparse.Namespace) -> int:
     """``check``; 2 where the space has a mistake."""
     from search.display import bar, print_json  # noqa: PLC0415 - heavy imports wait until they are needed
     from search.leaderboard import space_json, space_table  # noqa: PLC0415
-    from search.preflight import absent_classes, misfit_weights, missing_weights, require_judge  # noqa: PLC0415
+    from search.preflight import (  # noqa: PLC0415
+        absent_classes,
+        misfit_weights,
+        missing_weights,
+        require_external,
+        require_judge,
+    )
     from search.space import check_space  # noqa: PLC0415
+    from search.space.memory import memory_of_user, remembering  # noqa: PLC0415
 
-    space, data, warnings = _space_and_data(args)
-    if data is not None:
-        require_judge(space, data)
-        warnings += absent_classes(data, data.split(space.split))
-    with bar() as progress:
-        report = check_space(
-            space,
-            classes=data.classes if data is not None else (),
-            progress=lambda done, count: progress(done, count, "branches"),
-        )
-    problems = [*(f"{space.path}: {problem}" for problem in report.problems), *misfit_weights(space)]
+    with memory_of_user() as memory:
+        words = remembering(memory)
+        space, data, warnings = _space_and_data(args, words)
+        problems = []
+        if data is not None:
+            try:
+                require_judge(space, data)
+                require_external(space, data)
+                warnings += absent_classes(data, data.split(space.split))
+            except (DataError, SettingError) as problem:
+                problems.append(str(problem))  # beside those of the branches
+        with bar() as progress:
+            report = check_space(
+                space,
+                classes=data.classes if data is not None else (),
+                vocabulary=words,
+                progress=lambda done, count: progress(done, count, "branches"),
+            )
+        problems += [f"{_where(space, problem)}: {problem}" for problem in report.problems]
+        problems += misfit_weights(space, memory=memory)
     warnings += [*space.notes, *missing_weights(space)]
     if args.json:
         print_json(space_json(report, problems, warnings))
@@ -138,17 +157,26 @@ def check(args: argparse.Namespace) -> int:
     return 2 if problems else 0
 
 
-def _space_and_data(args: argparse.Namespace) -> tuple[Space, PackedDataset | None, list[str]]:
+def _where(space: Space, problem: Problem) -> str:
+    """Where the setting stands that a problem begins with, or else the file."""
+    word = str(problem).partition(" ")[0]
+    named = [name for name in problem.settings if word in (name, name.rpartition(".")[2])]
+    return space.where(named[0]) if len(named) == 1 else str(space.path)
+
+
+def _space_and_data(
+    args: argparse.Namespace, words: Vocabulary | None = None
+) -> tuple[Space, PackedDataset | None, list[str]]:
     """The space, its data set seen through its task where it is there, and a warning where it is not."""
     from search.preflight import find_data, task_of  # noqa: PLC0415
     from search.space import load  # noqa: PLC0415
 
-    space = load(args.space, data=args.data, overrides=args.overrides)
+    space = load(args.space, data=args.data, overrides=args.overrides, vocabulary=words)
     data, warning = find_data(args.workspace, space.data)
     if data is None:
-        return space, None, [warning]
+        return space, None, [f"{space.where('data')}: {warning}"]
     # Once more, now that the classes are known: mistakes in the task and the objective are told with their line.
-    space = load(args.space, data=args.data, overrides=args.overrides, classes=data.classes)
+    space = load(args.space, data=args.data, overrides=args.overrides, classes=data.classes, vocabulary=words)
     task = task_of(space, data)
     return space, data if task is None else task.apply(data), []
 

@@ -7,11 +7,11 @@ from dataclasses import replace
 from itertools import islice, product
 
 from lesion.errors import SettingError, unknown
-from lesion.registry import Component, Value
+from lesion.registry import Value
 from search.space.domains import Choice, Domain, order
 from search.space.tree import Option, Part
 from search.space.values import FORMS, read_domain
-from search.space.vocabulary import Vocabulary
+from search.space.vocabulary import Schema, Vocabulary
 from search.space.yaml_tree import Mistakes, Node, Place
 
 MAX_PROBES = 4096
@@ -86,7 +86,7 @@ def _single(kind: str, node: Node, mistakes: Mistakes) -> Iterator[tuple[str, Pl
         )
 
 
-def _option(component: Component, place: Place, node: Node | None, words: Vocabulary, mistakes: Mistakes) -> Option:
+def _option(component: Schema, place: Place, node: Node | None, words: Vocabulary, mistakes: Mistakes) -> Option:
     path = f"{component.kind}.{component.name}"
     given = node.mapping if node is not None else {}
     if given is None and node is not None and node.value is not None:
@@ -99,7 +99,7 @@ def _option(component: Component, place: Place, node: Node | None, words: Vocabu
     return Option(component.name, ordered, _may_correct(component, ordered, words))
 
 
-def _settings(component: Component, path: str, node: Node, mistakes: Mistakes) -> dict[str, Domain]:
+def _settings(component: Schema, path: str, node: Node, mistakes: Mistakes) -> dict[str, Domain]:
     found = {}
     for key, value in (node.mapping or {}).items():
         if key not in component.settings:
@@ -112,8 +112,10 @@ def _settings(component: Component, path: str, node: Node, mistakes: Mistakes) -
     return found
 
 
-def _may_correct(component: Component, settings: tuple[tuple[str, Domain], ...], words: Vocabulary) -> bool:
+def _may_correct(component: Schema, settings: tuple[tuple[str, Domain], ...], words: Vocabulary) -> bool:
     """Whether the component can correct class imbalance: at an end or the middle of a range, or for a choice."""
+    if component.neutral:
+        return False
     names = [name for name, _ in settings]
     probes = islice(product(*(_probed(domain) for _, domain in settings)), MAX_PROBES)
     given = (dict(zip(names, probe, strict=True)) for probe in probes)

@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
+from pathlib import Path
+from stat import S_ISREG
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -33,14 +35,11 @@ def build_on_paper(settings: Mapping[str, Value], classes: Sequence[str] = ()) -
 
     Where the `classes` are not known yet, those of either ISIC challenge will do.
     """
-    # Floats, such as a dropout, change no shape; without them most branches of a space share one model.
-    shapes = {path: value for path, value in _of(settings, MODEL).items() if not isinstance(value, float)}
+    shapes, drawn = decisive(settings)
     problems = []
     for names in [tuple(classes)] if classes else [ISIC_2017, ISIC_2018]:
-        model = _Sheet(frozenset(shapes.items()), names, _of(settings, MODEL))
-        # Words are agreed upon by head and loss; no other loss asks for the head.
-        drawn = _of(settings, (*DRAWN, "head") if settings.get("loss") == "path" else DRAWN)
-        sheet = _Sheet(frozenset(drawn.items()), names, drawn)
+        model = _Sheet(_key(shapes), names, _of(settings, MODEL))
+        sheet = _Sheet(_key(drawn), names, drawn)
         problems.append(_no_model(model) or _no_material(sheet))
         if not problems[-1]:
             return
@@ -48,6 +47,34 @@ def build_on_paper(settings: Mapping[str, Value], classes: Sequence[str] = ()) -
 
 
 MODEL, DRAWN = ("image_size", "backbone", "metadata", "head"), ("balancing", "loss")
+
+
+def decisive(settings: Mapping[str, Value]) -> tuple[dict[str, Value], dict[str, Value]]:
+    """What of `settings` decides whether a model comes of them, and what whether a balancing and a loss do."""
+    # Floats, such as a dropout, change no shape; without them most branches of a space share one model.
+    shapes = dict(filter(lambda each: not isinstance(each[1], float), _of(settings, MODEL).items()))
+    # Words are agreed upon by head and loss; no other loss asks for the head.
+    return shapes, _of(settings, (*DRAWN, "head") if settings.get("loss") == "path" else DRAWN)
+
+
+def named_files(settings: Mapping[str, Value]) -> dict[str, tuple[int, int, int]]:
+    """The files that `settings` name, with the `stamp` of each."""
+    files = {Path(value).absolute(): stamp(Path(value)) for value in settings.values() if isinstance(value, str)}
+    return {str(file): found for file, found in files.items() if found is not None}
+
+
+def stamp(file: Path) -> tuple[int, int, int] | None:
+    """What changes with the content of a file: size, and both times of change in nanoseconds; None without a file."""
+    try:
+        found = file.stat()
+    except (OSError, ValueError):  # a text with a null byte is the name of no file
+        return None
+    # A copy may bring its time along; when it came is told by the other one.
+    return (found.st_size, found.st_mtime_ns, found.st_ctime_ns) if S_ISREG(found.st_mode) else None
+
+
+def _key(settings: Mapping[str, Value]) -> frozenset[tuple[str, object]]:
+    return frozenset([*settings.items(), *named_files(settings).items()])
 
 
 def _of(settings: Mapping[str, Value], kinds: Sequence[str]) -> dict[str, Value]:
@@ -58,7 +85,7 @@ def _of(settings: Mapping[str, Value], kinds: Sequence[str]) -> dict[str, Value]
 class _Sheet:
     """Settings and classes; two with the same `key` and `classes` are built alike."""
 
-    key: frozenset[tuple[str, Value]]
+    key: frozenset[tuple[str, object]]
     classes: tuple[str, ...]
     settings: Mapping[str, Value] = field(compare=False)
 

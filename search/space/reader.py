@@ -15,6 +15,7 @@ from search.space.components import read_parts
 from search.space.domains import Domain
 from search.space.inherit import read_family
 from search.space.overrides import Given, Overrides, left_behind, overruled, read_overrides
+from search.space.places import places
 from search.space.points import read_points
 from search.space.resources import read_resources
 from search.space.space import SAMPLERS, Asha, Budget, Sampler, Space
@@ -93,6 +94,7 @@ class _File:
             overrides=self.overrides.texts,
             notes=notes,
             sampler=self._sampler(),
+            places=places(self.root),
         )
 
     def _check_keys(self, node: Node, known: Sequence[str], what: str) -> None:

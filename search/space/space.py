@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Literal, cast, get_args
 
 from lesion.tasks import Spelled, described
 from search.space.domains import Json
+from search.space.places import nearest
 from search.space.resources import Resources
 from search.space.tree import Branch, Parameter, Settings, Tree
 
@@ -60,7 +61,7 @@ class Space:
 
     `task` is as `lesion.tasks.spelled` gives it, None for the classes of the data set as they are. `start_with` holds
     points in the names that Optuna knows; `notes` is what was left out of them, and of components, because an override
-    took it away.
+    took it away. `places` says where each key stands, ``file:line``.
     """
 
     path: Path
@@ -81,6 +82,11 @@ class Space:
     overrides: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     sampler: Sampler = "tpe"
+    places: Mapping[str, str] = field(default_factory=dict, compare=False, repr=False)
+
+    def where(self, name: str) -> str:
+        """``file:line`` of a setting or key such as ``backbone.resnet18.weights``, or of what it is part of."""
+        return nearest(self.places, name) or str(self.path)
 
     def sample(self, trial: BaseTrial) -> Settings:
         """Complete flat settings of `trial`, fixed ones included; asks for the branch taken only."""

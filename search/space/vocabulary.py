@@ -4,27 +4,49 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 from lesion.errors import SettingError, unknown
-from lesion.registry import Component, Registry, Value
+from lesion.registry import Setting, Value
 from search.space.paper import build_on_paper
 
 CHAINED = frozenset({"balancing"})
 """Kinds whose components can follow one another."""
 
 
+class Schema(Protocol):
+    """What a space file has to know of a component."""
+
+    @property
+    def kind(self) -> str:
+        """What it can be, such as "loss"."""
+
+    @property
+    def name(self) -> str:
+        """Its name within its kind."""
+
+    @property
+    def neutral(self) -> bool:
+        """Whether it corrects no class imbalance, whatever its settings."""
+
+    @property
+    def settings(self) -> Mapping[str, Setting]:
+        """What a file may set, by name."""
+
+
 @dataclass(frozen=True)
 class Vocabulary:
-    """Registries by kind, the general settings, and what `lesion` knows about them.
+    """Components by kind and name, the general settings, and what `lesion` knows about them.
 
+    A name that is not known raises SettingError.
     `direction(objective, classes)` is "maximize" or "minimize"; `corrects(kind, name, settings)` whether a
     component corrects class imbalance; `resolve(settings)` raises SettingError for settings that are
     not valid together, `build(settings, classes)` where no model comes of them, `share(settings, gpus)` where
     so many GPUs cannot train them at once. The kinds in `chained` may be a chain of components.
     """
 
-    kinds: Mapping[str, Registry]
-    general: Component
+    kinds: Mapping[str, Mapping[str, Schema]]
+    general: Schema
     direction: Callable[[str, Sequence[str]], str]
     corrects: Callable[[str, str, Mapping[str, Value]], bool]
     resolve: Callable[[Mapping[str, Value]], object]

@@ -54,6 +54,17 @@ class Place:
 
 
 @dataclass(frozen=True)
+class FileKind:
+    """What a file is called where it is none of these, and some of its keys."""
+
+    name: str
+    keys: str
+
+
+SPACE_FILE = FileKind("space file", "data: …, objective: …, budget: …, space: …")
+
+
+@dataclass(frozen=True)
 class Node:
     """A scalar, a list or a mapping of a file; `size` counts it with all it holds, aliases expanded."""
 
@@ -119,10 +130,10 @@ class Mistakes:
             raise SpaceError(self.found)
 
 
-def read(path: Path, mistakes: Mistakes) -> Node:
-    """The tree of a file; SpaceError when there is none, other mistakes are added to `mistakes`."""
+def read(path: Path, mistakes: Mistakes, kind: FileKind = SPACE_FILE) -> Node:
+    """The tree of a file of this kind; SpaceError when there is none, other mistakes are added to `mistakes`."""
     whole = Place(str(path), 0)
-    text = _text(path, whole, mistakes)
+    text = _text(path, whole, mistakes, kind)
     try:
         root = _Builder(text, whole, mistakes).document()
     except MarkedYAMLError as error:
@@ -132,7 +143,7 @@ def read(path: Path, mistakes: Mistakes) -> Node:
     except YAMLError as error:
         raise mistakes.fail(whole, f"this is no YAML: {' '.join(str(error).split())}") from None
     if root.mapping is None:
-        raise mistakes.fail(root.place, "a space file is a mapping: data: …, objective: …, budget: …, space: …")
+        raise mistakes.fail(root.place, f"a {kind.name} is a mapping: {kind.keys}")
     return root
 
 
@@ -145,9 +156,9 @@ def read_value(text: str, whole: Place, mistakes: Mistakes) -> Node:
         raise mistakes.fail(whole, f"this is no YAML: {what}") from None
 
 
-def _text(path: Path, whole: Place, mistakes: Mistakes) -> str:
+def _text(path: Path, whole: Place, mistakes: Mistakes, kind: FileKind) -> str:
     if path.is_dir():
-        raise mistakes.fail(whole, "this is a folder; give a space file in it")
+        raise mistakes.fail(whole, f"this is a folder; give a {kind.name} in it")
     if not path.is_file():
         raise mistakes.fail(whole, f"no such file{_nearest_file(path)}")
     try:
@@ -160,7 +171,7 @@ def _text(path: Path, whole: Place, mistakes: Mistakes) -> str:
     except OSError as error:
         raise mistakes.fail(whole, f"cannot be read: {error.strerror}") from None
     if len(raw) > MAX_BYTES:
-        raise mistakes.fail(whole, f"larger than {MAX_BYTES // 1024} KiB; that is no space file")
+        raise mistakes.fail(whole, f"larger than {MAX_BYTES // 1024} KiB; that is no {kind.name}")
     return text
 
 

@@ -199,4 +199,4 @@ def test_a_taxonomy_of_three_levels_goes_through_a_real_training_step(side: str,
     space = shrunk(ROOT / "spaces/published/c_isic2018.yaml", {"head.taxonomy_decoder.taxonomy": taxonomy})
     (branch,) = space.branches()
     training = train(space, branch, data_for(space), tmp_path)
-    assert training.model.head.taxonomy == training._loss.taxonomy == Taxonomy.load(taxonomy)
+    assert training.model.head.taxonomy == training._phase.loss.taxonomy == Taxonomy.load(taxonomy)

@@ -34,7 +34,7 @@ def focal(*, gamma: Annotated[float, Range(0, 10)] = 2.0, reduce: Literal["mean"
     """A loss with a choice of words."""
 
 
-@losses.register
+@losses.register(corrects=lambda settings: settings.get("exponent") != 0)
 def weighted(*, exponent: Annotated[float, Range(0, 2)] = 1.0) -> None:
     """A loss that corrects imbalance unless its exponent is 0."""
 
@@ -44,12 +44,12 @@ def none() -> None:
     """No resampling."""
 
 
-@balancings.register
+@balancings.register(corrects=lambda settings: True)
 def oversample(*, ratio: Annotated[float, Range(0, 1)] = 1.0) -> None:
     """Resampling."""
 
 
-@balancings.register
+@balancings.register(corrects=lambda settings: True)
 def downsample(*, ratio: Annotated[float, Range(1, None)] = 1.0) -> None:
     """Resampling."""
 
@@ -75,7 +75,7 @@ def chain(name: str) -> Component | None:
         return None
     if missing := [link for link in name.split("+") if link not in balancings]:
         raise SettingError(f"balancing {name}: no balancing {missing[0]!r}")
-    return Chain("balancing", name, lambda: None)
+    return Chain("balancing", name, lambda: None, lambda settings: True)
 
 
 def net(name: str) -> Component | None:
@@ -100,8 +100,8 @@ KINDS = {registry.kind: registry for registry in (backbones, losses, balancings)
 
 
 def corrects(kind: str, name: str, settings: Mapping[str, Value]) -> bool:
-    """Balancing always, a weighted loss with an exponent."""
-    return (kind == "balancing" and name != "none") or (name == "weighted" and settings.get("exponent") != 0)
+    """As the components say: balancing always, a weighted loss with an exponent."""
+    return KINDS[kind][name].corrects(settings)
 
 
 def resolve(flat: Mapping[str, Any]) -> None:

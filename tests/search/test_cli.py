@@ -25,6 +25,7 @@ from search import cli
 from search.commands import predict, ui
 from search.errors import LedgerAccessError, MirrorError, PromotionBlockedError, PromotionError, SpaceError
 from search.identity import Identity
+from search.lacking import NEEDED_FOR
 from search.space import Space
 from search.workspace import Workspace
 
@@ -55,8 +56,7 @@ def test_help_says_what_it_does_and_shows_examples(command: str, capsys: pytest.
     text = capsys.readouterr().out
     assert end.value.code == 0
     assert max(map(len, text.splitlines())) <= 100
-    if command not in ("data", "cluster"):
-        assert text.count(f"  lesion-search {command}") >= 2, "a command shows two examples or more"
+    assert text.count(f"  lesion-search {command}") >= 2, "a command shows two examples or more"
 
 
 @pytest.mark.parametrize(
@@ -182,6 +182,34 @@ def test_exit_codes(
     monkeypatch.delenv("LESION_DEBUG", raising=False)
     assert cli.main(["data", "synthesise", "x"]) == code
     assert capsys.readouterr().err.strip() == message
+
+
+@pytest.mark.parametrize("name", ["mlflow", "optuna"])
+def test_a_package_that_is_not_installed_is_named_with_what_it_is_for(
+    name: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fail(*args: object, **options: object) -> None:
+        raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+
+    monkeypatch.setattr("lesion.data.synthesise.synthesise", fail)
+    monkeypatch.delenv("LESION_DEBUG", raising=False)
+    assert cli.main(["data", "synthesise", "x"]) == 2
+    first, last = capsys.readouterr().err.splitlines()
+    assert first == f"{name} is not installed here: it is needed for {NEEDED_FOR[name]}"
+    assert "'pip install lesion-search'" in last
+
+
+@pytest.mark.parametrize("name", ["search.nowhere", "mlflow.nowhere", "somebodys_package", None])
+def test_a_module_that_is_not_found_by_our_own_mistake_keeps_its_traceback(
+    name: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*args: object, **options: object) -> None:
+        raise ModuleNotFoundError("not found", name=name)
+
+    monkeypatch.setattr("lesion.data.synthesise.synthesise", fail)
+    monkeypatch.delenv("LESION_DEBUG", raising=False)
+    with pytest.raises(ModuleNotFoundError, match="not found"):
+        cli.main(["data", "synthesise", "x"])
 
 
 def test_debug_shows_the_traceback(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -143,6 +143,21 @@ def test_weights_are_looked_at_before_anything_runs(
     assert message in capsys.readouterr().out
 
 
+def test_check_finds_names_of_weights_and_splits_with_their_line_and_beside_all_else(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    make_data(tmp_path)
+    path = tmp_path / "my.yaml"
+    space = "  backbone: {choice: {squeezenet1_1: {weights: IMAGENET1K_V9},\n    resnet18: {trainable_stages: 99}}}\n"
+    path.write_text(f"split: fold-9\n{HEAD}{space}")
+    line = 2 + HEAD.count("\n")
+    assert cli.main(["check", str(path), "--workspace", str(tmp_path)]) == 2
+    said = " ".join(capsys.readouterr().out.split())
+    assert f"{path}:1: {tmp_path / 'data' / 'tiny'}: no split 'fold-9'; known: holdout" in said
+    assert f"{path}:{line}: no weights of squeezenet1_1 'IMAGENET1K_V9'; known: DEFAULT, IMAGENET1K_V1" in said
+    assert f"{path}:{line + 1}: trainable_stages is 99, but the backbone has" in said
+
+
 def test_data_that_are_not_prepared(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     space = make_space(tmp_path)
     assert cli.main(["run", str(space.path), "--workspace", str(tmp_path)]) == 2
@@ -202,7 +217,8 @@ def test_an_objective_that_the_validation_part_does_not_define(
     make_data(tmp_path, validation=(0, 1, 1))
     for command in ("check", "run"):
         assert cli.main([command, str(path), "--workspace", str(tmp_path)]) == 2
-        assert "auc_nevus is undefined on the validation part" in capsys.readouterr().err
+        said = capsys.readouterr()  # `check` tells it beside what else it found
+        assert f"{path}:2: auc_nevus is undefined on the validation part" in " ".join((said.out + said.err).split())
 
 
 def test_a_workspace_that_is_a_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

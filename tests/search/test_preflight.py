@@ -39,7 +39,7 @@ def test_torchvisions_weights_are_fetched_before_the_first_trial(tmp_path, monke
 
 
 def test_a_file_that_is_not_there_is_named(tmp_path):
-    with pytest.raises(WeightsError, match=r"backbone mobilenet_v2: no weights file nowhere.pth"):
+    with pytest.raises(WeightsError, match=r"my.yaml:\d+: backbone mobilenet_v2: no weights file nowhere.pth"):
         require_weights(space_with(tmp_path, "nowhere.pth"))
 
 
