@@ -91,10 +91,13 @@ def _held_by_others(device: torch.device) -> int:
 def _measured(plan: Plan, classes: int, device: torch.device, steps: int) -> Footprint:
     import torch  # noqa: PLC0415
 
+    from lesion.allocator import keep_freed_memory  # noqa: PLC0415
     from lesion.models import build_model  # noqa: PLC0415
     from lesion.optimisation import optimizers  # noqa: PLC0415
     from lesion.prediction import predict_probabilities  # noqa: PLC0415
 
+    if device.type == "cpu":
+        keep_freed_memory()  # as a training does: its peak is another one
     model = build_model(plan, classes, pretrained=False).to(device)
     model.to(memory_format=torch.channels_last)
     choice = plan.choices["optimizer"]

@@ -53,7 +53,7 @@ def adam(
 
     The penalty l2/2 · ‖w‖² is part of the loss, so that Adam rescales its gradient too; Keras' ``l2(x)`` is 2x here.
     """
-    return optim.Adam(_groups(backbone, head, lr, l2, backbone_factor), lr=lr)
+    return optim.Adam(_groups(backbone, head, lr, l2, backbone_factor), lr=lr, fused=True)
 
 
 @optimizers.register
@@ -66,7 +66,7 @@ def adamw(
     backbone_factor: Factor = 1.0,
 ) -> optim.Optimizer:
     """AdamW (Loshchilov & Hutter 2019, arXiv:1711.05101); the backbone learns at lr × `backbone_factor`."""
-    return optim.AdamW(_groups(backbone, head, lr, weight_decay, backbone_factor), lr=lr)
+    return optim.AdamW(_groups(backbone, head, lr, weight_decay, backbone_factor), lr=lr, fused=True)
 
 
 @optimizers.register
@@ -85,7 +85,7 @@ def sgd(
     `weight_decay` is the factor of w in its gradient: Keras' ``l2(x)`` is 2x here.
     """
     groups = _groups(backbone, head, lr, weight_decay, backbone_factor)
-    return optim.SGD(groups, lr=lr, momentum=momentum, nesterov=nesterov and momentum > 0)
+    return optim.SGD(groups, lr=lr, momentum=momentum, nesterov=nesterov and momentum > 0, fused=True)
 
 
 @schedules.register

@@ -46,10 +46,11 @@ class Gradients:
     """Gradients of a batch's loss, whose micro-batches are halved each time memory runs out.
 
     `logits` computes the logits of a (micro-)batch on `device`; `parts` is how many micro-batches a step is cut into.
+    `loss` may be another one from step to step.
     """
 
     def __init__(self, logits: Logits, loss: Loss, device: torch.device) -> None:
-        self._logits, self._loss, self._device = logits, loss, device
+        self._logits, self.loss, self._device = logits, loss, device
         self.parts = 1
 
     def accumulate(self, batch: Batch, optimizer: torch.optim.Optimizer) -> tuple[torch.Tensor, torch.Tensor]:
@@ -60,7 +61,7 @@ class Gradients:
         while True:
             optimizer.zero_grad()
             try:
-                whole = self._loss.masses(batch.whole).sum()
+                whole = self.loss.masses(batch.whole).sum()
                 pieces = [self._backward(piece, whole, self._logits) for piece in batch.split(self.parts)]
                 losses, logits = zip(*pieces, strict=True)
                 return torch.stack(losses).sum(), torch.cat(logits)
@@ -78,7 +79,7 @@ class Gradients:
     def _backward(self, batch: Batch, whole: torch.Tensor, logits_of: Logits) -> tuple[torch.Tensor, torch.Tensor]:
         logits = logits_of(batch).float()
         labels = batch.labels.to(self._device, non_blocking=True)
-        loss = self._loss.terms(logits, labels).sum() / whole.to(self._device, non_blocking=True)
+        loss = self.loss.terms(logits, labels).sum() / whole.to(self._device, non_blocking=True)
         loss.backward()  # type: ignore[no-untyped-call]
         return loss.detach(), logits.detach()
 
@@ -107,7 +108,7 @@ class GroupGradients(Gradients):
         shared = self._shared = self._shared or self._wrapped()
         optimizer.zero_grad()
         # DistributedDataParallel takes the mean over the ranks of what is to be their sum.
-        whole = self._loss.masses(batch.whole).sum() / self._group.size
+        whole = self.loss.masses(batch.whole).sum() / self._group.size
         pieces, found = batch.split(self.parts), []
         for index, piece in enumerate(pieces):
             with self._synchronised, nullcontext() if index == len(pieces) - 1 else shared.no_sync():
@@ -135,7 +136,7 @@ class GroupGradients(Gradients):
         """The lack of memory that this rank has alone with a step; None where it has enough."""
         optimizer.zero_grad()
         try:
-            whole = self._loss.masses(batch.whole).sum()
+            whole = self.loss.masses(batch.whole).sum()
             for piece in batch.split(self.parts):
                 self._backward(piece, whole, self._logits)
         except (RuntimeError, MemoryError) as problem:

@@ -18,26 +18,32 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from lesion.allocator import keep_freed_memory
 from lesion.averaging import WeightAverage
+from lesion.data.external import limited
 from lesion.data.packed import PackedDataset
 from lesion.devices import autocast, best_device, precision_for
 from lesion.embeddings import Embeddings
 from lesion.errors import CheckpointError, NonFiniteLossError, SettingError
 from lesion.frozen import FrozenMaps, shows_the_same
 from lesion.group import ALONE, Group
-from lesion.losses import build_loss, weighted
-from lesion.material import gather, people
+from lesion.learnt import of_weights, weights_file
+from lesion.losses import Loss, build_loss, weighted
+from lesion.material import Material, gather, people
 from lesion.metrics import confusion_matrix, summary
 from lesion.models import Model, build_model
 from lesion.optimisation import Follower, Schedule, optimizers, schedules
 from lesion.outputs import Outputs
 from lesion.pace import Pace
+from lesion.phases import Phase, Phases, parts
 from lesion.prediction import Chosen, predict_probabilities, to_model_input
 from lesion.registry import Value
 from lesion.settings import on_frozen_backbone, resolve
 from lesion.stepping import Batch, Gradients, GroupGradients
 
 FORMAT, READS = 2, (1, 2)
+LEARNT = "learnt"
+"""What the file of weights that a training started from said that it had learnt from (`lesion.learnt`)."""
 LOOKED_AT = 50  # steps between looks at the loss: a GPU would wait at each
 
 
@@ -77,19 +83,26 @@ class Training:
     ) -> None:
         self.plan = on_frozen_backbone(resolve(settings))
         self.device = device or best_device()
+        if self.device.type == "cpu":
+            keep_freed_memory()
         self.epochs, self.epoch = epochs, 0
-        self.data, self.split = data, data.split(split)
+        self.data, self.split = data, limited(data, data.split(split), self.plan.general["external"])
         self.identity = Identity(dict(settings), seed, epochs, data.content_hash, self.split.hash)
         self._seed, self._workers, self._group = seed, workers, group
         general = self.plan.general
         self._precision = precision_for(self.device, general["precision"])
         torch.manual_seed(self._stream("weights"))  # torch's layers initialise from the global generator
         self.model = build_model(self.plan, data.classes).to(self.device)
+        learnt = of_weights(Path(weights_file(settings)))
+        self._learnt = None if learnt is None else learnt.to_json()
         self.model.to(memory_format=torch.channels_last)
         stored = self._embedded(cache)
-        self._material = gather(self.plan, data, self.split, self._stream, embeddings=stored, cache=cache)
-        group.require_shares(self._material.batch_size)
-        self._embeddings = self._material.embeddings
+        found = []
+        for end, part in parts(data, self.split, general["external_epochs"], epochs):
+            material = gather(self.plan, data, part, self._stream, embeddings=stored, cache=cache)
+            group.require_shares(material.batch_size)
+            found.append(Phase(end, material, self._loss_of(material)))
+        self._phases = Phases(found)
         self._people = people(self.plan, data, self.split.validation)
         self._pace = Pace(general["monitor"], data.classes, general["early_stopping"])
         self._validated: NDArray[np.float64] | None = None
@@ -111,7 +124,7 @@ class Training:
             "epoch": float(self.epoch),
             **trained,
             "lr": float(self.optimizer.param_groups[-1]["lr"]),
-            "examples": float(self.epoch * self._material.steps * self._material.batch_size),
+            "examples": float(self._phases.examples(self.epoch)),
             "seconds": time.perf_counter() - start,
             **(own if self._best is None else self._scores(self.predict())),
             **({} if self._best is None else {f"epoch_{name}": score for name, score in own.items()}),
@@ -170,6 +183,7 @@ class Training:
             "optimizer": self.optimizer.state_dict(),
             "schedule": self.schedule_state,
             "pace": self._pace.state_dict(),
+            LEARNT: self._learnt,
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -193,6 +207,7 @@ class Training:
             if isinstance(self._schedule, Follower):
                 self._schedule.load_state_dict(state["schedule"])
         self.epoch, self._gradients.parts = state["epoch"], state["parts"]
+        self._learnt = state.get(LEARNT, self._learnt)  # the file of weights may be another by now
         self._validated = self._judged = None
 
     def _embedded(self, cache: Path | None) -> Embeddings | None:
@@ -214,17 +229,29 @@ class Training:
         )
         return Embeddings(*facts) if self.plan.on_features else FrozenMaps(*facts, precision=self._precision)
 
+    @property
+    def _phase(self) -> Phase:
+        """That of the epoch that is trained next, or now."""
+        return self._phases.at(self.epoch)
+
+    @property
+    def _embeddings(self) -> Embeddings | None:
+        """The feature maps that are the examples; None where those are photos."""
+        return self._phase.material.embeddings
+
+    def _loss_of(self, material: Material) -> Loss:
+        plain = build_loss(self.plan, material.counts)
+        return plain if material.class_weights is None else weighted(plain, material.class_weights)
+
     def _build(self) -> None:
         optimizer, schedule = (self.plan.choices[k] for k in ("optimizer", "schedule"))
         self.optimizer: torch.optim.Optimizer = optimizers[optimizer.name].build(
             self.model.backbone, self.model.added, **optimizer.settings
         )
         self._rates = [group["lr"] for group in self.optimizer.param_groups]
-        steps = self._material.steps
+        steps = self._phases.steps
         self._schedule: Schedule = schedules[schedule.name].build(self.epochs * steps, steps, **schedule.settings)
-        plain = build_loss(self.plan, self._material.counts)
-        self._loss = plain if self._material.class_weights is None else weighted(plain, self._material.class_weights)
-        own, group = (self._logits, self._loss, self.device), self._group
+        own, group = (self._logits, self._phase.loss, self.device), self._group
         self._gradients = Gradients(*own) if group.alone else GroupGradients(self.model, *own, group)
         decay = self.plan.general["weight_average"]
         self._average = WeightAverage(self.model, decay) if decay and group.leads else None
@@ -238,15 +265,16 @@ class Training:
         torch.manual_seed(self._stream("dropout", self.epoch, *[self._group.rank] * (not self._group.leads)))
         self.model.train()
         total, outputs = torch.zeros((), device=self.device), Outputs(self.data.classes, self._paths, self._group)
-        first, pinned = self.epoch * self._material.steps, self.device.type == "cuda"
-        shown = self._material.epoch(self.epoch, workers=self._workers, pinned=pinned, group=self._group)
+        material, pinned = self._phase.material, self.device.type == "cuda"
+        self._gradients.loss = self._phase.loss
+        shown = material.epoch(self.epoch, workers=self._workers, pinned=pinned, group=self._group)
         for index, batch in enumerate(shown):
-            loss, logits = self._update(batch, first + index)
+            loss, logits = self._update(batch, self._phases.step(self.epoch, index))
             total += loss
             outputs.add(logits, batch.labels)
             if index % LOOKED_AT == 0 and not torch.isfinite(total):
                 break
-        mean = float(total) / self._material.steps
+        mean = float(total) / material.steps
         if not math.isfinite(mean):
             raise NonFiniteLossError(f"the loss is {mean} in epoch {self.epoch + 1}; a lower lr is the usual cure")
         return {"train_loss": mean, **outputs.scores()}
@@ -265,7 +293,7 @@ class Training:
 
     def _logits(self, batch: Batch) -> torch.Tensor:
         people = None if batch.people is None else batch.people.to(self.device, non_blocking=True)
-        labels = batch.labels.to(self.device, non_blocking=True) if self._loss.spells else None
+        labels = batch.labels.to(self.device, non_blocking=True) if self._phase.loss.spells else None
         if self._embeddings is not None:
             maps = self._embeddings.as_given(batch.examples.to(self.device, non_blocking=True))
             return self.model.classify(maps, people, labels)

@@ -283,8 +283,8 @@ def test_a_head_learns_on_the_features_of_a_frozen_backbone_and_on_what_lies_bet
     assert losses[-1] < 0.7 * losses[0]
     assert same(training.model.backbone.state_dict(), before)
     assert not passed  # the maps were made when the neighbours were sought
-    assert training._material.counts.drawn.tolist() == [6, 6, 6]
-    assert training._material.counts.original.tolist() == [6, 3, 3]
+    assert training._phase.material.counts.drawn.tolist() == [6, 6, 6]
+    assert training._phase.material.counts.original.tolist() == [6, 3, 3]
     photos = predict_probabilities(
         training.predicting_model,
         training.data.images[training.split.validation],
@@ -303,8 +303,8 @@ THREE_LEVELS = {
 
 def test_the_loss_teaches_the_words_that_the_head_spells():
     training = small_training(**THREE_LEVELS)
-    assert training.model.head.taxonomy.levels == training._loss.taxonomy.levels
-    assert len(training._loss.taxonomy.levels) == 3
+    assert training.model.head.taxonomy.levels == training._phase.loss.taxonomy.levels
+    assert len(training._phase.loss.taxonomy.levels) == 3
     assert np.isfinite(training.step()["train_loss"])
 
 
