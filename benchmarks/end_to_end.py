@@ -9,7 +9,7 @@ programs take turns, a process each, timed as a user waits for them: from the co
 once for a data set, packing it and unpacking photos, is not timed. Medians of `--rounds`; the last column is the median
 score of the trials after their last epoch, which equal settings should make alike.
 
-Target: 4 times the stock program's trials. Not recorded yet: it needs a machine that nothing else uses.
+Target: 4 times the stock program's trials. Recorded in benchmarks/speed.md (`--trials 4 --rounds 3 --against stock`).
 """
 
 from __future__ import annotations
@@ -33,6 +33,7 @@ from stock import unpack
 from lesion.data.prepare import prepare
 
 HERE = Path(__file__).parent
+OTHERS = ("stock", "plain Optuna")
 
 
 @dataclass
@@ -52,6 +53,7 @@ def main() -> None:
     parser.add_argument("--trials", type=int, default=16)
     parser.add_argument("--epochs", type=int, default=3)
     parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--against", nargs="+", default=OTHERS, choices=OTHERS, help="what ours takes turns with")
     arguments = parser.parse_args()
     weights = arguments.weights if arguments.weights == "none" else str(Path(arguments.weights).absolute())
     asked = ["--weights", weights, "--size", arguments.size, "--trials", arguments.trials, "--epochs", arguments.epochs]
@@ -63,11 +65,12 @@ def main() -> None:
         write_space(space, weights, arguments)
         ways: dict[str, Callable[[int], tuple[float, list[float]]]] = {
             "ours": lambda number: ours(space, folder / "workspace", f"round-{number}"),
-            "stock": lambda number: script("stock.py", folder / "images", *asked),
-            "plain Optuna": lambda number: script(
+            OTHERS[0]: lambda number: script("stock.py", folder / "images", *asked),
+            OTHERS[1]: lambda number: script(
                 "plain_optuna.py", "isic2017", "--workspace", folder / "workspace", *asked
             ),
         }
+        ways = {way: each for way, each in ways.items() if way not in OTHERS or way in arguments.against}
         times = {way: Times() for way in ways}
         for number in range(arguments.rounds):
             for way, timed in ways.items():

@@ -30,6 +30,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from lesion.data.packed import content_hash
+
 CLASSES = ("melanoma", "seborrheic_keratosis", "nevus")
 SETTINGS = {
     "image_size": 32, "backbone": "squeezenet1_1", "augmentation": "dihedral", "precision": "float32",
@@ -79,7 +81,8 @@ def pack(folder: Path, images: int, size: int) -> Path:
     table.to_parquet(folder / "table.parquet")
     manifest = {
         "format": 1, "name": "drawn", "classes": CLASSES, "size": size, "images": images, "geometry": "stretch",
-        "content_hash": "drawn", "splits": ["holdout"], "default_split": "holdout",
+        "splits": ["holdout"], "default_split": "holdout",
+        "content_hash": content_hash(pixels, table, CLASSES, "stretch"),
     }  # fmt: skip
     (folder / "manifest.json").write_text(json.dumps(manifest))
     return file

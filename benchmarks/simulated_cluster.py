@@ -3,12 +3,14 @@
     lesion-search simulate isic2018_full --export curves.json       # of trials that were trained
     python benchmarks/simulated_cluster.py curves.json
     python benchmarks/simulated_cluster.py curves.json --trials 300 --workers 50
+    python benchmarks/simulated_cluster.py curves.json --space spaces/isic2017.yaml --trials 5000 --workers 8
 
 The real session, ledger (SQLite), searcher, scheduler with its rungs, and mirror (MLflow over SQLite) hear of trials
 that go as the recorded one did that is most like them; only Ray and the training are left out. Every row of the table
-is about the trials since the row above. `busy` is the wall time of the driver over the time that the trials would have
-taken, with `--epoch` seconds for a mean epoch, on all workers: at 1 the driver keeps the GPUs waiting. That is where it
-breaks first. Recorded in benchmarks/simulated_cluster.md.
+is about the trials since the row above; `report` and `end` hold what the mirror takes of the driver for an event.
+`busy` is the wall time of the driver over the time that the trials would have taken, with `--epoch` seconds for a mean
+epoch, on all workers: at 1 the driver keeps the GPUs waiting. That is where it breaks first. Recorded in
+benchmarks/simulated_cluster.md.
 """
 
 from __future__ import annotations
@@ -75,16 +77,19 @@ def _simulate(arguments: argparse.Namespace, folder: Path) -> None:
     recorded = Recorded(read_curves(arguments.curves), space.budget.epochs)
     pace = arguments.epoch / float(np.mean([curve.seconds for curve in recorded.curves]))
     session = _session(space, folder, arguments.trials)
+    watch = Stopwatch()
+    put = session.mirror.put
+    session.mirror.put = lambda event: watch.time("mirror", put, event)
     session.mirror.start()
     scheduler = scheduler_for(space.scheduler, space.budget.epochs, space.direction, ())
     seats = Alike(arguments.workers, 1, 1.0)
     searcher = LedgerSearcher(
         session.ledger, space, session.plan.job, seats, target=arguments.trials, adopted=(), tell=session._told
     )
-    print("| trials | ask, ms | report, ms | end, ms | driver, CPU s a trial | busy | memory, MB | mirror waits |")
-    print("|---|---|---|---|---|---|---|---|", flush=True)
+    print("| trials | ask, ms | report, ms | end, ms | mirror, ms | CPU s a trial | busy | memory, MB | waiting |")
+    print("|---|---|---|---|---|---|---|---|---|", flush=True)
     every = max(1, arguments.trials // arguments.rows)
-    watch, cpu, then, ended, now = Stopwatch(), time.process_time(), 0.0, 0, 0.0
+    cpu, then, ended, now = time.process_time(), 0.0, 0, 0.0
     wall = time.perf_counter()
     running: list[tuple[float, int, Any]] = []
     begun = 0
@@ -145,7 +150,7 @@ def _step(searcher: LedgerSearcher, scheduler: Any, watch: Stopwatch, handle: An
 
 def _print(ended: int, watch: Stopwatch, each: float, busy: float, waiting: int) -> None:
     memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
-    medians = " | ".join(f"{watch.median(what):.1f}" for what in ("ask", "report", "end"))
+    medians = " | ".join(f"{watch.median(what):.1f}" for what in ("ask", "report", "end", "mirror"))
     print(f"| {ended} | {medians} | {each:.3f} | {busy:.3f} | {memory} | {waiting} |", flush=True)
 
 

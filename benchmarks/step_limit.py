@@ -5,8 +5,7 @@
 
 `real` reads packed photos, augments them and trains; `limit` trains on the first of those batches again and again, so
 that model, batch, precision and optimizer are the same. Rounds of `--steps` steps take turns; medians of `--rounds`.
-Targets: 97 % on a CPU, 95 % on a GPU with ResNet-50 at 224. Not recorded yet: it needs a machine that nothing else
-uses.
+Targets: 97 % on a CPU, 95 % on a GPU with ResNet-50 at 224. Recorded in benchmarks/speed.md.
 """
 
 from __future__ import annotations
@@ -57,7 +56,7 @@ def main() -> None:
 def _endless(training: Training, workers: int, pinned: bool) -> Iterator[Batch]:
     epoch = 0
     while True:
-        yield from training._material.epoch(epoch, workers=workers, pinned=pinned)
+        yield from training._phase.material.epoch(epoch, workers=workers, pinned=pinned)
         epoch += 1
 
 

@@ -195,7 +195,7 @@ def main() -> None:
             unpack(arguments.source, folder := scratch / "images")
         mlflow.set_tracking_uri(f"sqlite:///{scratch}/mlflow.db")
         start = time.perf_counter()
-        ray.init(include_dashboard=False, log_to_driver=False)
+        ray.init("local", include_dashboard=False, log_to_driver=False)
         scores = search(arguments, folder, scratch)
         seconds = time.perf_counter() - start
         ray.shutdown()
