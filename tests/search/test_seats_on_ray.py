@@ -88,7 +88,7 @@ def test_a_machine_that_joins_with_fewer_cores_beside_its_gpu_trains_too(
     monkeypatch.setenv("PYTHONPATH", f"{HERE}:{HERE.parents[1]}")
     monkeypatch.setattr("search.study.show", lambda *_: "")
     make_data(tmp_path)
-    text = SPACE.replace("resources: auto\n", "").replace("trials: 12", "trials: 60")
+    text = SPACE.replace("resources: auto\n", "").replace("trials: 12", "trials: 24")
     (tmp_path / "auto.yaml").write_text(text)
     noted = tmp_path / "checkpoints" / "auto" / "seats.txt"
     head = {"num_cpus": 4, "num_gpus": 1, "include_dashboard": False, "resources": {"accelerator_type:A100": 1}}
@@ -104,14 +104,14 @@ def test_a_machine_that_joins_with_fewer_cores_beside_its_gpu_trains_too(
     try:
         run_study(
             load(tmp_path / "auto.yaml", vocabulary=WORDS), tmp_path, address=cluster.address,
-            build=fake_gpus.SeatedTraining, warn=pytest.fail,
+            build=fake_gpus.PatientTraining, warn=pytest.fail,
         )  # fmt: skip
     finally:
         worker.terminate()
         worker.wait(60)
         cluster.shutdown()
     notes = [json.loads(line) for line in noted.read_text().splitlines()]
-    assert len({note["seed"] for note in notes}) == 60
+    assert len({note["seed"] for note in notes}) == 24
     found = Counter((note["kind"], note["share"], note["threads"]) for note in notes)
     assert set(found) == {("A100", 1.0, 4), ("A100", 1.0, 2), ("T4", 1.0, 2)}
 
