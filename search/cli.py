@@ -28,7 +28,8 @@ from search.commands import (
     simulation,
     ui,
 )
-from search.errors import SearchError
+from search.errors import LackingError, SearchError
+from search.lacking import lacking
 
 DONE, FAILED, WRONG_INPUT, INTERRUPTED = 0, 1, 2, 130
 
@@ -106,7 +107,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if os.environ.get("LESION_DEBUG") == "1":
         return int(args.run(args))
     try:
-        return int(args.run(args))
+        return _carried_out(args)
     except (LesionError, SearchError) as error:
         print(error, file=sys.stderr)
         return FAILED if isinstance(error, Failure) else WRONG_INPUT
@@ -120,6 +121,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except OSError as error:
         print(f"{error.filename or 'lesion-search'}: {error.strerror or error}", file=sys.stderr)
         return FAILED
+
+
+def _carried_out(args: argparse.Namespace) -> int:
+    """What the command returns; LackingError where a package that is left out of small installations is not there."""
+    try:
+        return int(args.run(args))
+    except ModuleNotFoundError as error:
+        if (told := lacking(error, args.command)) is None:
+            raise
+        raise LackingError(told) from error
 
 
 if __name__ == "__main__":

@@ -32,7 +32,7 @@ from search.interrupts import Interrupts
 from search.ledger import open_ledger
 from search.locks import driving, is_driven
 from search.mirror import deliver_all, mirror_of
-from search.preflight import absent_classes, require_judge, require_weights, task_of
+from search.preflight import absent_classes, require_external, require_judge, require_weights, task_of
 from search.probes import keys_of
 from search.progress import StudyState
 from search.rows import TrialRow, best_row, row_of
@@ -216,6 +216,7 @@ def _look_ahead(space: Space, packed: PackedDataset, warn: Callable[[str], objec
     task = task_of(space, packed)
     data = packed if task is None else task.apply(packed)
     require_judge(space, data)
+    require_external(space, data)
     require_weights(space)
     for line in (*space.notes, *absent_classes(data, data.split(space.split))):
         warn(line)

@@ -1,12 +1,13 @@
 """A packed data set in memory whose classes are told apart by their colour, and a training that is over in a second."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import torch
 
-from lesion.data.packed import PackedDataset
+from lesion.data.packed import EXTERNAL, PackedDataset
 from lesion.group import ALONE
 from lesion.training import Training
 
@@ -33,6 +34,19 @@ def small_data(train=(6, 3, 3), validation=(2, 2, 2), size=24, seed=0):
     table = table.assign(age=rng.choice([35.0, 60.0, np.nan], len(labels)), sex="female", site="unknown")
     manifest = {"splits": ["holdout"], "default_split": "holdout"}
     return PackedDataset(Path("drawn"), "drawn", CLASSES, size, "stretch", f"drawn-{seed}", table, images, manifest)
+
+
+def with_external(data, external=(4, 4, 8), seed=1):
+    """`data` and so many external images of each class, two of a lesion, behind the others."""
+    labels, count = np.repeat(np.arange(3), external), len(data)
+    images = np.random.default_rng(seed).integers(0, 100, (len(labels), data.size, data.size, 3), dtype=np.uint8)
+    images[np.arange(len(labels)), :, :, labels] += 120
+    lesion = count + np.arange(len(labels)) // 2
+    more = {"image": [f"b{i}" for i in range(len(labels))], "label": labels, "holdout": False, "part": EXTERNAL}
+    theirs = pd.DataFrame(more).assign(age=50.0, sex="male", site="back", group=lesion)
+    table = pd.concat([data.table.assign(part="train", group=np.arange(count)), theirs], ignore_index=True)
+    told = {EXTERNAL: [{"source": "elsewhere", "photos": len(labels)}]}
+    return replace(data, table=table, images=np.concatenate([data.images, images]), manifest={**data.manifest, **told})
 
 
 def small_training(data=None, *, epochs=3, seed=0, workers=0, cache=None, group=ALONE, **settings):

@@ -16,6 +16,7 @@ from small_models import CLASSES, member
 
 from lesion.predictor import Predictor
 from lesion.rules import OperatingPoint, Rules
+from search.workspace import open_workspace
 
 ABSENT = "ray", "optuna", "mlflow", "sqlalchemy", "alembic", "plotly"
 
@@ -72,3 +73,26 @@ def test_the_command_judges_and_explains_there(there: dict[str, str], tmp_path: 
     assert why["probabilities"] == pytest.approx(judged["probabilities"])
     assert (tmp_path / "why" / "contact_sheet.png").exists()
     assert (tmp_path / "all.csv").read_text().startswith("image,decision,confidence,entropy,disagreement,p_melanoma")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("words", "package"),
+    [
+        (["predict", "models:/one@champion", "photo.jpg"], "mlflow"),
+        (["explain", "models:/one@champion", "photo.jpg", "--out", "why"], "mlflow"),
+        (["export", "models:/one@champion", "--folder", "model"], "mlflow"),
+        (["promote", "one"], "optuna"),
+    ],
+)
+def test_what_needs_more_than_is_there_says_so(
+    words: list[str], package: str, there: dict[str, str], tmp_path: Path
+) -> None:
+    Image.new("RGB", (50, 60)).save(tmp_path / "photo.jpg")
+    open_workspace(tmp_path / "workspace")
+    done = run(["-c", "import sys; from search.cli import main; sys.exit(main(sys.argv[1:]))", *words], there, tmp_path)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "Traceback" not in done.stderr
+    assert f"{package} is not installed here: it is needed for " in done.stderr
+    assert "'pip install lesion-search'" in done.stderr
+    assert ("a model's folder, as 'lesion-search export --folder' writes one" in done.stderr) == (words[0] != "promote")

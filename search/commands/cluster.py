@@ -23,6 +23,8 @@ def add(commands: Commands) -> None:
         help="look at a cluster's machines",
         description="Look at the machines of a Ray cluster, and use them.",
     )
+    words = ("check", "exec promote isic2017", "tracking")
+    parser.epilog = "examples:\n" + "\n".join(f"  {parser.prog} {example}" for example in words)
     inner = parser.add_subparsers(title="commands", metavar="COMMAND", dest="cluster_command", required=True)
     _add_check(inner)
     _add_exec(inner)

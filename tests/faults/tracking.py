@@ -44,9 +44,11 @@ class Server:
         """Start, and wait until it answers."""
         store = ["--backend-store-uri", f"sqlite:///{self.folder / 'server.db'}", "--workers", "1"]
         command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(self.port), *store]
+        # As `ui` and a cluster's server are started: MLflow's runners of jobs would be four more processes.
+        quiet = os.environ | {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
         with (self.folder / "server.log").open("ab") as log:
             self.process = subprocess.Popen(
-                command, cwd=self.folder, stdout=log, stderr=log, start_new_session=True, env=os.environ
+                command, cwd=self.folder, stdout=log, stderr=log, start_new_session=True, env=quiet
             )
         deadline = time.monotonic() + 120
         while not self._answers():

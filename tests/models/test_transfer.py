@@ -5,9 +5,11 @@ from pathlib import Path
 import pytest
 import safetensors.torch
 import torch
+from small_data import small_training
 from torchvision import models
 
 from lesion.errors import WeightsError
+from lesion.learnt import Learnt
 from lesion.models import Model, build_model
 from lesion.models.transfer import save_backbone
 from lesion.settings import resolve
@@ -52,3 +54,16 @@ def test_what_cannot_be_written_is_refused_before(tmp_path: Path) -> None:
     with pytest.raises(WeightsError, match=r"ends in \.safetensors"):
         save_backbone(trained("shufflenet_v2_x0_5", 0), tmp_path / "weights.pth")
     assert not [*tmp_path.iterdir()]
+
+
+def test_a_training_keeps_what_its_file_said_as_it_began(tmp_path: Path) -> None:
+    """Though the file is another by the time it goes on."""
+    file, model = tmp_path / "weights.safetensors", trained("shufflenet_v2_x0_5", 0)
+    first, second = Learnt(("isic2018",), frozenset({"a" * 16}), whole=True), Learnt(("isic2017",))
+    save_backbone(model, file, first)
+    state = small_training(backbone__shufflenet_v2_x0_5__weights=str(file)).state_dict()
+    save_backbone(model, file, second)
+    resumed = small_training(backbone__shufflenet_v2_x0_5__weights=str(file))
+    assert Learnt.from_json(resumed.state_dict()["learnt"]) == second
+    resumed.load_state_dict(state)
+    assert Learnt.from_json(resumed.state_dict()["learnt"]) == first

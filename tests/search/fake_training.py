@@ -17,7 +17,7 @@ import pandas as pd
 from lesion.data import packed
 from lesion.errors import DataError, NonFiniteLossError
 from lesion.registry import Component, Range, Registry
-from search import run_study, trial
+from search import trial
 from search.space import Space, Vocabulary, load
 from search.space.vocabulary import direction
 
@@ -274,6 +274,8 @@ def make_space(
 
 def main(workspace: Path, trials: int, scheduler: str) -> None:
     """A search in a process of its own, to be interrupted: prints a line for each change of state."""
+    from search import run_study  # workers import this module as well, and run no search
+
     shown: list[str] = []
 
     def show(state: Any) -> None:
