@@ -154,7 +154,7 @@ def _look(
         torch.from_numpy(np.asarray(targets)).to(device),
         known,
         views=views,
-        dtype=precision_for(device, general["precision"]),
+        dtype=precision_for(device, member.model.backbone, general["precision"]),
     )
 
 

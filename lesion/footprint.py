@@ -128,7 +128,7 @@ def _step(
     size, batch = plan.general["image_size"], plan.general["batch_size"]
     images = torch.randint(0, 256, (batch, size, size, 3), dtype=torch.uint8)
     labels = torch.arange(batch).remainder(classes).to(device)
-    dtype = precision_for(device, plan.general["precision"])
+    dtype = precision_for(device, model.backbone, plan.general["precision"])
     model.train()
 
     def step() -> None:

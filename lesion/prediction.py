@@ -85,7 +85,7 @@ def predict_views(
     if len(images) == 0:
         raise ValueError("no images to predict")
     device = device or next(model.parameters()).device
-    dtype = precision_for(device, precision)
+    dtype = precision_for(device, model.backbone, precision)
     was_training = model.training
     model.eval()
     places = [slice(i, i + batch_size) for i in range(0, len(images), batch_size)]

@@ -64,13 +64,13 @@ def general(
     turns whose probabilities are averaged when predicting. weight_average: decay per step of an exponential
     moving average of the weights, which is then what predicts; 0 leaves it out. clip: largest gradient norm; 0
     leaves it out. epoch: `equal` sees as many examples as the training part has, whatever the balancing;
-    `full` sees the balanced part once; both in whole batches. precision: `auto` takes bfloat16 where the device is
-    faster in it. monitor: the metric of the validation part that the next two and a plateau schedule follow.
-    early_stopping: epochs without a better one after which a trial is over; 0 never stops it. keep: the weights that
-    are judged and promoted, of the last epoch or of the best so far (whose score then flatters, being the best of
-    many). external: share of the data set's external photos that are in the training part; those of a smaller share are
-    among those of a larger one. external_epochs: share of the epochs, the first ones, that show them; the rest learn
-    from the data set's own alone.
+    `full` sees the balanced part once; both in whole batches. precision: `auto` takes bfloat16 where the device
+    trains this backbone faster in it. monitor: the metric of the validation part that the next two and a plateau
+    schedule follow. early_stopping: epochs without a better one after which a trial is over; 0 never stops it. keep:
+    the weights that are judged and promoted, of the last epoch or of the best so far (whose score then flatters, being
+    the best of many). external: share of the data set's external photos that are in the training part; those of a
+    smaller share are among those of a larger one. external_epochs: share of the epochs, the first ones, that show
+    them; the rest learn from the data set's own alone.
     """
 
 

@@ -90,9 +90,9 @@ class Training:
         self.identity = Identity(dict(settings), seed, epochs, data.content_hash, self.split.hash)
         self._seed, self._workers, self._group = seed, workers, group
         general = self.plan.general
-        self._precision = precision_for(self.device, general["precision"])
         torch.manual_seed(self._stream("weights"))  # torch's layers initialise from the global generator
         self.model = build_model(self.plan, data.classes).to(self.device)
+        self._precision = precision_for(self.device, self.model.backbone, general["precision"])
         learnt = of_weights(Path(weights_file(settings)))
         self._learnt = None if learnt is None else learnt.to_json()
         self.model.to(memory_format=torch.channels_last)
