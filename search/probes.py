@@ -1,8 +1,8 @@
 """Footprints of what a space may train: each measured once, and kept in the workspace.
 
 A probe is a process of its own (`lesion.footprint`) on the node whose device it is about. There is one for each
-backbone, image size and batch size of a space; where these are many, one for each backbone at the largest of both,
-which bounds all others.
+backbone, image size, batch size and precision of a space; where these are many, one for each backbone and precision at
+the largest of both sizes, which bounds all others.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from collections.abc import Callable, Mapping, Sequence
 from importlib.metadata import version
 from itertools import product
 from pathlib import Path
+from typing import NamedTuple
 
 from lesion.errors import unknown
 from lesion.footprint import Footprint
@@ -34,25 +35,37 @@ PATIENCE = 600
 POLL = 0.2
 """Seconds between two looks at whether the session is to end meanwhile."""
 SIZES = ("image_size", "batch_size")
+REVISION = 2
+"""Counts changes of how the same settings are trained, and so of what they hold: files of an older one say nothing."""
 
-Key = tuple[str, int, int]
-"""Backbone, pixels a side, images a batch."""
+
+class Key(NamedTuple):
+    """What decides a footprint: `size` in pixels a side, `batch` in images, `precision` as in a space file."""
+
+    backbone: str
+    size: int
+    batch: int
+    precision: str = "auto"
+
+
 Measure = Callable[[Key], Footprint]
 
 
 def keys_of(space: Space) -> list[Key]:
     """What is to be probed for `space`."""
-    sizes, batches = (_values(space, name) for name in SIZES)
+    sizes, batches = (_counts(space, name) for name in SIZES)
+    precisions = sorted(map(str, _values(space, "precision")))
     backbones = next(([o.name for o in part.options] for part in space.tree.parts if part.kind == "backbone"), [])
     backbones = backbones or [str(_default("backbone"))]
-    every = list(product(backbones, sizes, batches))
-    return every if len(every) <= MANY else [(name, max(sizes), max(batches)) for name in backbones]
+    every = [Key(*each) for each in product(backbones, sizes, batches, precisions)]
+    largest = product(backbones, [max(sizes)], [max(batches)], precisions)
+    return every if len(every) <= MANY else [Key(*each) for each in largest]
 
 
 def key_of(settings: Mapping[str, Value]) -> Key:
     """The key of a trial's flat settings."""
-    backbone, size, batch = (settings.get(name, _default(name)) for name in ("backbone", *SIZES))
-    return str(backbone), int(size or 0), int(batch or 0)
+    backbone, size, batch, precision = (settings.get(n, _default(n)) for n in ("backbone", *SIZES, "precision"))
+    return Key(str(backbone), int(size or 0), int(batch or 0), str(precision))
 
 
 class Probes:
@@ -71,7 +84,7 @@ class Probes:
         for key in keys:
             file = self._file(key)
             if (found := _read(file)) is None:
-                tell(f"measuring {key[0]} at {key[1]} pixels, {key[2]} a batch, on {self._device}")
+                tell(f"measuring {named(key)}, on {self._device}")
                 found = self._measured(key, tell)
             self._known[key] = found
         return [self._known[key] for key in keys]
@@ -90,13 +103,19 @@ class Probes:
     def of(self, settings: Mapping[str, Value]) -> Footprint:
         """The footprint of a trial: of its own key, or of the smallest probed one that bounds it."""
         key = key_of(settings)
-        bounds = [each for each in self._known if each[0] == key[0] and each[1] >= key[1] and each[2] >= key[2]]
+        bounds = [
+            each
+            for each in self._known
+            if (each.backbone, each.precision) == (key.backbone, key.precision)
+            and each.size >= key.size
+            and each.batch >= key.batch
+        ]
         if not bounds:
             raise ClusterError(unknown("footprint", str(key), map(str, self._known)))
-        return self._known[min(bounds, key=lambda each: each[1] ** 2 * each[2])]
+        return self._known[min(bounds, key=lambda each: each.size**2 * each.batch)]
 
     def _file(self, key: Key) -> Path:
-        facts = json.dumps([*key, self._device, version("torch"), version("torchvision")])
+        facts = json.dumps([REVISION, *key, self._device, version("torch"), version("torchvision")])
         return self._folder / f"{hashlib.sha256(facts.encode()).hexdigest()[:24]}.json"
 
 
@@ -105,7 +124,8 @@ def measured(key: Key, device: str = "cpu", threads: int = 1, pause: Callable[[]
 
     `pause` is called meanwhile; the process ends with what it raises.
     """
-    settings = {"backbone": key[0], "image_size": key[1], "batch_size": key[2]}
+    sizes = {"image_size": key.size, "batch_size": key.batch}
+    settings = {"backbone": key.backbone, **sizes, "precision": key.precision}
     asked = json.dumps({"settings": settings, "classes": 8, "device": device, "threads": threads})
     command = [sys.executable, "-m", "lesion.footprint"]
     # Beside this very package, wherever it was imported from.
@@ -121,7 +141,7 @@ def measured(key: Key, device: str = "cpu", threads: int = 1, pause: Callable[[]
     if process.returncode:
         last = f"it ended with {process.returncode}; is there memory for one trial?"
         lines = complained.strip().splitlines() or [last]
-        raise ClusterError(f"{key[0]} at {key[1]} pixels, {key[2]} a batch, cannot be measured: {lines[-1]}")
+        raise ClusterError(f"{named(key)}, cannot be measured: {lines[-1]}")
     return Footprint(**json.loads(said.splitlines()[-1]))
 
 
@@ -138,10 +158,19 @@ def _heard(process: subprocess.Popen[str], asked: str, pause: Callable[[], objec
                 raise ClusterError(f"no footprint was measured within {PATIENCE} s: {asked}") from None
 
 
-def _values(space: Space, name: str) -> list[int]:
+def named(key: Key) -> str:
+    """A key in words."""
+    precision = "" if key.precision == "auto" else f" in {key.precision}"
+    return f"{key.backbone} at {key.size} pixels, {key.batch} a batch{precision}"
+
+
+def _counts(space: Space, name: str) -> list[int]:
+    return sorted({math.ceil(value) for value in _values(space, name) if isinstance(value, int | float)})
+
+
+def _values(space: Space, name: str) -> tuple[Value, ...]:
     domain = next((domain for general, domain in space.tree.general if general == name), None)
-    values = values_of(domain) if domain is not None else (_default(name),)
-    return sorted({math.ceil(value) for value in values if isinstance(value, int | float)})
+    return values_of(domain) if domain is not None else (_default(name),)
 
 
 def _default(name: str) -> Value:

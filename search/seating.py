@@ -18,7 +18,7 @@ from lesion.sharing import bytes_of
 from search.cluster import alive_nodes
 from search.errors import ClusterError
 from search.places import cores_beside, resources_for
-from search.probes import POLL, Key, Probes, measured
+from search.probes import POLL, Key, Probes, measured, named
 from search.seats import Alike, Kind, Machine, Measured, Seats
 from search.space.resources import Resources, is_share
 
@@ -100,7 +100,7 @@ def measured_seats(
     for key, found in zip(keys, probes.probe(keys, tell), strict=True):
         if bytes_of(found) > largest.bytes and found != unknown:
             tell(
-                f"{key[0]} at {key[1]} pixels, {key[2]} a batch, does not fit on {_named(largest.accelerator)} in one "
+                f"{named(key)}, does not fit on {_named(largest.accelerator)} in one "
                 "piece: each of its trials gets a whole one and cuts its batches"
             )
     return Measured(kinds, probes.of, memory)

@@ -31,7 +31,7 @@ from search.ledger import Ending, Ledger, open_ledger
 from search.locks import driving, is_driven
 from search.mirror import epoch_of, mirror_of
 from search.predictions import load_predictions, save_predictions
-from search.probes import Probes
+from search.probes import Key, Probes
 from search.spool import Spool
 from search.study import identity_of, studies, study_status
 from search.trial import Job, Order, TrialRun
@@ -191,7 +191,7 @@ def test_footprints(tmp_path: Path) -> None:
         measured.append(key)
         return FOOTPRINT
 
-    key = ("resnet18", 32, 8)
+    key = Key("resnet18", 32, 8)
     assert Probes(tmp_path, "cpu", measure).probe([key]) == [FOOTPRINT]
     [path] = tmp_path.iterdir()
     count = 1

@@ -15,6 +15,7 @@ import ray
 from fake_training import FakeTraining
 
 from lesion.footprint import Footprint
+from search.probes import Key
 
 GB = 2**30
 MEMORY = {"T4": 16 * GB, "A100": 80 * GB}
@@ -37,10 +38,10 @@ def memory(gpus: int) -> int:
     return MEMORY[kind_here()]
 
 
-def measured(key: tuple[str, int, int], device: str = "cpu", **_: Any) -> Footprint:
+def measured(key: Key, device: str = "cpu", **_: Any) -> Footprint:
     """In the place of `search.probes.measured`."""
     assert (device, len(ray.get_gpu_ids())) == ("cuda", 1), "a probe has a GPU to itself"  # type: ignore[no-untyped-call]
-    return NEEDS[key[1]]
+    return NEEDS[key.size]
 
 
 class SeatedTraining(FakeTraining):

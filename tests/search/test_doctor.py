@@ -22,7 +22,7 @@ from search.ledger import Ending, open_ledger
 from search.locks import driving
 from search.mirror import mirror_of
 from search.ownership import note_ledger
-from search.probes import Probes
+from search.probes import Key, Probes
 from search.study import study_status, sync
 from search.tracking import Change
 from search.workspace import Workspace, open_workspace
@@ -57,7 +57,7 @@ def in_order(cache: Path) -> None:
     """What trials share, as they leave it: notes, draws, locks, and folders of footprints and of feature maps."""
     from lesion.embeddings import cached_maps
 
-    Probes(cache / "footprints", "cpu", lambda key: Footprint(1, 0, 1.0, 1.0)).probe([("resnet18", 64, 32)])
+    Probes(cache / "footprints", "cpu", lambda key: Footprint(1, 0, 1.0, 1.0)).probe([Key("resnet18", 64, 32)])
     photos, pool = np.zeros((2, 8, 8, 3), np.uint8), torch.nn.AdaptiveAvgPool2d(1)
     cached_maps(pool, "0123-view0", photos, cache / "features", image_size=8, device=torch.device("cpu"))
     (cache / "verified-0123.json").write_text("[]")

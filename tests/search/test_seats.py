@@ -1,8 +1,10 @@
 """Seats of trials: shares of GPUs from footprints, over kinds of nodes; room in main memory."""
 
+import json
 import signal
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -13,7 +15,7 @@ from lesion.footprint import Footprint
 from search import seating
 from search.errors import ClusterError
 from search.interrupts import StopSession
-from search.probes import Probes, key_of, keys_of, measured
+from search.probes import Key, Probes, key_of, keys_of, measured
 from search.seating import kinds_of, seats_for
 from search.seats import Alike, Kind, Measured, Seat, trials_on
 from search.space import Space, load
@@ -193,18 +195,41 @@ def test_a_seat_is_what_ray_is_asked_for() -> None:
 def test_footprints_are_measured_once_and_damaged_ones_again(tmp_path: Path) -> None:
     calls: list[Any] = []
     keys = keys_of(space_with(tmp_path, "auto"))
-    assert sorted(keys) == [(name, size, 32) for name in ("resnet18", "squeezenet1_1") for size in (64, 96)]
-    probes = Probes(tmp_path, "cpu", lambda key: calls.append(key) or footprint(host=key[1] / 64))
+    assert sorted(keys) == [(name, size, 32, "auto") for name in ("resnet18", "squeezenet1_1") for size in (64, 96)]
+    probes = Probes(tmp_path, "cpu", lambda key: calls.append(key) or footprint(host=key.size / 64))
     probes.probe(keys)
     assert Probes(tmp_path, "cpu", lambda key: calls.append(key) or footprint()).probe(keys) == probes.probe(keys)
     assert len(calls) == 4
     next(tmp_path.glob("*.json")).write_text("{}")
     Probes(tmp_path, "cpu", lambda key: calls.append(key) or footprint()).probe(keys)
     assert len(calls) == 5
-    assert key_of({"backbone": "resnet18", "image_size": 80}) == ("resnet18", 80, 32)
+    assert key_of({"backbone": "resnet18", "image_size": 80}) == ("resnet18", 80, 32, "auto")
     assert probes.of({"backbone": "resnet18", "image_size": 80}).host_bytes == 1.5 * GB
     with pytest.raises(ClusterError, match=r"no footprint .*128"):
         probes.of({"backbone": "resnet18", "image_size": 128})
+    with pytest.raises(ClusterError, match=r"no footprint .*float32"):
+        probes.of({"backbone": "resnet18", "image_size": 80, "precision": "float32"})
+
+
+def test_what_is_trained_in_another_precision_is_measured_in_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    space = space_with(tmp_path, "auto")
+    space.path.write_text(space.path.read_text() + "  precision: {choice: [float32, bfloat16]}\n")
+    keys = keys_of(load(space.path))
+    assert Counter(key.precision for key in keys) == {"float32": 4, "bfloat16": 4}
+    asked: list[Any] = []
+
+    def heard(process: Any, question: str, pause: Any) -> None:
+        asked.append(json.loads(question))
+        raise StopSession
+
+    monkeypatch.setattr("search.probes._heard", heard)
+    with pytest.raises(StopSession):
+        measured(keys[0])
+    assert asked[0]["settings"] == {
+        "backbone": keys[0].backbone, "image_size": 64, "batch_size": 32, "precision": keys[0].precision,
+    }  # fmt: skip
 
 
 def stop() -> None:
@@ -221,10 +246,10 @@ def test_a_session_that_is_to_end_ends_its_probe(monkeypatch: pytest.MonkeyPatch
 
     monkeypatch.setattr("search.probes.subprocess.Popen", Probe)
     with pytest.raises(StopSession):
-        measured(("squeezenet1_1", 32, 16), pause=stop)
+        measured(Key("squeezenet1_1", 32, 16), pause=stop)
     monkeypatch.setattr("search.probes.PATIENCE", 0)
     with pytest.raises(ClusterError, match=r"no footprint was measured within 0 s: .*squeezenet1_1"):
-        measured(("squeezenet1_1", 32, 16))
+        measured(Key("squeezenet1_1", 32, 16))
     assert [each.poll() for each in begun] == [-signal.SIGKILL] * 2
 
 
@@ -240,15 +265,15 @@ def test_a_session_that_is_to_end_does_not_wait_for_the_probe_of_another_machine
     )
     monkeypatch.setattr(seating, "ray", ray)
     with pytest.raises(StopSession):
-        seating._on("T4", stop)(("squeezenet1_1", 32, 16))
+        seating._on("T4", stop)(Key("squeezenet1_1", 32, 16))
     assert cancelled == ["answer"]
 
 
 @pytest.mark.slow
 def test_a_real_footprint_grows_with_the_image_and_a_broken_one_says_why() -> None:
-    small, large = (measured(("squeezenet1_1", size, 16)) for size in (32, 224))
+    small, large = (measured(Key("squeezenet1_1", size, 16)) for size in (32, 224))
     assert 0 < small.host_bytes < large.host_bytes < 8 * GB
     assert (small.device_bytes, small.busy) == (0, 1.0)
     assert small.images_per_second > large.images_per_second > 0
     with pytest.raises(ClusterError, match=r"squeezenet9 .*cannot be measured: .*no backbone 'squeezenet9'"):
-        measured(("squeezenet9", 32, 16))
+        measured(Key("squeezenet9", 32, 16))
