@@ -91,12 +91,14 @@ def memory_of_user() -> Memory:
         return Memory()
     home = Path(lesion.__file__).parent
     place = hashlib.sha256(str(home).encode()).hexdigest()[:12]
-    return Memory(base / "lesion-search" / f"checks-{place}.json", state_of([home, Path(__file__).parent]))
+    return Memory(base / "lesion-search" / f"checks-{place}.json", state_of([home, Path(__file__).parents[1]]))
 
 
 def state_of(folders: Iterable[Path]) -> str:
     """A hash of all that an answer hangs on: our own files in `folders`, Python, and the packages of others."""
-    files = [file for folder in folders for file in sorted(folder.rglob("*")) if file.suffix not in ("", ".pyc")]
+    # Not what Python compiles, which other processes may be writing.
+    every = [file for folder in folders for file in sorted(folder.rglob("*")) if "__pycache__" not in file.parts]
+    files = [file for file in every if file.suffix]
     parts = [sys.version, *map(_release, PACKAGES), *map(str, files), *map(stamp, files)]
     return hashlib.sha256("\n".join(map(str, parts)).encode()).hexdigest()
 

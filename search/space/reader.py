@@ -54,7 +54,8 @@ def load(
     lost = left_behind(root, given, words)
     root = overruled(root, given, words, mistakes)
     if data is not None:
-        root = root.put("data", Node(data, root.place))
+        asked = Place(f"--data {data}", 0)
+        root = root.put("data", Node(data, asked), asked)
     space = _File(root, path, words, given, mistakes).space(classes)
     mistakes.raise_any()
     return replace(space, notes=(*space.notes, *lost))
