@@ -2,6 +2,7 @@ r"""Trials an hour of whole searches: ours, the stock program and plain Optuna, 
 
     python benchmarks/end_to_end.py ../shared/data/isic2017 \
         --weights ../shared/weights/mobilenet_v2_imagenet_features.pth
+    python benchmarks/end_to_end.py ../shared/data/isic2017 --backbone resnet18 --against stock
 
 Sixteen fixed settings (`fixed_settings.py`) of three epochs each, ISIC 2017 at 128 pixels; no trial is cut. The three
 programs take turns, a process each, timed as a user waits for them: from the command to its end. `ours` is
@@ -22,11 +23,11 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from fixed_settings import CHOICES, SEED, common, machine, points
+from fixed_settings import BACKBONES, CHOICES, SEED, common, machine, points
 from ruamel.yaml import YAML
 from stock import unpack
 
@@ -47,6 +48,7 @@ class Times:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("source", type=Path, help="zips or folders of ISIC 2017")
+    parser.add_argument("--backbone", default="mobilenet_v2", choices=BACKBONES)
     parser.add_argument("--weights", default="none", help="file of ImageNet weights")
     parser.add_argument("--size", type=int, default=128, help="pixels a side of what the model sees")
     parser.add_argument("--packed-size", type=int, default=256, help="pixels a side of the packed images")
@@ -56,13 +58,14 @@ def main() -> None:
     parser.add_argument("--against", nargs="+", default=OTHERS, choices=OTHERS, help="what ours takes turns with")
     arguments = parser.parse_args()
     weights = arguments.weights if arguments.weights == "none" else str(Path(arguments.weights).absolute())
-    asked = ["--weights", weights, "--size", arguments.size, "--trials", arguments.trials, "--epochs", arguments.epochs]
+    asked = ["--backbone", arguments.backbone, "--weights", weights, "--size", arguments.size]
+    asked += ["--trials", arguments.trials, "--epochs", arguments.epochs]
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         prepare(arguments.source, folder / "workspace", name="isic2017", size=arguments.packed_size)
         unpack(arguments.source, folder / "images")
         space = folder / "space.yaml"
-        write_space(space, weights, arguments)
+        write_space(space, common(weights, arguments.size, arguments.backbone), arguments.trials, arguments.epochs)
         ways: dict[str, Callable[[int], tuple[float, list[float]]]] = {
             "ours": lambda number: ours(space, folder / "workspace", f"round-{number}"),
             OTHERS[0]: lambda number: script("stock.py", folder / "images", *asked),
@@ -81,15 +84,15 @@ def main() -> None:
     show(times, arguments)
 
 
-def write_space(file: Path, weights: str, arguments: argparse.Namespace) -> None:
-    """The fixed settings as a space whose points are all tried first."""
+def write_space(file: Path, settings: Mapping[str, object], trials: int, epochs: int) -> None:
+    """The fixed settings as a space whose points are all tried first; `settings` are the same in all."""
     space: dict[str, object] = {}
-    for path, value in [*common(weights, arguments.size).items(), *((p, {"choice": v}) for p, v in CHOICES.items())]:
+    for path, value in [*settings.items(), *((p, {"choice": v}) for p, v in CHOICES.items())]:
         _put(space, path, value)
-    budget = {"trials": arguments.trials, "epochs": arguments.epochs}
+    budget = {"trials": trials, "epochs": epochs}
     document = {
         "data": "isic2017", "split": "official", "objective": "mean_auc", "budget": budget, "seed": SEED,
-        "space": space, "start_with": points(arguments.trials),
+        "space": space, "start_with": points(trials),
     }  # fmt: skip
     YAML(typ="safe", pure=True).dump(document, file)
 

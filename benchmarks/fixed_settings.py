@@ -1,7 +1,7 @@
 """Sixteen fixed settings, for comparing how many trials an hour different programs train; and on which machine.
 
-All are MobileNetV2 with three of its five stages trained; learning rate, weight decay, dropout and loss
-differ, none of which changes what a step costs.
+All are MobileNetV2 with three of its five stages trained, or a whole ResNet-18; learning rate, weight decay, dropout
+and loss differ, none of which changes what a step costs.
 """
 
 from __future__ import annotations
@@ -14,6 +14,8 @@ from itertools import product
 from pathlib import Path
 
 SEED = 2017
+BACKBONES = {"mobilenet_v2": 3, "resnet18": 5}
+"""How many stages are trained of each."""
 CHOICES = {
     "optimizer.adamw.lr": [1.0e-3, 3.0e-4],
     "optimizer.adamw.weight_decay": [0.01, 0.05],
@@ -23,15 +25,15 @@ CHOICES = {
 """What differs, by its path in a space file."""
 
 
-def common(weights: str, size: int) -> dict[str, object]:
+def common(weights: str, size: int, backbone: str = "mobilenet_v2") -> dict[str, object]:
     """What is the same in all of them; `weights` is a file, or "none"; `size` is in pixels."""
     return {
         "image_size": size,
         "batch_size": 32,
-        "precision": "auto",  # float32 but where the processor has AMX; stock.py is always in float32
-        "backbone": "mobilenet_v2",
-        "backbone.mobilenet_v2.weights": weights,
-        "backbone.mobilenet_v2.trainable_stages": 3,
+        "precision": "auto",  # bfloat16 for a ResNet where the processor has AMX; stock.py is always in float32
+        "backbone": backbone,
+        f"backbone.{backbone}.weights": weights,
+        f"backbone.{backbone}.trainable_stages": BACKBONES[backbone],
         "head": "linear",
         "augmentation": "colour",
         "balancing": "none",

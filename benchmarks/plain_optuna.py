@@ -15,7 +15,7 @@ import time
 from pathlib import Path
 
 import optuna
-from fixed_settings import CHOICES, SEED, common, points
+from fixed_settings import BACKBONES, CHOICES, SEED, common, points
 
 from lesion.data.packed import open_data
 from lesion.training import Training
@@ -25,6 +25,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", help="packed data set: its name in the workspace, or a path")
     parser.add_argument("--workspace", type=Path, default=Path("workspace"))
+    parser.add_argument("--backbone", default="mobilenet_v2", choices=BACKBONES)
     parser.add_argument("--weights", default="none", help="file of ImageNet weights")
     parser.add_argument("--size", type=int, default=128, help="pixels a side of what the model sees")
     parser.add_argument("--trials", type=int, default=16)
@@ -36,7 +37,7 @@ def main() -> None:
 
     def objective(trial: optuna.Trial) -> float:
         drawn = {path: trial.suggest_categorical(path, values) for path, values in CHOICES.items()}
-        settings = common(arguments.weights, arguments.size) | drawn
+        settings = common(arguments.weights, arguments.size, arguments.backbone) | drawn
         training = Training(settings, data, split="official", epochs=arguments.epochs, seed=SEED)
         for epoch in range(arguments.epochs):
             score = training.step()["mean_auc"]

@@ -50,11 +50,16 @@ np.save(out, np.stack(images))
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("source", type=Path, help="folder of ISIC 2018, with its zip")
+    parser.add_argument("source", type=Path, help="folder of ISIC 2018, its training part alone")
     parser.add_argument("--photo", type=int, nargs=2, metavar=("WIDTH", "HEIGHT"), help="draw the photos so large")
     parser.add_argument("--size", type=int, default=256, help="pixels a side of the packed images")
     parser.add_argument("--rounds", type=int, default=5)
     arguments = parser.parse_args()
+    inputs = {each.name for each in arguments.source.glob("*_Input*")}
+    if others := sorted(inputs - {IMAGES}):
+        parser.error(
+            f"{arguments.source} holds {others[0]} as well, which the loop leaves out: the training part alone"
+        )
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         source = arguments.source

@@ -26,7 +26,7 @@ import numpy as np
 import ray
 import torch
 from albumentations.pytorch import ToTensorV2
-from fixed_settings import CHOICES, SEED, common, points
+from fixed_settings import BACKBONES, CHOICES, SEED, common, points
 from PIL import Image
 from ray import tune
 from ray.air.integrations.mlflow import MLflowLoggerCallback
@@ -40,6 +40,8 @@ from torchvision.datasets import ImageFolder
 from lesion.data.archives import images, members, read
 from lesion.models.backbones import structure
 
+LAST = ("classifier.", "fc.")
+"""How names of weights of a last layer begin."""
 PARTS = {"train": "Training", "validation": "Validation"}
 
 
@@ -55,8 +57,9 @@ class Augment:
 
 
 def train(
-    config: dict, folder: str, weights: str, frozen: int, size: int, epochs: int, batch: int, workers: int
-) -> None:
+    config: dict, folder: str, backbone: str, weights: str, frozen: int, *, size: int, epochs: int, batch: int,
+    workers: int,
+) -> None:  # fmt: skip
     """The trainable: one trial; the first `frozen` modules of the network do not learn."""
     torch.manual_seed(SEED)
     parts = {part: ImageFolder(f"{folder}/{part}", Augment(size, training=part == "train")) for part in PARTS}
@@ -65,7 +68,10 @@ def train(
     held_out = DataLoader(parts["validation"], **loading)
     counts = np.bincount(parts["train"].targets)
     # Not len(dataset.classes): cloudpickle would take the name for torch.classes, which cannot be sent to a worker.
-    model = network(weights, frozen, len(counts), config["head.linear.dropout"])
+    model = network(backbone, weights, len(counts), config["head.linear.dropout"])
+    still = list(model.features[:frozen]) if backbone == "mobilenet_v2" else []
+    for module in still:
+        module.requires_grad_(False)
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
     optimizer = torch.optim.AdamW(
         trained, lr=config["optimizer.adamw.lr"], weight_decay=config["optimizer.adamw.weight_decay"]
@@ -75,7 +81,8 @@ def train(
     criterion = nn.CrossEntropyLoss(weight=balanced if config["loss"] == "weighted_cross_entropy" else None)
     for epoch in range(1, epochs + 1):
         model.train()
-        model.features[:frozen].eval()  # or their statistics would drift
+        for module in still:
+            module.eval()  # or their statistics would drift
         for photos, labels in batches:
             optimizer.zero_grad()
             criterion(model(photos), labels).backward()
@@ -88,16 +95,19 @@ def train(
             tune.report({"mean_auc": score, "epoch": epoch}, checkpoint=tune.Checkpoint.from_directory(place))
 
 
-def network(weights: str, frozen: int, classes: int, dropout: float) -> nn.Module:
-    """MobileNetV2 with a new last layer and its first modules frozen."""
-    model = models.mobilenet_v2(num_classes=classes, dropout=dropout)
+def network(backbone: str, weights: str, classes: int, dropout: float) -> nn.Module:
+    """MobileNetV2 or ResNet-18 with a new last layer."""
+    if backbone == "mobilenet_v2":
+        model = models.mobilenet_v2(num_classes=classes, dropout=dropout)
+    else:
+        model = models.resnet18()
+        model.fc = nn.Sequential(nn.Dropout(dropout), nn.Linear(model.fc.in_features, classes))
     if weights != "none":
         state = torch.load(weights, weights_only=True)
-        model.load_state_dict(
-            {name: tensor for name, tensor in state.items() if not name.startswith("classifier")}, strict=False
-        )
-    for parameter in model.features[:frozen].parameters():
-        parameter.requires_grad = False
+        body = {name: tensor for name, tensor in state.items() if not name.startswith(LAST)}
+        missing, unexpected = model.load_state_dict(body, strict=False)
+        if unexpected or not all(name.startswith(LAST) for name in missing):
+            raise ValueError(f"{weights} holds other weights than those of a {backbone}")
     return model
 
 
@@ -142,13 +152,14 @@ def unpack(source: Path, folder: Path) -> None:
 
 def search(arguments: argparse.Namespace, folder: Path, scratch: Path) -> list[float]:
     """Run the search; scores of its trials after their last epoch."""
-    settings = common(arguments.weights, arguments.size)
+    settings = common(arguments.weights, arguments.size, arguments.backbone)
     ends, _ = structure("mobilenet_v2", arguments.size)
     trainable = tune.with_parameters(
         train,
         folder=str(folder),
+        backbone=arguments.backbone,
         weights=arguments.weights if arguments.weights == "none" else str(Path(arguments.weights).absolute()),
-        frozen=ends[-1 - settings["backbone.mobilenet_v2.trainable_stages"]],
+        frozen=ends[-1 - BACKBONES["mobilenet_v2"]],
         size=arguments.size,
         epochs=arguments.epochs,
         batch=settings["batch_size"],
@@ -180,6 +191,7 @@ def search(arguments: argparse.Namespace, folder: Path, scratch: Path) -> list[f
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("source", type=Path, help="folder with the zips of ISIC 2017, or with train/ and validation/")
+    parser.add_argument("--backbone", default="mobilenet_v2", choices=BACKBONES)
     parser.add_argument("--weights", default="none", help="file of ImageNet weights")
     parser.add_argument("--size", type=int, default=128, help="pixels a side of what the model sees")
     parser.add_argument("--trials", type=int, default=16)
@@ -195,7 +207,7 @@ def main() -> None:
             unpack(arguments.source, folder := scratch / "images")
         mlflow.set_tracking_uri(f"sqlite:///{scratch}/mlflow.db")
         start = time.perf_counter()
-        ray.init("local", include_dashboard=False, log_to_driver=False)
+        ray.init("local", num_cpus=os.cpu_count(), include_dashboard=False, log_to_driver=False)
         scores = search(arguments, folder, scratch)
         seconds = time.perf_counter() - start
         ray.shutdown()

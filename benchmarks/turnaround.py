@@ -25,7 +25,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from fixed_settings import machine
+from fixed_settings import common, machine
 
 HERE = Path(__file__).parent
 NOTES = "LESION_TURNAROUND"
@@ -153,7 +153,7 @@ def search(way: str, source: str, folder: str, weights: str, size: str, packed_s
 
     place = Path(folder)
     prepare(Path(source), place / "workspace", name="isic2017", size=int(packed_size))
-    write_space(place / "space.yaml", weights, argparse.Namespace(size=int(size), trials=int(trials), epochs=1))
+    write_space(place / "space.yaml", common(weights, int(size)), int(trials), 1)
     run_study(place / "space.yaml", place / "workspace", concurrent=1, build=build_timed)
 
 
