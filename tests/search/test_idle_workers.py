@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+
 import psutil
 import pytest
 import ray
 
+from lesion.data.prepare import cores
 from search.cluster import joined
 
 WORKER = "default_worker.py"
@@ -13,6 +16,7 @@ WORKER = "default_worker.py"
 
 pytestmark = [
     pytest.mark.slow,
+    pytest.mark.skipif(cores() < 2, reason="Ray starts a process a core, and the actor takes one of them"),
     pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::ResourceWarning", "ignore::DeprecationWarning"),
     pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
 ]
@@ -20,7 +24,10 @@ pytestmark = [
 
 def workers() -> list[str]:
     """Names of the Python workers under this process, those that are just starting among them."""
-    lines = [each.cmdline() for each in psutil.Process().children(recursive=True)]
+    lines = []
+    for each in psutil.Process().children(recursive=True):
+        with suppress(psutil.Error):  # it has ended
+            lines.append(each.cmdline())
     named = [" ".join(line) for line in lines if line and not line[0].endswith("raylet")]
     return [line for line in named if line.startswith(("ray::Worker", "ray::IDLE", "ray::dict")) or WORKER in line]
 
