@@ -164,6 +164,17 @@ def test_data_that_are_not_prepared(tmp_path: Path, capsys: pytest.CaptureFixtur
     assert "no data set is prepared; make one with: lesion-search data prepare" in capsys.readouterr().err
 
 
+def test_data_that_the_command_names_are_told_as_the_command_s(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    space = make_space(tmp_path)
+    assert cli.main(["check", str(space.path), "--data", "foo", "--workspace", str(tmp_path)]) == 0
+    shown = capsys.readouterr()
+    said = " ".join((shown.out + shown.err).split())
+    assert f"warning: --data foo: {tmp_path}: no data set is prepared" in said
+    assert f"{space.path}:" not in said
+
+
 def test_a_study_that_exists_for_other_data(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     from lesion.data.packed import PackedDataset
     from search.ledger import open_ledger
