@@ -86,9 +86,11 @@ def promote(args: argparse.Namespace) -> int:
     from search.display import console, print_json, say  # noqa: PLC0415 - heavy imports wait until they are needed
 
     with console(stderr=True).status("reading the study") as spinner:
+        from lesion.allocator import keep_freed_memory  # noqa: PLC0415
         from search.promotion import promote as make_champion  # noqa: PLC0415
         from search.promotion import rehearse  # noqa: PLC0415
 
+        keep_freed_memory()  # or the system clears the maps of every batch anew
         terminal = console(stderr=True).is_terminal
         wanted: dict[str, Any] = {
             "model": args.model, "ensemble": args.ensemble, "source": args.source, "views": args.views,

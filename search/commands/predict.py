@@ -126,11 +126,13 @@ def explain(args: argparse.Namespace) -> int:
 def _asked(args: argparse.Namespace) -> tuple[PhotoList, Predictor]:
     from dataclasses import replace  # noqa: PLC0415
 
+    from lesion.allocator import keep_freed_memory  # noqa: PLC0415
     from lesion.photo_lists import gather  # noqa: PLC0415
     from lesion.predictor import Predictor  # noqa: PLC0415
     from search.basis import caveat, other_views  # noqa: PLC0415
     from search.display import say  # noqa: PLC0415
 
+    keep_freed_memory()  # or the system clears the maps of every batch anew
     photos = gather(args.images, args.people)
     predictor = Predictor.load(model_of(args))
     photos.require_any()
