@@ -15,6 +15,7 @@ from search import elastic, seating
 from search.elastic import AHEAD, EVERY, REST, Growing, Growth
 from search.kinds import Followed, whole_gpu
 from search.places import Share
+from search.probes import Key
 from search.seats import Alike, Kind, Measured, Seat
 from search.space.resources import Resources
 
@@ -148,7 +149,7 @@ def begun(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., tupl
         monkeypatch.setattr(elastic, "Placeholder", cluster.ask)
         monkeypatch.setattr(elastic, "EVERY", 0.0)
         made = SimpleNamespace(
-            resources=resources, address="auto", warn=told.append, keys=lambda: [("resnet18", 64, 32)],
+            resources=resources, address="auto", warn=told.append, keys=lambda: [Key("resnet18", 64, 32)],
             workspace=SimpleNamespace(cache=tmp_path), **{"gpus_per_trial": None, "concurrent": None, **plan},
         )  # fmt: skip
         return elastic.seats_of(made, missing, lambda: None), told

@@ -16,10 +16,11 @@ from ray.exceptions import RayTaskError, WorkerCrashedError
 from lesion.footprint import Footprint
 from search import seating
 from search.errors import ClusterError
+from search.probes import Key
 from search.seats import Kind, Measured, Seat
 
 GB = 2**30
-KEYS = [("resnet18", 64, 32), ("resnet50", 512, 128)]
+KEYS = [Key("resnet18", 64, 32), Key("resnet50", 512, 128)]
 SMALL, LARGE = ({"backbone": name, "image_size": size, "batch_size": batch} for name, size, batch in KEYS)
 NODES: list[Any] = [
     {"CPU": 16, "GPU": 2, "accelerator_type:T4": 1, "node:10.0.0.2": 1},
