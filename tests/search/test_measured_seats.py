@@ -21,7 +21,7 @@ from search.seats import Kind, Measured, Seat
 
 GB = 2**30
 KEYS = [Key("resnet18", 64, 32), Key("resnet50", 512, 128)]
-SMALL, LARGE = ({"backbone": name, "image_size": size, "batch_size": batch} for name, size, batch in KEYS)
+SMALL, LARGE = ({"backbone": key.backbone, "image_size": key.size, "batch_size": key.batch} for key in KEYS)
 NODES: list[Any] = [
     {"CPU": 16, "GPU": 2, "accelerator_type:T4": 1, "node:10.0.0.2": 1},
     {"CPU": 16, "GPU": 1, "accelerator_type:A100": 1, "node:10.0.0.3": 1, "node:__internal_head__": 1},
